@@ -1,0 +1,1 @@
+"""hypersiren: hypernetworks that predict SIRENs, and SIRENs for every task of the SIREN paper."""

@@ -1,0 +1,88 @@
+"""Coordinates: regular grids and random points in [-1, 1]^D, and evaluation of a field in chunks.
+
+Coordinate d runs along axis d of the signal's array, so an image has x = (row, column), rows from top to bottom. Grid
+points are cell centres: a signal of n samples along an axis has them at -1 + (2 i + 1) / n, for i in 0..n-1. The
+domain is then [-1, 1] at every resolution, and grids of different resolutions cover the same picture.
+
+Symbols: N points, D coordinate dimensions, C channels, B signals.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def grid(
+    size: Sequence[int],
+    lower: float = -1.0,
+    upper: float = 1.0,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Float[Tensor, "N D"]:
+    """Cell centres of a regular grid over [lower, upper]^D, the last axis varying fastest.
+
+    Args:
+        size: Samples along each axis, e.g. (height, width); any resolution.
+        lower, upper: The range of every axis; [-1, 1] is the domain of a signal, wider ranges look beyond it.
+
+    Returns:
+        (N, D) coordinates with N the product of `size`.
+
+    Raises:
+        ValueError: If an axis has no sample, or the range is empty.
+
+    Example:
+        >>> grid((2, 2)).tolist()
+        [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
+        >>> grid((1, 4), -2, 2)[:, 1].tolist()
+        [-1.5, -0.5, 0.5, 1.5]
+    """
+    if not size or any(n < 1 for n in size):
+        raise ValueError(f"expected at least one sample along each axis, got size {tuple(size)}")
+    if not lower < upper:
+        raise ValueError(f"expected lower < upper, got [{lower}, {upper}]")
+    axes = [
+        lower + (upper - lower) * (torch.arange(n, device=device, dtype=dtype or torch.get_default_dtype()) + 0.5) / n
+        for n in size
+    ]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, -2)
+
+
+def nearest_cell(x: Float[Tensor, "*batch D"], size: Sequence[int]) -> Tensor:
+    """The flat index into `grid(size)` of the cell that holds each point; points outside go to the nearest cell.
+
+    Example:
+        >>> nearest_cell(torch.tensor([[-0.9, -0.9], [0.1, 0.7], [3.0, -3.0]]), (2, 2)).tolist()
+        [0, 3, 2]
+    """
+    index = torch.zeros(x.shape[:-1], dtype=torch.long, device=x.device)
+    for d, n in enumerate(size):
+        cell = ((x[..., d] + 1) * (0.5 * n)).floor().long().clamp(0, n - 1)
+        index = index * n + cell
+    return index
+
+
+@torch.no_grad()
+def evaluate(
+    field: Callable[[Tensor], Tensor], x: Float[Tensor, "*batch N D"], chunk: int = 65536
+) -> Float[Tensor, "*out N C"]:
+    """Values of a field at many points, `chunk` points at a time, so that memory stays bounded.
+
+    Args:
+        field: A function from (N, D) or (B, N, D) coordinates to (N, C) or (B, N, C) values.
+        x: Coordinates.
+        chunk: Points per call; each of B signals counts by itself.
+
+    Returns:
+        The same as `field(x)`, without a graph.
+
+    Example:
+        >>> evaluate(lambda x: x.sum(-1, keepdim=True), grid((100, 100)), chunk=1000).shape
+        torch.Size([10000, 1])
+    """
+    if chunk < 1:
+        raise ValueError(f"expected a chunk of at least one point, got {chunk}")
+    return torch.cat([field(part) for part in x.split(chunk, dim=-2)], dim=-2)

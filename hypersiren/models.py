@@ -1,0 +1,79 @@
+"""HyperSiren: an encoder and a hypernetwork that predict the weights of a hypo-SIREN for each signal (section 4.4).
+
+    Context -> encoder -> z -> hypernetwork -> Params -> SIREN(x) -> y
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hypersiren.encoders import Context, ConvEncoder, PaperConvEncoder, SetEncoder
+from hypersiren.hypernets import FullHypernet
+from hypersiren.siren import BoundSiren, Params, Siren
+
+ENCODERS: dict[str, type[nn.Module]] = {"set": SetEncoder, "conv": ConvEncoder, "paper_conv": PaperConvEncoder}
+HYPERNETS: dict[str, type[nn.Module]] = {"full": FullHypernet}
+
+
+class HyperSiren(nn.Module):
+    """Predicts a field for each of B signals from what is known of them.
+
+    Weights that the hypernetwork predicts are frozen in `siren`; those it does not predict, if any, are shared by all
+    signals and trained.
+
+    Example:
+        >>> siren = Siren(2, 3, hidden_features=16)
+        >>> hyper = HyperSiren(SetEncoder(2 + 3, 32), FullHypernet(siren.shapes, 32, 64), siren)
+        >>> images, mask = torch.rand(4, 8, 8, 3), torch.rand(4, 8, 8) < 0.5
+        >>> hyper(Context.from_images(images, mask), torch.rand(100, 2)).shape
+        torch.Size([4, 100, 3])
+    """
+
+    def __init__(self, encoder: nn.Module, hypernet: nn.Module, siren: Siren):
+        super().__init__()
+        self.encoder, self.hypernet, self.siren = encoder, hypernet, siren
+        for name, parameter in siren.named_parameters():
+            parameter.requires_grad_(name not in hypernet.shapes)  # type: ignore[operator]
+
+    def encode(self, context: Context) -> Float[Tensor, "B ..."]:
+        """The latent z of each signal."""
+        return self.encoder(context)
+
+    def decode(self, z: Float[Tensor, "B ..."]) -> Params:
+        """The weights of each signal's field, from its latent z, in the precision of the field."""
+        dtype = next(self.siren.parameters()).dtype
+        return {name: p.to(dtype) for name, p in self.hypernet(z).items()}
+
+    def params(self, context: Context) -> Params:
+        """The weights of each signal's field."""
+        return self.decode(self.encode(context))
+
+    def field(self, context: Context) -> BoundSiren:
+        """The predicted fields of B signals, as one field (B, N, D) -> (B, N, C)."""
+        return self.siren.bind(self.params(context))
+
+    def forward(self, context: Context, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "B N C"]:
+        """Values at x of each signal's predicted field."""
+        return self.field(context)(x)
+
+
+def build(
+    siren: Mapping[str, Any], encoder: Mapping[str, Any], hypernet: Mapping[str, Any], channels: int
+) -> HyperSiren:
+    """A HyperSiren for images of so many channels, from plain keyword arguments (and a `kind` each).
+
+    Example:
+        >>> model = build({"hidden_features": 8}, {"kind": "set"}, {"kind": "full", "hidden_features": 8}, channels=1)
+        >>> model.siren.out_features
+        1
+    """
+    field = Siren(2, channels, **siren)
+    encoder, hypernet = dict(encoder), dict(hypernet)
+    kind = encoder.pop("kind")
+    encoder["in_features" if kind == "set" else "channels"] = channels + (2 if kind == "set" else 0)
+    made = ENCODERS[kind](**encoder)
+    latent: Any = made.latent_features
+    return HyperSiren(made, HYPERNETS[hypernet.pop("kind")](field.shapes, latent, **hypernet), field)

@@ -1,0 +1,171 @@
+"""SIREN, a coordinate network with sine activations (paper, section 3), whose weights may be arguments.
+
+A layer is sin(omega (W x + b)): omega multiplies the bias too, as in the authors' code and unlike the paper's text.
+The initialisation (section 3.2 and the authors' code) keeps every pre-activation omega (W x + b) near N(0, 1) and every
+output arcsine distributed, at any depth:
+
+    first layer        W ~ U(-1/n, 1/n)
+    all other layers   W ~ U(-sqrt(6/n)/omega, sqrt(6/n)/omega), the linear last one with hidden_omega too
+    biases             b ~ U(-1/sqrt(n), 1/sqrt(n))
+
+with n the layer's inputs. Symbols: B signals, N points, D coordinate dimensions, C channels, H hidden features.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Params = dict[str, Tensor]
+"""Weights by `state_dict` name; each leaf has the parameter's own shape, or (B, *shape) for one set per signal."""
+
+
+def linear(
+    x: Float[Tensor, "*batch N I"], weight: Float[Tensor, "*b O I"], bias: Float[Tensor, "*b2 O"], omega: float = 1.0
+) -> Float[Tensor, "*out N O"]:
+    """omega (W x + b), for one set of weights or for one set per signal.
+
+    Args:
+        x: (N, I), or (B, N, I) for other points per signal.
+        weight: (O, I), or (B, O, I) for other weights per signal: then one `baddbmm`.
+        bias: (O,), or (B, O).
+
+    Example:
+        >>> linear(torch.ones(5, 2), torch.ones(3, 4, 2), torch.zeros(3, 4), omega=10.0).shape
+        torch.Size([3, 5, 4])
+    """
+    if weight.ndim == 2:
+        # Scaling the weights, not the values, spares one pass over all points.
+        weight, bias = (weight, bias) if omega == 1.0 else (omega * weight, omega * bias)
+        return F.linear(x, weight, bias) if bias.ndim == 1 else F.linear(x, weight) + bias.unsqueeze(-2)
+    x = x.expand(len(weight), -1, -1)
+    return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT, beta=omega, alpha=omega)
+
+
+def sine_layer(
+    x: Float[Tensor, "*batch N I"], weight: Float[Tensor, "*b O I"], bias: Float[Tensor, "*b2 O"], omega: float
+) -> Float[Tensor, "*out N O"]:
+    """sin(omega (W x + b)); shapes as in `linear`.
+
+    Example:
+        >>> sine_layer(torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([math.pi / 2]), omega=1.0).item()
+        1.0
+    """
+    return torch.sin(linear(x, weight, bias, omega))
+
+
+@torch.no_grad()
+def init_sine_linear_(
+    layer: nn.Linear, omega: float, *, first: bool = False, generator: torch.Generator | None = None
+) -> nn.Linear:
+    """Initialise a linear layer that stands before a sine, or after one (see the module's docstring), in place."""
+    n = layer.in_features
+    weight = 1 / n if first else math.sqrt(6 / n) / omega
+    layer.weight.uniform_(-weight, weight, generator=generator)
+    layer.bias.uniform_(-1 / math.sqrt(n), 1 / math.sqrt(n), generator=generator)
+    return layer
+
+
+class Siren(nn.Module):
+    """A field x -> y with sine activations: one first layer, `hidden_layers` hidden ones, and a linear last one.
+
+    Args:
+        in_features: Coordinate dimensions D.
+        out_features: Channels C.
+        hidden_features: Width H.
+        hidden_layers: Sine layers after the first; the paper's networks have 3 (five linear layers in all).
+        first_omega, hidden_omega: Frequency factors of the first and of the hidden layers; the paper uses 30.
+        generator: Source of the random initial weights; the global one if None.
+
+    Example:
+        >>> siren = Siren(2, 3, hidden_features=16)
+        >>> x = torch.rand(10, 2)
+        >>> siren(x).shape
+        torch.Size([10, 3])
+        >>> params = {name: p.expand(4, *p.shape) for name, p in siren.named_parameters()}  # one set for each of 4
+        >>> siren(x, params).shape
+        torch.Size([4, 10, 3])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        hidden_features: int = 256,
+        hidden_layers: int = 3,
+        first_omega: float = 30.0,
+        hidden_omega: float = 30.0,
+        *,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.first_omega, self.hidden_omega = first_omega, hidden_omega
+        widths = [in_features, *[hidden_features] * (hidden_layers + 1), out_features]
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True))
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the initial weights anew."""
+        for i, layer in enumerate(self._linears()):
+            init_sine_linear_(layer, self.hidden_omega, first=i == 0, generator=generator)
+
+    def _linears(self) -> list[nn.Linear]:
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every parameter: all that a hypernetwork needs to know of this field."""
+        return {name: tuple(p.shape) for name, p in self.named_parameters()}
+
+    def forward(self, x: Float[Tensor, "*batch N D"], params: Params | None = None) -> Float[Tensor, "*out N C"]:
+        """Values at x, with this module's weights or with those given.
+
+        Args:
+            x: (N, D), or (B, N, D) for other points per signal.
+            params: Weights to use instead of the module's own, all or some of them, each with an optional leading
+                signal axis B. Names that are missing keep the module's own weights.
+
+        Returns:
+            (N, C), or (B, N, C) if x or any weight has a signal axis.
+
+        Raises:
+            ValueError: If x has other than D coordinates, or `params` holds a name this network does not have.
+        """
+        if x.shape[-1] != self.in_features:
+            raise ValueError(f"expected coordinates (..., {self.in_features}), got {tuple(x.shape)}")
+        weights = self._weights(params)
+        x = sine_layer(x, *weights[0], self.first_omega)
+        for weight, bias in weights[1:-1]:
+            x = sine_layer(x, weight, bias, self.hidden_omega)
+        return linear(x, *weights[-1])
+
+    def _weights(self, params: Params | None) -> list[tuple[Tensor, Tensor]]:
+        own = [(layer.weight, layer.bias) for layer in self._linears()]
+        if params is None:
+            return own
+        known = {f"layers.{i}.{kind}" for i in range(len(own)) for kind in ("weight", "bias")}
+        if unknown := params.keys() - known:
+            raise ValueError(f"expected parameters named {sorted(known)}, got also {sorted(unknown)}")
+        return [
+            (params.get(f"layers.{i}.weight", weight), params.get(f"layers.{i}.bias", bias))
+            for i, (weight, bias) in enumerate(own)
+        ]
+
+    def bind(self, params: Params) -> "BoundSiren":
+        """The field that this network is with the given weights."""
+        return BoundSiren(self, params)
+
+
+@dataclass(frozen=True)
+class BoundSiren:
+    """A Siren together with weights: a field, x -> siren(x, params)."""
+
+    siren: Siren
+    params: Params
+
+    def __call__(self, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*out N C"]:
+        return self.siren(x, self.params)
