@@ -1,1 +1,54 @@
-"""hypersiren: hypernetworks that predict SIRENs, and SIRENs for every task of the SIREN paper."""
+"""hypersiren: hypernetworks that predict SIRENs, and SIRENs for every task of the SIREN paper.
+
+Public names are imported when first used, so that `import hypersiren` costs next to nothing.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hypersiren.checkpoints import load as load
+    from hypersiren.coords import evaluate as evaluate
+    from hypersiren.coords import grid as grid
+    from hypersiren.datasets import load_images as load_images
+    from hypersiren.encoders import Context as Context
+    from hypersiren.encoders import ConvEncoder as ConvEncoder
+    from hypersiren.encoders import PaperConvEncoder as PaperConvEncoder
+    from hypersiren.encoders import SetEncoder as SetEncoder
+    from hypersiren.errors import UserError as UserError
+    from hypersiren.hypernets import FullHypernet as FullHypernet
+    from hypersiren.models import HyperSiren as HyperSiren
+    from hypersiren.siren import Params as Params
+    from hypersiren.siren import Siren as Siren
+
+__version__ = version("hypersiren")
+
+_HOMES = {
+    "Context": "encoders",
+    "ConvEncoder": "encoders",
+    "FullHypernet": "hypernets",
+    "HyperSiren": "models",
+    "PaperConvEncoder": "encoders",
+    "Params": "siren",
+    "SetEncoder": "encoders",
+    "Siren": "siren",
+    "UserError": "errors",
+    "evaluate": "coords",
+    "grid": "coords",
+    "load": "checkpoints",
+    "load_images": "datasets",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hypersiren' has no attribute {name!r}")
+    value = getattr(import_module(f"hypersiren.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

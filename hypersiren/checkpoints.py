@@ -1,0 +1,80 @@
+"""Checkpoints: one file of tensors and plain types, written beside and renamed, read with `weights_only=True`."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hypersiren.errors import UserError
+from hypersiren.models import HyperSiren, build
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be written or read; the message is one line for a person."""
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint so that the file is always either the old one or the new one, whole.
+
+    Raises:
+        CheckpointError: On a full disk or a folder that cannot be written; an older file stays as it was.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+        part.unlink(missing_ok=True)
+        full = getattr(error, "errno", None) == errno.ENOSPC or "file write failed" in str(error)
+        reason = "the disk is full" if full else str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: cannot be written ({reason}); what was saved before is untouched") from None
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint.
+
+    Raises:
+        CheckpointError: If the file is missing or is not a checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except Exception as error:  # zip, pickle and storage errors, all of them meaning the same to a person
+        raise CheckpointError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, dict) or "record" not in content:
+        raise CheckpointError(f"{path}: expected a checkpoint of hypersiren, got another file of tensors")
+    return content
+
+
+def find(run: Path) -> Path:
+    """The checkpoint to use of a run folder: the best one, or else the last; a file is taken as it is."""
+    if run.is_dir():
+        for name in ("best.pt", "last.pt"):
+            if (run / name).exists():
+                return run / name
+        raise CheckpointError(f"{run}: holds no checkpoint (best.pt or last.pt); train a run first")
+    if not run.exists():
+        raise CheckpointError(f"{run}: no such run folder or checkpoint")
+    return run
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> HyperSiren:
+    """The trained model of a run folder or a checkpoint, in evaluation mode.
+
+    Args:
+        path: A run folder of `hypersiren train`, or a checkpoint file.
+        device: Where to put it.
+
+    Raises:
+        CheckpointError: If there is no readable checkpoint.
+    """
+    content = read(find(Path(path)), device)
+    model = build(**content["record"]["model"])
+    model.load_state_dict(content["ema"])
+    return model.to(device).eval().requires_grad_(False)

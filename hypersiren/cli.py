@@ -1,0 +1,260 @@
+"""The `hypersiren` command. Imports no torch before it must, so that `--help` answers at once.
+
+Exit codes: 0, and 130 after Ctrl-C; 2 with one clear line for bad input.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+from hypersiren.config import Settings, describe_settings, dump_settings, load_settings
+from hypersiren.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from hypersiren.datasets import ImageSet
+    from hypersiren.models import HyperSiren
+
+app = App(name="hypersiren", help="Hypernetworks that predict SIRENs, trained on images.", help_format="plaintext")
+
+
+@app.command
+def train(
+    *settings: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    config: Path | None = None,
+    run_dir: Path | None = None,
+) -> None:
+    """Train a hypernetwork on a set of images, then print its completion table.
+
+    The same command goes on with an unfinished run. Any setting of the YAML file can be overridden by a flag, such as
+    --training.lr 2e-3; `hypersiren settings` lists them all.
+
+    Args:
+        config: YAML file of settings; without one, the built-in experiment on faces.
+        run_dir: Folder of the run; by default runs/ and the name of the YAML file.
+    """
+    checked = load_settings(config, settings)
+    folder = run_dir or Path("runs") / (config.stem if config else "faces")
+
+    import torch
+
+    from hypersiren.models import build
+    from hypersiren.tasks.completion import Completion
+    from hypersiren.training import HypernetObjective
+    from hypersiren.training import train as run_training
+
+    device = _device(checked.device)
+    train_set, validation, _ = (s.to(device) for s in _image_sets(checked))
+    record = {
+        "settings": checked.model_dump(mode="json"),
+        "model": {
+            "siren": checked.siren.model_dump(),
+            "encoder": checked.encoder.model_dump(),
+            "hypernet": checked.hypernet.model_dump(),
+            "channels": train_set.channels,
+        },
+    }
+    torch.manual_seed(checked.seed)
+    model = build(**record["model"]).to(device)
+    data, training = checked.data, checked.training.model_dump()
+    task = Completion(
+        train_set,
+        validation,
+        batch_size=training["batch_size"],
+        target_points=training.pop("target_points"),
+        flip=data.flip,
+        shift=data.shift,
+        **checked.context.model_dump(),
+    )
+    objective = HypernetObjective(model, task, autocast=training.pop("autocast"), **checked.loss.model_dump())
+    _make_folder(folder)
+    _say(f"{len(train_set)} training images; {_count(model.encoder)} encoder weights, {_count(model.hypernet)} "
+         f"hypernetwork weights predict a SIREN of {_count(model.siren)} on {device}")  # fmt: skip
+    _say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
+    finished = run_training(objective, folder, record, seed=checked.seed, progress=sys.stderr.isatty(), **training)
+    (folder / "config.yaml").write_text(dump_settings(checked))
+    if not finished:
+        _say("stopped and saved; the same command goes on from here")
+        raise SystemExit(130)
+    complete(folder)
+
+
+@app.command
+def complete(
+    run: Path,
+    *images: Path,
+    context: int | None = None,
+    mask: Path | None = None,
+    size: int = 256,
+    extent: float = 1.0,
+    interpolate: int | None = None,
+    out: Path | None = None,
+    seed: int = 0,
+    baseline_images: int = 100,
+    device: str = "auto",
+) -> None:
+    """Complete images with a trained run: the table over the test images, or pictures of your own.
+
+    Args:
+        run: Run folder of `hypersiren train`, or a checkpoint.
+        images: Pictures to complete; without any, the completion table of the test images.
+        context: Known random pixels of each picture, counted at the model's resolution (default 100 without a mask).
+        mask: Mask image of the picture's size: known where it is not black.
+        size: Height of the completed picture in pixels.
+        extent: Look beyond the picture: coordinates reach from -extent to extent.
+        interpolate: With two pictures: so many steps from one to the other in latent space.
+        out: Folder for the results; by default `completion` in the run folder.
+        seed: Fixes the choice of random pixels.
+        baseline_images: Test images that the (slow) baselines are measured on.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+    """
+    from hypersiren import checkpoints
+
+    place = _device(device)
+    path = checkpoints.find(run)
+    model = checkpoints.load(path, place)
+    settings = Settings.model_validate(checkpoints.read(path)["record"]["settings"])
+    folder = out or path.parent / "completion"
+    _make_folder(folder)
+    if images:
+        _complete_photos(model, settings, images, folder, context, mask, size, extent, interpolate, seed)
+    else:
+        _complete_test(model, settings, folder, place, baseline_images)
+
+
+def _complete_test(
+    model: "HyperSiren", settings: Settings, folder: Path, device: "torch.device", baseline_images: int
+) -> None:
+    from hypersiren.completion import completion_picture, completion_table, interpolation_picture, outside_picture
+    from hypersiren.datasets import ImageSet
+    from hypersiren.signals import write_image
+
+    train_set, validation, test = (s.to(device) for s in _image_sets(settings))
+    table = completion_table(model, train_set, validation, test, baseline_images=baseline_images)
+    print(table)
+    (folder / "table.txt").write_text(f"{table}\n")
+    numbers = {"mse": table.rows, "images": table.images, "baseline_images": table.baseline_images}
+    (folder / "metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    ends = test.pixels[:: max(1, len(test) // 8)][:8]
+    pairs = [ImageSet(ends[i : i + 2], test.name) for i in range(0, len(ends) - 1, 2)]
+    write_image(folder / "completion.png", completion_picture(model, test))
+    write_image(folder / "interpolation.png", interpolation_picture(model, pairs))
+    write_image(folder / "outside.png", outside_picture(model, ImageSet(ends[:2], test.name)))
+    _say(f"table and pictures in {folder}")
+
+
+def _complete_photos(
+    model: "HyperSiren",
+    settings: Settings,
+    images: Sequence[Path],
+    folder: Path,
+    context: int | None,
+    mask: Path | None,
+    size: int,
+    extent: float,
+    interpolate: int | None,
+    seed: int,
+) -> None:
+    from hypersiren.completion import complete_photo, interpolate_photos, photo_panel, read_photo
+    from hypersiren.signals import write_image
+
+    raw = settings.data.size
+    h, w = (raw, raw) if isinstance(raw, int) else raw
+    if size < 1 or (context is not None and not 1 <= context <= h * w) or not 0 < extent:
+        _fail(f"expected --size of at least 1, --context from 1 to {h * w} and --extent above 0")
+    if interpolate is not None and (len(images) != 2 or interpolate < 2):
+        _fail(f"--interpolate needs two pictures and at least 2 steps, got {len(images)} and {interpolate}")
+    if mask is not None and len(images) != 1:
+        _fail(f"--mask belongs to one picture, got {len(images)}")
+    device = next(model.parameters()).device
+    number = 100 if context is None and mask is None else context
+    photos = [
+        read_photo(path, (h, w), model.siren.out_features, context=number, mask=mask, seed=seed, device=device)
+        for path in images
+    ]
+    shape = (size, max(1, round(size * w / h)))
+    if interpolate is not None:
+        target = folder / f"{images[0].stem}_to_{images[1].stem}.png"
+        write_image(target, interpolate_photos(model, *photos, shape, interpolate))
+        print(target)
+        return
+    for path, photo in zip(images, photos, strict=True):
+        completed = complete_photo(model, photo, shape, extent)
+        target = folder / f"{path.stem}.png"
+        write_image(target, completed.cpu().numpy())
+        write_image(folder / f"{path.stem}_panel.png", photo_panel(photo, completed))
+        print(target)
+
+
+@app.command
+def settings() -> None:
+    """List every setting of `hypersiren train`, with its default."""
+    print(describe_settings())
+
+
+def _image_sets(settings: Settings) -> "list[ImageSet]":
+    from hypersiren.datasets import load_images
+
+    arguments = settings.data.model_dump(exclude={"flip", "shift"})
+    kind = arguments.pop("kind")
+    sets = []
+    for split in ("train", "val", "test"):
+        sets.append(load_images(kind, split, seed=settings.seed, progress=sys.stderr.isatty(), **arguments))
+    if skipped := list(dict.fromkeys(name for s in sets for name in s.skipped)):
+        shown = "".join(f"\n  {name}" for name in skipped[:20]) + ("\n  ..." if len(skipped) > 20 else "")
+        _say(f"skipped {len(skipped)} files that are not readable images:{shown}")
+    return sets
+
+
+def _device(name: str) -> "torch.device":
+    import torch
+
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        _fail(f'device "{name}" cannot be used: {str(error).splitlines()[0]}')
+    return torch.device(name)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _fail(f"{folder}: cannot make this folder ({error.strerror})")
+
+
+def _count(module: "torch.nn.Module") -> str:
+    return f"{sum(p.numel() for p in module.parameters()):,}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _fail(text: str) -> NoReturn:
+    _say(f"hypersiren: {text}")
+    raise SystemExit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; everything a user can cause ends in one line and exit code 2."""
+    try:
+        app(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, print_error=False)
+    except (CycloptsError, UserError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _say("stopped")
+        raise SystemExit(130) from None
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+
+
+if __name__ == "__main__":
+    main()

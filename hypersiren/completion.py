@@ -1,0 +1,258 @@
+"""Using a trained hypernetwork: the completion table of the paper, its figures, and a person's own pictures.
+
+Errors are mean squared errors on [0, 1] after clipping, over all pixels of an image, averaged over images (section 4.4).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from hypersiren.coords import evaluate, grid
+from hypersiren.datasets import ImageSet
+from hypersiren.encoders import Context
+from hypersiren.interpolation import SIMPLE, GaussianConditional
+from hypersiren.metrics import image_mse
+from hypersiren.models import HyperSiren
+from hypersiren.signals import SignalError, read_image
+from hypersiren.siren import Params
+from hypersiren.tasks.completion import available_contexts, complete, context_masks
+
+OURS = "hypersiren"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Test errors by method and context.
+
+    Attributes:
+        rows: Method -> context -> mean squared error.
+        images: Test images that the model's errors are the mean of.
+        baseline_images: Test images (the first of them) that the baselines' errors are the mean of.
+    """
+
+    rows: dict[str, dict[str, float]]
+    images: int
+    baseline_images: int
+
+    def __str__(self) -> str:
+        contexts = list(next(iter(self.rows.values())))
+        width = max(map(len, self.rows)) + 2
+        lines = ["context".ljust(width) + "".join(name.rjust(9) for name in contexts)]
+        for method, errors in self.rows.items():
+            lines.append(method.ljust(width) + "".join(f"{errors[name]:9.4f}" for name in contexts))
+        note = f"mean squared error on [0, 1], {self.images} test images"
+        if self.baseline_images < self.images:
+            note += f" (baselines: the first {self.baseline_images})"
+        return "\n".join([*lines, note])
+
+
+def completion_table(
+    model: HyperSiren, train: ImageSet, validation: ImageSet, test: ImageSet, *, baseline_images: int = 100
+) -> Table:
+    """The model beside the baselines on the test images, for each context of the paper that fits the images.
+
+    Args:
+        model: A trained model.
+        train: What the Gaussian is fitted to, mirrored images too (at most 20,000 of them).
+        validation: What the Gaussian's noise is chosen on, for each context.
+        test: What is completed.
+        baseline_images: Baselines see so many of the first test images; they are slow.
+    """
+    few = ImageSet(test.pixels[:baseline_images], test.name)
+    some = ImageSet(validation.pixels[:baseline_images], validation.name)
+    fitted = train.pixels[:20_000].float() / 255
+    gaussian = GaussianConditional(torch.cat([fitted, fitted.flip(2)]))
+    truth, few_truth, some_truth = (s.pixels.float() / 255 for s in (test, few, some))
+    names = available_contexts(test.size)
+    some_masks = context_masks(some, names)
+    rows: dict[str, dict[str, float]] = {OURS: {}}
+    for name, mask in context_masks(test, names).items():
+        rows[OURS][name] = image_mse(complete(model.field, test, mask), truth).mean().item()
+        noise = gaussian.choose_noise(some_truth, some_masks[name])
+        mask = mask[: len(few)]
+        found = {"Gaussian": gaussian(few_truth, mask, noise)}
+        found |= {method: simple(few_truth, mask) for method, simple in SIMPLE.items()}
+        for method, images in found.items():
+            rows.setdefault(method, {})[name] = image_mse(images, few_truth).mean().item()
+    return Table(rows, len(test), len(few))
+
+
+def completion_picture(model: HyperSiren, test: ImageSet, *, rows: int = 6, zoom: int = 3) -> np.ndarray:
+    """Contexts and completions of some test images, the completions evaluated at `zoom` times the resolution."""
+    chosen = torch.linspace(0, len(test) - 1, min(rows, len(test)), device=test.pixels.device).long()
+    images = ImageSet(test.pixels[chosen], test.name)
+    h, w = images.size
+    columns = {}
+    for name, mask in context_masks(images, available_contexts(images.size)).items():
+        known = torch.where(mask.unsqueeze(-1), images.pixels.float() / 255, 0.5)
+        columns[f"{name} pixels" if name.isdigit() else name] = _enlarged(known, zoom)
+        with torch.no_grad():
+            field = model.field(Context.from_images(_values(images), mask))
+            columns[f"completed from {name}"] = _render(field, (zoom * h, zoom * w))
+    columns["truth"] = _enlarged(images.pixels.float() / 255, zoom)
+    return sheet(columns)
+
+
+@torch.no_grad()
+def interpolation_picture(model: HyperSiren, pairs: Sequence[ImageSet], *, steps: int = 8, zoom: int = 3) -> np.ndarray:
+    """Fields between two images: a straight line in latent space, one row for each pair (section 4.4)."""
+    rows = []
+    for pair in pairs:
+        h, w = pair.size
+        values = _values(pair)
+        z = model.encode(Context.from_images(values, torch.ones_like(values[..., 0], dtype=torch.bool)))
+        t = torch.linspace(0, 1, steps, device=z.device).view(-1, *[1] * (z.ndim - 1))
+        rows.append(_render(model.siren.bind(model.decode(z[:1] + t * (z[1:] - z[:1]))), (zoom * h, zoom * w)))
+    stacked = torch.stack(rows)
+    return sheet({f"{i / (steps - 1):.2f}": stacked[:, i] for i in range(steps)})
+
+
+@torch.no_grad()
+def outside_picture(model: HyperSiren, images: ImageSet, *, extent: float = 5.0, pixels: int = 320) -> np.ndarray:
+    """Fields far outside the range that they were trained on, [-extent, extent]^2 (section 4.4)."""
+    values = _values(images)
+    field = model.field(Context.from_images(values, torch.ones_like(values[..., 0], dtype=torch.bool)))
+    inside = _render(field, (pixels, pixels))
+    beyond = _render(field, (pixels, pixels), extent)
+    return sheet({"[-1, 1]": inside, f"[-{extent:g}, {extent:g}]": beyond})
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A person's picture, brought to the model's pixels.
+
+    Attributes:
+        values: (1, H, W, C) on [-1, 1].
+        mask: (1, H, W), True where known.
+    """
+
+    values: Float[Tensor, "1 H W C"]
+    mask: Bool[Tensor, "1 H W"]
+
+    @property
+    def context(self) -> Context:
+        return Context.from_images(self.values, self.mask)
+
+
+def read_photo(
+    path: Path,
+    size: tuple[int, int],
+    channels: int,
+    *,
+    context: int | None = None,
+    mask: Path | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Photo:
+    """Read a picture and what is known of it: so many random pixels, or where a mask image is not black.
+
+    The largest central rectangle of the model's shape is reduced to its size. With a mask a model pixel is the mean of
+    the known picture pixels in it, and known if at least half of them are.
+
+    Raises:
+        SignalError: If a file cannot be read, the mask has another size than the picture, or nothing is known.
+    """
+    pixels = _central(read_image(path, gray=channels == 1), size) / np.float32(255)
+    known = np.ones(pixels.shape[:2], np.float32)
+    if mask is not None:
+        shape, raw = read_image(path, gray=True).shape[:2], read_image(mask, gray=True)
+        if raw.shape[:2] != shape:
+            raise SignalError(
+                f"{mask}: expected a mask of the picture's size, {shape[1]}x{shape[0]}, got {raw.shape[1]}x{raw.shape[0]}"
+            )
+        known = _central(raw, size)[..., 0].astype(np.float32) > 0
+    share = _shrink(known.astype(np.float32), size)
+    channels_known = [_shrink(pixels[..., c] * known, size) / np.maximum(share, 1e-6) for c in range(channels)]
+    seen = share >= 0.5
+    if context is not None:
+        order = np.random.default_rng(seed).permutation(np.flatnonzero(seen))
+        seen = np.isin(np.arange(seen.size), order[:context]).reshape(seen.shape)
+    if not seen.any():
+        raise SignalError(f"{mask or path}: no known pixel is left at the model's {size[1]}x{size[0]} pixels")
+    values = torch.from_numpy(np.stack(channels_known, axis=-1)).float().clamp(0, 1)
+    return Photo((values[None] * 2 - 1).to(device), torch.from_numpy(seen)[None].to(device))
+
+
+@torch.no_grad()
+def complete_photo(
+    model: HyperSiren, photo: Photo, size: tuple[int, int], extent: float = 1.0
+) -> Float[Tensor, "H W C"]:
+    """The completed picture at any size, values on [0, 1]; with extent > 1 also what lies around it."""
+    return _render(model.field(photo.context), size, extent)[0]
+
+
+@torch.no_grad()
+def interpolate_photos(model: HyperSiren, first: Photo, second: Photo, size: tuple[int, int], steps: int) -> np.ndarray:
+    """A row of pictures from the first completed photo to the second, along a line in latent space."""
+    z0, z1 = model.encode(first.context), model.encode(second.context)
+    t = torch.linspace(0, 1, steps, device=z0.device).view(-1, *[1] * (z0.ndim - 1))
+    fields = model.siren.bind(model.decode(z0 + t * (z1 - z0)))
+    return sheet({f"{i / (steps - 1):.2f}": row[None] for i, row in enumerate(_render(fields, size))})
+
+
+def photo_panel(photo: Photo, completed: Float[Tensor, "H W C"]) -> np.ndarray:
+    """Context, completion and truth side by side, at the completion's size."""
+    h, w = completed.shape[:2]
+    truth = (photo.values + 1) / 2
+    known = torch.where(photo.mask.unsqueeze(-1), truth, 0.5)
+
+    def enlarged(image: Tensor) -> Tensor:
+        x = rearrange(image, "m h w c -> m c h w")
+        return rearrange(torch.nn.functional.interpolate(x, (h, w)), "m c h w -> m h w c")
+
+    return sheet({"context": enlarged(known), "completion": completed[None], "picture": enlarged(truth)})
+
+
+def sheet(columns: Mapping[str, Float[Tensor, "M H W C"]], gap: int = 2) -> np.ndarray:
+    """Pictures in columns with titles, as (H, W, C) uint8 on white.
+
+    Example:
+        >>> sheet({"a": torch.zeros(2, 8, 8, 1), "b": torch.zeros(2, 8, 8, 1)}).shape
+        (36, 18, 1)
+    """
+    stacked = torch.stack([images.float().clamp(0, 1).cpu() for images in columns.values()], dim=1)
+    w = stacked.shape[3]
+    padded = torch.nn.functional.pad(stacked, (0, 0, 0, gap, 0, gap), value=1.0)
+    cells = rearrange(padded, "m k h w c -> (m h) (k w) c")[:, : -gap or None]
+    pixels = (cells * 255).round().to(torch.uint8).numpy()
+    title = Image.new("L", (pixels.shape[1], 16), 255)
+    font = ImageFont.load_default(size=11)
+    for i, name in enumerate(columns):
+        ImageDraw.Draw(title).text(((i + 0.5) * w + i * gap, 8), name, fill=0, font=font, anchor="mm")
+    return np.concatenate([np.repeat(np.asarray(title)[..., None], pixels.shape[2], axis=2), pixels])
+
+
+def _render(field: object, size: tuple[int, int], extent: float = 1.0) -> Float[Tensor, "B H W C"]:
+    params: Params = field.params  # type: ignore[attr-defined]
+    device = next(iter(params.values())).device
+    y = evaluate(field, grid(size, -extent, extent, device=device), chunk=16384)  # type: ignore[arg-type]
+    return rearrange((y + 1) / 2, "b (h w) c -> b h w c", h=size[0]).clamp(0, 1)
+
+
+def _values(images: ImageSet) -> Float[Tensor, "M H W C"]:
+    return images.images(torch.arange(len(images), device=images.pixels.device))
+
+
+def _enlarged(images: Float[Tensor, "M H W C"], zoom: int) -> Float[Tensor, "M H W C"]:
+    return images.repeat_interleave(zoom, dim=1).repeat_interleave(zoom, dim=2)
+
+
+def _central(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The largest central rectangle of the shape of `size`."""
+    h, w = pixels.shape[:2]
+    scale = min(h / size[0], w / size[1])
+    rows, columns = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    top, left = (h - rows) // 2, (w - columns) // 2
+    return pixels[top : top + rows, left : left + columns]
+
+
+def _shrink(channel: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mean of each cell."""
+    return np.asarray(Image.fromarray(channel, mode="F").resize((size[1], size[0]), Image.Resampling.BOX))

@@ -1,0 +1,276 @@
+"""The training loop. One function trains, resumes, stops on Ctrl-C and keeps the last good checkpoint.
+
+Everything random in a step comes from a generator seeded by (seed, step), so a run that was interrupted anywhere goes
+on exactly as if it had not been. Nothing in the loop waits for the device between log steps.
+"""
+
+import copy
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hypersiren import checkpoints
+from hypersiren.config import differing_keys
+from hypersiren.errors import UserError
+from hypersiren.models import HyperSiren
+from hypersiren.monitor import Monitor
+from hypersiren.tasks.completion import Completion, CompletionBatch, Predict
+
+RESUMABLE = {"training.steps", "training.log_every", "training.validate_every", "training.compile", "device"}
+"""Settings that may change between the parts of one run."""
+
+
+class TrainingError(UserError):
+    """A training that cannot go on; the message is one line for a person."""
+
+
+class HypernetObjective(nn.Module):
+    """The loss of a hypernetwork on a task: the task's terms on the predicted field, and the paper's two priors.
+
+    Args:
+        model: Predicts a field for each context.
+        task: Gives the terms.
+        latent: Weight of mean(z^2) (authors' code: 0.1).
+        weights: Weight of mean(theta^2) over all predicted weights (authors' code: 100).
+        autocast: bfloat16 in encoder and hypernetwork; the field, whose phases are tens of radians, stays in float32.
+    """
+
+    def __init__(
+        self, model: HyperSiren, task: Completion, *, latent: float = 0.0, weights: float = 0.0, autocast: bool = False
+    ):
+        super().__init__()
+        self.model, self.task = model, task
+        self.latent, self.weights, self.autocast = latent, weights, autocast
+
+    def forward(self, batch: CompletionBatch) -> dict[str, Tensor]:
+        with torch.autocast(batch.y.device.type, torch.bfloat16, enabled=self.autocast):
+            z = self.model.encode(batch.context)
+            params = self.model.decode(z)
+        terms = dict(self.task.loss(self.model.siren.bind(params), batch))
+        if self.latent:
+            terms["latent_prior"] = self.latent * z.float().square().mean()
+        if self.weights:
+            squares = torch.stack([p.square().sum() for p in params.values()]).sum()
+            terms["weight_prior"] = self.weights * squares / sum(p.numel() for p in params.values())
+        return terms
+
+    def predictor(self, model: nn.Module) -> Predict:
+        """What the task evaluates: here the field that `model`, this one or its average, predicts from a context."""
+        assert isinstance(model, HyperSiren)
+        return model.field
+
+
+def learning_rate(step: int, *, steps: int, lr: float, warmup: int, decay: Literal["constant", "cosine"]) -> float:
+    """The learning rate of a step: a linear rise over `warmup` steps, then constant or a half cosine to 0.
+
+    Example:
+        >>> [round(learning_rate(s, steps=12, lr=1.0, warmup=2, decay="cosine"), 2) for s in (0, 1, 2, 7, 11)]
+        [0.5, 1.0, 1.0, 0.5, 0.02]
+    """
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    if decay == "constant":
+        return lr
+    return lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def step_seed(seed: int, step: int, part: int = 0) -> int:
+    """The seed of all that is random in one part (accumulated batch) of one step."""
+    return (seed * 1_000_003 + step) * 1_009 + part
+
+
+def train(
+    objective: HypernetObjective,
+    run_dir: Path,
+    record: dict[str, Any],
+    *,
+    seed: int,
+    steps: int,
+    batch_size: int,
+    lr: float,
+    warmup: int = 0,
+    decay: Literal["constant", "cosine"] = "constant",
+    weight_decay: float = 0.0,
+    clip: float | None = None,
+    ema: float = 0.0,
+    accumulate: int = 1,
+    compile: bool = False,
+    log_every: int = 50,
+    validate_every: int = 500,
+    progress: bool = True,
+) -> bool:
+    """Train until `steps`, going on from `run_dir/last.pt` if there is one.
+
+    Args:
+        objective: Gives the loss terms of a batch; holds the model and the task.
+        run_dir: Receives last.pt and best.pt (lowest validation error of the averaged weights), TensorBoard events and
+            metrics.json.
+        record: Plain description saved in each checkpoint: `settings` (compared on resuming) and `model` (to rebuild).
+        batch_size: Images in a batch, for the images per second.
+        The rest: See `hypersiren.config.Training`.
+
+    Returns:
+        True if the run is finished, False if it was stopped by Ctrl-C (or SIGTERM) and saved.
+
+    Raises:
+        TrainingError: If the loss or the gradient is not finite, or the folder holds a run with other settings.
+        CheckpointError: If a checkpoint cannot be written or read.
+    """
+    model, task = objective.model, objective.task
+    device = next(model.parameters()).device
+    trained = [p for p in model.parameters() if p.requires_grad]
+    average = copy.deepcopy(model).requires_grad_(False).eval()
+    averaged = [a for a, p in zip(average.parameters(), model.parameters(), strict=True) if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr, weight_decay=weight_decay, fused=device.type in ("cpu", "cuda"))
+    run = _Run(run_dir, record, model, average, optimizer)
+    start = run.resume()
+    if start >= steps:
+        return True
+
+    forward = torch.compile(objective) if compile else objective
+    generator = torch.Generator(device)
+    monitor = Monitor(run_dir, start)
+    if start == 0:
+        monitor.text("settings", json.dumps(record["settings"], indent=1))
+    bar = tqdm(total=steps, initial=start, unit="step", disable=not progress, dynamic_ncols=True)
+    logged, clock = start, time.perf_counter()
+    try:
+        with _stop_requested() as stopped:
+            for step in range(start, steps):
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(step, steps=steps, lr=lr, warmup=warmup, decay=decay)
+                for part in range(accumulate):
+                    batch = task.sample(generator.manual_seed(step_seed(seed, step, part)))
+                    terms = forward(batch)
+                    loss = torch.stack(list(terms.values())).sum()
+                    (loss / accumulate).backward()
+                    monitor.record({"loss/total": loss, **{f"loss/{k}": v for k, v in terms.items()}})
+                norm = nn.utils.clip_grad_norm_(trained, clip or math.inf)
+                monitor.record({"gradient_norm": norm})
+                optimizer.step()
+                optimizer.zero_grad()
+                # The average starts short, so that it forgets the initial weights soon.
+                torch._foreach_lerp_(averaged, trained, 1 - min(ema, (1 + step) / (10 + step)))
+
+                done = step + 1
+                ending = done == steps or stopped.is_set()
+                validating = done % validate_every == 0 or ending
+                if done % log_every == 0 or validating:
+                    values = _finite(monitor.collect(), logged, done, run_dir)
+                    now = time.perf_counter()
+                    speed = (done - logged) * accumulate * batch_size / (now - clock)
+                    run.seconds += now - clock
+                    values |= {"learning_rate": optimizer.param_groups[0]["lr"], "images_per_second": speed}
+                    monitor.scalars(done, values)
+                    bar.set_postfix_str(f"loss {values['loss/total']:.4g}, {speed:.0f} images/s", refresh=False)
+                    bar.update(done - logged)
+                    logged = done
+                    if validating:
+                        predict = objective.predictor(average)
+                        with torch.no_grad():
+                            metrics = task.evaluate(predict)
+                            monitor.panels(done, {f"completion/{k}": p for k, p in task.panels(predict).items()})
+                        monitor.scalars(done, {f"validation/{k}": v for k, v in metrics.items()})
+                        run.save(done, metrics)
+                    clock = time.perf_counter()
+                if ending:
+                    return done == steps
+    finally:
+        bar.close()
+        monitor.close()
+    return True
+
+
+class _Run:
+    """What is saved of a run, and where."""
+
+    def __init__(
+        self,
+        folder: Path,
+        record: dict[str, Any],
+        model: nn.Module,
+        average: nn.Module,
+        optimizer: torch.optim.Optimizer,
+    ):
+        self.folder, self.record = folder, record
+        self.model, self.average, self.optimizer = model, average, optimizer
+        self.best: float = math.inf
+        self.seconds = 0.0
+
+    def resume(self) -> int:
+        """Load the last checkpoint, if there is one; the number of steps that are done."""
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return 0
+        content = checkpoints.read(path)
+        changed = differing_keys(content["record"]["settings"], self.record["settings"])
+        changed = {key: pair for key, pair in changed.items() if key not in RESUMABLE}
+        if changed:
+            listed = ", ".join(f"{key}: {there} there, {here} here" for key, (there, here) in changed.items())
+            raise TrainingError(
+                f"{self.folder} holds a run with other settings ({listed}); "
+                "choose another --run-dir, or delete the folder to start anew"
+            )
+        self.model.load_state_dict(content["model"])
+        self.average.load_state_dict(content["ema"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.best, self.seconds = content["best"], content["seconds"]
+        return content["step"]
+
+    def save(self, step: int, metrics: dict[str, float]) -> None:
+        common = {"record": self.record, "step": step, "metrics": metrics, "ema": self.average.state_dict()}
+        if metrics["mse"] < self.best:
+            self.best = metrics["mse"]
+            checkpoints.save(self.folder / "best.pt", common)
+        full = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        checkpoints.save(self.folder / "last.pt", {**common, **full, "best": self.best, "seconds": self.seconds})
+        summary = {"step": step, "seconds": self.seconds, "validation": metrics, "best_validation_mse": self.best}
+        (self.folder / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
+
+
+def _finite(values: dict[str, Tensor], logged: int, done: int, run_dir: Path) -> dict[str, float]:
+    """Means over the steps since the last log.
+
+    Raises:
+        TrainingError: If any value is not finite; nothing of these steps has been saved.
+    """
+    for name, series in values.items():
+        bad = (~series.isfinite()).nonzero().flatten().tolist()
+        if bad:
+            step = logged + 1 + bad[0] * (done - logged) // len(series)
+            kept = "the last good checkpoint is kept" if (run_dir / "last.pt").exists() else "nothing was saved yet"
+            raise TrainingError(
+                f"{name} is {series[bad[0]].item()} in step {step}; {kept} in {run_dir}; "
+                "try a lower training.lr, a longer training.warmup or a smaller training.clip"
+            )
+    return {name: series.mean().item() for name, series in values.items()}
+
+
+@contextmanager
+def _stop_requested() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets, so that the step in progress ends whole; the second interrupts."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def request(number: int, frame: Any) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,123 @@
+"""Settings: what is accepted, what is refused and how."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hypersiren.config import ConfigError, Settings, describe_settings, differing_keys, dump_settings, load_settings
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
+    settings = load_settings(path)
+    (tmp_path / "copy.yaml").write_text(dump_settings(settings))
+    assert load_settings(tmp_path / "copy.yaml") == settings
+
+
+def test_faces_yaml_spells_out_the_defaults():
+    path = next(p for p in CONFIGS if p.name == "faces.yaml")
+    assert load_settings(path) == Settings()
+
+
+def test_the_papers_settings():
+    """Paper, section 4.4, and the authors' code."""
+    s = load_settings(next(p for p in CONFIGS if p.name == "celeba_set.yaml"))
+    assert (s.training.batch_size, s.training.lr, s.training.clip) == (100, 5e-5, 1)
+    assert s.training.steps == 401 * -(-162_770 // 100)
+    assert (s.loss.latent, s.loss.weights) == (0.1, 100)
+    assert (s.context.fewest, s.context.most, s.context.sampling) == (10, 200, "uniform")
+    assert s.siren.model_dump() == {
+        "hidden_features": 256, "hidden_layers": 3, "first_omega": 30, "hidden_omega": 30,
+    }  # fmt: skip
+
+
+def test_flags_override_the_file(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("training: {lr: 0.5, steps: 7}\nencoder: {kind: conv, widths: [8, 16]}\n")
+    s = load_settings(path, ["--training.lr", "1e-4", "--data.flip=false", "--data.gray", "--data.size", "[8, 16]"])
+    assert (s.training.lr, s.training.steps, s.data.flip, s.data.gray, s.data.size) == (1e-4, 7, False, True, (8, 16))
+    assert s.encoder.widths == (8, 16)
+    s = load_settings(path, ["--encoder.kind", "set", "--encoder.activation", "relu"])  # drops conv's widths
+    assert (s.encoder.kind, s.encoder.activation) == ("set", "relu")
+    assert load_settings(path, ["--training.clip", "null"]).training.clip is None
+    assert load_settings(path, ["--encoder.latent_features=64"]).encoder.widths == (8, 16)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--trainig.lr", "1"], 'unknown key "trainig"; did you mean "training"?'),
+        (["--training.lrr", "1"], 'unknown key "training.lrr"; did you mean "training.lr"?'),
+        (["--lr", "1"], 'unknown key "lr"; did you mean "training.lr"?'),
+        (["--training.gray", "1"], 'unknown key "training.gray"; did you mean "data.gray"?'),
+        (["--training.lr", "fast"], "training.lr: input should be a valid number"),
+        (["--training.lr", "-1"], "training.lr: input should be greater than 0, got -1"),
+        (["--training.lr", ".nan"], "training.lr: input should be a finite number, got nan"),
+        (["--training.steps", "1.5"], "training.steps: input should be a valid integer"),
+        (["--training", "3"], "training expects keys"),
+        (["--encoder.kind", "sett"], 'got "sett"; did you mean "set"?'),
+        (["--encoder.kind", "[set]"], "encoder.kind: expected one of set, conv, paper_conv"),
+        (["--encoder.kind", "set", "--encoder.widths", "[8]"], 'unknown key "encoder.widths" for encoder.kind set'),
+        (["--encoder.widths", "[7]"], "encoder.widths.0: input should be a multiple of 8, got 7"),
+        (["--context.fewest", "2000"], "fewest (2000) must not exceed most (1000)"),
+        (["--seed", "[1"], "--seed: cannot read the value '[1'"),
+        (["steps"], 'unexpected argument "steps"'),
+    ],
+)
+def test_bad_flags_get_one_clear_line(flags, message):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(flags=flags)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training: {lrr: 1}", 'unknown key "training.lrr"; did you mean "training.lr"?'),
+        ("training: [1, 2]", "training expects keys"),
+        ("- 1", "expected keys and values, got list"),
+        ("a: [", "not valid YAML"),
+        ("1: 2", 'unknown key "1"'),
+    ],
+)
+def test_bad_files_get_one_clear_line(text, message, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_unreadable_files(tmp_path):
+    (tmp_path / "faces.yaml").write_text("")
+    with pytest.raises(ConfigError, match=r'no such file; did you mean "faces.yaml"\?'):
+        load_settings(tmp_path / "fces.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(tmp_path / "binary.yaml")
+    assert load_settings(tmp_path / "faces.yaml") == Settings()
+
+
+def test_the_list_of_settings_names_every_key_with_its_meaning():
+    text = describe_settings()
+    for name, section in Settings().model_dump().items():
+        for key in section if isinstance(section, dict) else [None]:
+            flag = f"--{name}.{key} [" if key and not (key == "kind" and name != "data") else f"{name}"
+            assert flag in text
+    assert "None" not in text
+
+
+def test_differing_keys():
+    a, b = Settings(), load_settings(flags=["--training.lr", "0.5", "--encoder.kind", "set"])
+    found = differing_keys(a.model_dump(mode="json"), b.model_dump(mode="json"))
+    assert found["training.lr"] == (a.training.lr, 0.5)
+    assert found["encoder.kind"] == ("conv", "set")
+    assert yaml.safe_load(dump_settings(b))["training"]["lr"] == 0.5
