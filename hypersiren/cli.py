@@ -246,7 +246,7 @@ def _fail(text: str) -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; everything a user can cause ends in one line and exit code 2."""
     try:
-        app(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, print_error=False)
+        app(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except (CycloptsError, UserError) as error:
         _fail(str(error))
     except KeyboardInterrupt:

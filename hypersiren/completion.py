@@ -215,12 +215,12 @@ def sheet(columns: Mapping[str, Float[Tensor, "M H W C"]], gap: int = 2) -> np.n
 
     Example:
         >>> sheet({"a": torch.zeros(2, 8, 8, 1), "b": torch.zeros(2, 8, 8, 1)}).shape
-        (36, 18, 1)
+        (34, 18, 1)
     """
     stacked = torch.stack([images.float().clamp(0, 1).cpu() for images in columns.values()], dim=1)
     w = stacked.shape[3]
     padded = torch.nn.functional.pad(stacked, (0, 0, 0, gap, 0, gap), value=1.0)
-    cells = rearrange(padded, "m k h w c -> (m h) (k w) c")[:, : -gap or None]
+    cells = rearrange(padded, "m k h w c -> (m h) (k w) c")[: -gap or None, : -gap or None]
     pixels = (cells * 255).round().to(torch.uint8).numpy()
     title = Image.new("L", (pixels.shape[1], 16), 255)
     font = ImageFont.load_default(size=11)
@@ -240,7 +240,7 @@ def _values(images: ImageSet) -> Float[Tensor, "M H W C"]:
     return images.images(torch.arange(len(images), device=images.pixels.device))
 
 
-def _enlarged(images: Float[Tensor, "M H W C"], zoom: int) -> Float[Tensor, "M H W C"]:
+def _enlarged(images: Float[Tensor, "M H W C"], zoom: int) -> Float[Tensor, "M ZH ZW C"]:
     return images.repeat_interleave(zoom, dim=1).repeat_interleave(zoom, dim=2)
 
 
