@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hypersiren.checkpoints import load as load
+    from hypersiren.conv_encoder import ConvEncoder as ConvEncoder
     from hypersiren.coords import evaluate as evaluate
     from hypersiren.coords import grid as grid
     from hypersiren.datasets import load_images as load_images
     from hypersiren.encoders import Context as Context
-    from hypersiren.encoders import ConvEncoder as ConvEncoder
     from hypersiren.encoders import PaperConvEncoder as PaperConvEncoder
     from hypersiren.encoders import SetEncoder as SetEncoder
     from hypersiren.errors import UserError as UserError
@@ -26,7 +26,7 @@ __version__ = version("hypersiren")
 
 _HOMES = {
     "Context": "encoders",
-    "ConvEncoder": "encoders",
+    "ConvEncoder": "conv_encoder",
     "FullHypernet": "hypernets",
     "HyperSiren": "models",
     "PaperConvEncoder": "encoders",

@@ -9,6 +9,7 @@ import torch
 
 from hypersiren.errors import UserError
 from hypersiren.models import HyperSiren, build
+from hypersiren.signals import atomic_write
 
 
 class CheckpointError(UserError):
@@ -21,15 +22,12 @@ def save(path: Path, content: dict[str, Any]) -> None:
     Raises:
         CheckpointError: On a full disk or a folder that cannot be written; an older file stays as it was.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        with open(part, "wb") as file:
+        with atomic_write(path) as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
     except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-        part.unlink(missing_ok=True)
         full = getattr(error, "errno", None) == errno.ENOSPC or "file write failed" in str(error)
         reason = "the disk is full" if full else str(error).splitlines()[0]
         raise CheckpointError(f"{path}: cannot be written ({reason}); what was saved before is untouched") from None

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hypersiren.datasets import ImageSet
     from hypersiren.models import HyperSiren
+    from hypersiren.training import HypernetObjective
 
 app = App(name="hypersiren", help="Hypernetworks that predict SIRENs, trained on images.", help_format="plaintext")
 
@@ -41,42 +42,18 @@ def train(
     checked = load_settings(config, settings)
     folder = run_dir or Path("runs") / (config.stem if config else "faces")
 
-    import torch
-
-    from hypersiren.models import build
-    from hypersiren.tasks.completion import Completion
-    from hypersiren.training import HypernetObjective
     from hypersiren.training import train as run_training
 
-    device = _device(checked.device)
-    train_set, validation, _ = (s.to(device) for s in _image_sets(checked))
-    record = {
-        "settings": checked.model_dump(mode="json"),
-        "model": {
-            "siren": checked.siren.model_dump(),
-            "encoder": checked.encoder.model_dump(),
-            "hypernet": checked.hypernet.model_dump(),
-            "channels": train_set.channels,
-        },
-    }
-    torch.manual_seed(checked.seed)
-    model = build(**record["model"]).to(device)
-    data, training = checked.data, checked.training.model_dump()
-    task = Completion(
-        train_set,
-        validation,
-        batch_size=training["batch_size"],
-        target_points=training.pop("target_points"),
-        flip=data.flip,
-        shift=data.shift,
-        **checked.context.model_dump(),
-    )
-    objective = HypernetObjective(model, task, autocast=training.pop("autocast"), **checked.loss.model_dump())
+    objective, record, training = _prepare(checked)
+    model = objective.model
     _make_folder(folder)
-    _say(f"{len(train_set)} training images; {_count(model.encoder)} encoder weights, {_count(model.hypernet)} "
-         f"hypernetwork weights predict a SIREN of {_count(model.siren)} on {device}")  # fmt: skip
+    _say(
+        f"{len(objective.task.train)} training images; {_count(model.encoder)} encoder weights and "
+        f"{_count(model.hypernet)} hypernetwork weights predict a SIREN of {_count(model.siren)} on "
+        f"{_device(checked.device)}"
+    )
     _say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
-    finished = run_training(objective, folder, record, seed=checked.seed, progress=sys.stderr.isatty(), **training)
+    finished = run_training(objective, folder, record, progress=sys.stderr.isatty(), **training)
     (folder / "config.yaml").write_text(dump_settings(checked))
     if not finished:
         _say("stopped and saved; the same command goes on from here")
@@ -165,7 +142,7 @@ def _complete_photos(
 
     raw = settings.data.size
     h, w = (raw, raw) if isinstance(raw, int) else raw
-    if size < 1 or (context is not None and not 1 <= context <= h * w) or not 0 < extent:
+    if size < 1 or (context is not None and not 1 <= context <= h * w) or not extent > 0:
         _fail(f"expected --size of at least 1, --context from 1 to {h * w} and --extent above 0")
     if interpolate is not None and (len(images) != 2 or interpolate < 2):
         _fail(f"--interpolate needs two pictures and at least 2 steps, got {len(images)} and {interpolate}")
@@ -180,7 +157,7 @@ def _complete_photos(
     shape = (size, max(1, round(size * w / h)))
     if interpolate is not None:
         target = folder / f"{images[0].stem}_to_{images[1].stem}.png"
-        write_image(target, interpolate_photos(model, *photos, shape, interpolate))
+        write_image(target, interpolate_photos(model, photos[0], photos[1], shape, interpolate))
         print(target)
         return
     for path, photo in zip(images, photos, strict=True):
@@ -192,9 +169,63 @@ def _complete_photos(
 
 
 @app.command
+def benchmark(
+    what: Literal["loop"],
+    *settings: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    config: Path | None = None,
+    steps: int = 100,
+) -> None:
+    """Measure speed, as ratios within one run.
+
+    Args:
+        what: loop, the shares of data, update and logging in the time of a training step.
+        config: YAML file of settings, as for `train`; flags such as --training.batch_size 64 override it.
+        steps: Training steps to measure.
+    """
+    checked = load_settings(config, settings)
+
+    from hypersiren.benchmark import loop_shares
+
+    objective, _, training = _prepare(checked)
+    for name, share in loop_shares(objective, **{**training, "steps": steps, "validate_every": steps}).items():
+        print(f"{name:8} {100 * share:5.1f} %")
+
+
+@app.command
 def settings() -> None:
     """List every setting of `hypersiren train`, with its default."""
     print(describe_settings())
+
+
+def _prepare(settings: Settings) -> "tuple[HypernetObjective, dict[str, Any], dict[str, Any]]":
+    """What is trained, its description for checkpoints, and the arguments of the training loop."""
+    import torch
+
+    from hypersiren.models import build
+    from hypersiren.tasks.completion import Completion
+    from hypersiren.training import HypernetObjective
+
+    device = _device(settings.device)
+    train_set, validation, _ = (s.to(device) for s in _image_sets(settings))
+    parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet")}
+    record = {
+        "settings": settings.model_dump(mode="json"),
+        "model": {**parts, "channels": train_set.channels},
+    }
+    torch.manual_seed(settings.seed)
+    model = build(**record["model"]).to(device)
+    training = {"seed": settings.seed, **settings.training.model_dump()}
+    task = Completion(
+        train_set,
+        validation,
+        batch_size=training["batch_size"],
+        target_points=training.pop("target_points"),
+        flip=settings.data.flip,
+        shift=settings.data.shift,
+        **settings.context.model_dump(),
+    )
+    objective = HypernetObjective(model, task, autocast=training.pop("autocast"), **settings.loss.model_dump())
+    return objective, record, training
 
 
 def _image_sets(settings: Settings) -> "list[ImageSet]":
@@ -246,7 +277,12 @@ def _fail(text: str) -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; everything a user can cause ends in one line and exit code 2."""
     try:
-        app(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        app(
+            sys.argv[1:] if arguments is None else list(arguments),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
     except (CycloptsError, UserError) as error:
         _fail(str(error))
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 """Using a trained hypernetwork: the completion table of the paper, its figures, and a person's own pictures.
 
-Errors are mean squared errors on [0, 1] after clipping, over all pixels of an image, averaged over images (section 4.4).
+Errors are mean squared errors on [0, 1] after clipping, over all pixels, averaged over images (section 4.4).
 """
 
 from collections.abc import Mapping, Sequence
@@ -159,23 +159,24 @@ def read_photo(
     Raises:
         SignalError: If a file cannot be read, the mask has another size than the picture, or nothing is known.
     """
-    pixels = _central(read_image(path, gray=channels == 1), size) / np.float32(255)
-    known = np.ones(pixels.shape[:2], np.float32)
+    picture = read_image(path, gray=channels == 1)
+    pixels = _central(picture, size) / np.float32(255)
     if mask is not None:
-        shape, raw = read_image(path, gray=True).shape[:2], read_image(mask, gray=True)
-        if raw.shape[:2] != shape:
-            raise SignalError(
-                f"{mask}: expected a mask of the picture's size, {shape[1]}x{shape[0]}, got {raw.shape[1]}x{raw.shape[0]}"
-            )
-        known = _central(raw, size)[..., 0].astype(np.float32) > 0
-    share = _shrink(known.astype(np.float32), size)
+        raw = read_image(mask, gray=True)
+        (h, w), (mask_h, mask_w) = picture.shape[:2], raw.shape[:2]
+        if (h, w) != (mask_h, mask_w):
+            raise SignalError(f"expected a mask of the picture's size, {w}x{h}, got {mask_w}x{mask_h}", mask)
+        known = (_central(raw, size)[..., 0] > 0).astype(np.float32)
+    else:
+        known = np.ones(pixels.shape[:2], np.float32)
+    share = _shrink(known, size)
     channels_known = [_shrink(pixels[..., c] * known, size) / np.maximum(share, 1e-6) for c in range(channels)]
     seen = share >= 0.5
     if context is not None:
         order = np.random.default_rng(seed).permutation(np.flatnonzero(seen))
         seen = np.isin(np.arange(seen.size), order[:context]).reshape(seen.shape)
     if not seen.any():
-        raise SignalError(f"{mask or path}: no known pixel is left at the model's {size[1]}x{size[0]} pixels")
+        raise SignalError(f"no known pixel is left at the model's {size[1]}x{size[0]} pixels", mask or path)
     values = torch.from_numpy(np.stack(channels_known, axis=-1)).float().clamp(0, 1)
     return Photo((values[None] * 2 - 1).to(device), torch.from_numpy(seen)[None].to(device))
 

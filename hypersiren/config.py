@@ -70,15 +70,15 @@ class ContextSampling(_Model):
 
 
 class HypoSiren(_Model):
-    """The hypo-SIREN, whose weights are predicted."""
+    """The hypo-SIREN, the network whose weights are predicted."""
 
-    hidden_features: PositiveInt = 64
+    hidden_features: PositiveInt = 256
     """Width."""
-    hidden_layers: Annotated[int, Field(ge=0)] = 3
-    """Sine layers after the first."""
-    first_omega: PositiveFloat = 15.0
+    hidden_layers: Annotated[int, Field(ge=0)] = 2
+    """Sine layers after the first; the paper's has 3."""
+    first_omega: PositiveFloat = 10.0
     """Frequency factor of the first layer; the paper's is 30."""
-    hidden_omega: PositiveFloat = 15.0
+    hidden_omega: PositiveFloat = 8.0
     """Frequency factor of the hidden layers; the paper's is 30."""
 
 
@@ -100,18 +100,20 @@ class SetEncoder(_Model):
 
 
 class ConvEncoder(_Model):
-    """Our strided CNN on the context filled by normalised convolution."""
+    """Our strided CNN on the context filled by normalised convolution, beside a regression on learned functions."""
 
     kind: Literal["conv"] = "conv"
     """conv"""
     latent_features: PositiveInt = 256
     """Features of the latent z."""
-    widths: tuple[Annotated[int, Field(gt=0, multiple_of=8)], ...] = (32, 64, 128, 256)
-    """Features at full, half, quarter ... resolution."""
+    widths: Annotated[tuple[Annotated[int, Field(gt=0, multiple_of=8)], ...], Field(min_length=1)] = (32, 64, 128)
+    """Features at half, quarter ... resolution."""
     pool: PositiveInt = 4
     """Cells along each axis of the last feature map."""
     sigmas: tuple[PositiveFloat, ...] = (0.7, 1.5, 3.0, 6.0, 12.0)
     """Scales of the normalised convolution, in pixels."""
+    basis: Annotated[int, Field(ge=0)] = 128
+    """Learned basis functions that the context is regressed on in closed form; 0: none."""
 
 
 class PaperConvEncoder(_Model):
@@ -130,14 +132,16 @@ class PaperConvEncoder(_Model):
 
 
 class FullHypernet(_Model):
-    """The hypernetwork: predicts every weight of the hypo-SIREN from z."""
+    """The hypernetwork: predicts weights of the hypo-SIREN from z."""
 
     kind: Literal["full"] = "full"
     """full"""
+    layers: PositiveInt | None = 1
+    """Predict so many last layers, the others being shared by all images and trained; null: all, as in the paper."""
     hidden_features: PositiveInt = 256
     """Width of its MLPs."""
-    hidden_layers: Annotated[int, Field(ge=0)] = 2
-    """Hidden layers of its MLPs."""
+    hidden_layers: Annotated[int, Field(ge=0)] = 0
+    """Hidden layers of its MLPs; the paper has 2."""
     trunk: Literal["separate", "shared"] = "shared"
     """One MLP for each tensor of the hypo-SIREN (the paper's), or hidden layers shared by all."""
 
@@ -154,21 +158,23 @@ class Loss(_Model):
 class Training(_Model):
     """The optimisation."""
 
-    steps: PositiveInt = 6000
+    steps: PositiveInt = 2200
     """Optimiser updates."""
     batch_size: PositiveInt = 32
     """Images a step (before accumulation)."""
+    optimizer: Literal["adam", "muon"] = "muon"
+    """Adam for all weights, or Muon for the matrices and Adam for the others."""
     lr: PositiveFloat = 1e-3
-    """Peak learning rate of Adam."""
-    warmup: Annotated[int, Field(ge=0)] = 300
+    """Peak learning rate."""
+    warmup: Annotated[int, Field(ge=0)] = 200
     """Steps over which the learning rate rises from 0."""
     decay: Literal["constant", "cosine"] = "cosine"
     """Course of the learning rate after the warm-up; cosine ends at 0."""
     weight_decay: NotNegative = 0.0
-    """Decoupled weight decay (AdamW)."""
+    """Decoupled weight decay."""
     clip: PositiveFloat | None = 1.0
     """Largest norm of the gradient; null: not clipped."""
-    ema: Share = 0.999
+    ema: Share = 0.998
     """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
     accumulate: PositiveInt = 1
     """Batches whose gradients make one step."""
@@ -348,7 +354,9 @@ def _check_keys(data: Mapping[Any, Any], where: str, base: Mapping[str, Any] | N
     for name, section in data.items():
         if name not in Settings.model_fields:
             everywhere = [*Settings.model_fields, *(f"{n}.{k}" for n, k in _all_keys())]
-            near = _near(str(name), list(Settings.model_fields)) or [k for k in everywhere if k.endswith(f".{name}")][:1]
+            near = (
+                _near(str(name), list(Settings.model_fields)) or [k for k in everywhere if k.endswith(f".{name}")][:1]
+            )
             raise ConfigError(f'{where}: unknown key "{name}"' + _did_you_mean(near))
         known = (base or {}).get(name) or {}
         model = _kind(name, section if isinstance(section, Mapping) else {}, known)

@@ -2,15 +2,14 @@
 
 - `SetEncoder`: an MLP on each (coordinate, value) pair, then the mean (paper, section 4.4; Garnelo et al. 2018).
 - `PaperConvEncoder`: the paper's CNN at full resolution, or its partial-convolution variant (Liu et al. 2018).
-- `ConvEncoder`: ours, a strided CNN on the masked image filled by normalised convolution (Knutsson & Westin 1993).
 
-The convolutional ones see the context rasterised to the image's pixels and work at any height and width.
+Our default is `ConvEncoder`, in `hypersiren.conv_encoder`. Convolutional encoders see the context rasterised to the
+image's pixels and work at any height and width.
 Symbols: B signals, N points, D coordinate dimensions, C channels, Z latent features, H height, W width.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -125,7 +124,7 @@ class SetEncoder(nn.Module):
         self.latent_features = latent_features
         widths = [in_features, *[hidden_features] * (hidden_layers + 1), latent_features]
         layers: list[nn.Module] = []
-        for i, (n, m) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for i, (n, m) in enumerate(pairwise(widths)):
             linear = nn.Linear(n, m)
             if activation == "sine":
                 init_sine_linear_(linear, omega, first=i == 0)
@@ -195,9 +194,7 @@ class PaperConvEncoder(nn.Module):
         z = self.latent_features = latent_features
         self.mask_channel, self.partial = mask_channel, partial
         conv = PartialConv2d if partial else nn.Conv2d
-        self.stem = nn.ModuleList(
-            [conv(channels + mask_channel, z // 2, 3, padding=1), conv(z // 2, z, 3, padding=1)]
-        )
+        self.stem = nn.ModuleList([conv(channels + mask_channel, z // 2, 3, padding=1), conv(z // 2, z, 3, padding=1)])
         self.blocks = nn.ModuleList(
             nn.ModuleList([conv(z, z, 5, padding=2), conv(z, z, 5, padding=2)]) for _ in range(4)
         )
@@ -212,7 +209,7 @@ class PaperConvEncoder(nn.Module):
         x, seen = self._conv(first, x, seen)
         x, seen = self._conv(second, F.relu(x), seen)
         x = F.relu(x)
-        for first, second in self.blocks:  # type: ignore[assignment, misc]
+        for first, second in self.blocks:  # type: ignore[misc]
             y, seen = self._conv(first, x, seen)
             y, seen = self._conv(second, F.relu(y), seen)
             x = F.relu(x + y)
@@ -229,115 +226,3 @@ class PaperConvEncoder(nn.Module):
         # Interpolated and rescaled by the pixels' area, so that the sum keeps its meaning.
         scale = self.size[0] * self.size[1] / (h * w)
         return scale * F.interpolate(weights, (h, w), mode="bilinear", antialias=True)
-
-
-def fill(
-    image: Float[Tensor, "B C H W"], mask: Float[Tensor, "B 1 H W"], sigmas: Sequence[float]
-) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B S H W"]]:
-    """Fill the unknown pixels by normalised convolution, from the widest Gaussian to the narrowest.
-
-    At each scale the estimate is (blur(mask image) + w coarser) / (blur(mask) + w): where pixels are dense they decide,
-    where they are sparse the coarser estimate does. Blurs are two products with dense Gaussian matrices, so any
-    width costs the same.
-
-    Args:
-        image: Values, 0 where not observed.
-        mask: 0 or 1.
-        sigmas: Standard deviations of the Gaussians, in pixels.
-
-    Returns:
-        The filled image, and the log10 of the density of observed pixels at each scale, floored at -4.
-
-    Example:
-        >>> mask = torch.zeros(1, 1, 8, 8)
-        >>> mask[..., 2, 2] = 1
-        >>> filled, _ = fill(5 * mask, mask, (1.0, 8.0))
-        >>> torch.allclose(filled, torch.full_like(filled, 5.0), atol=0.1)
-        True
-    """
-    h, w = image.shape[-2:]
-    both = torch.cat([image * mask, mask], dim=1)
-    # The coarsest estimate is the mean of what is known.
-    filled = both[:, :-1].sum((-2, -1), keepdim=True) / both[:, -1:].sum((-2, -1), keepdim=True).clamp(min=1)
-    densities = []
-    for sigma in sorted(sigmas, reverse=True):
-        blurred = _gaussian_matrix(h, sigma, image) @ both @ _gaussian_matrix(w, sigma, image).mT
-        density = blurred[:, -1:]
-        # One observed pixel at the centre of the Gaussian weighs as much as ten times the coarser estimate.
-        weight = 0.1 / (1 + 2 * math.pi * sigma**2)
-        filled = (blurred[:, :-1] + weight * filled) / (density + weight)
-        densities.append(density)
-    return filled.expand_as(image), torch.cat(densities, dim=1).clamp(min=1e-4).log10()
-
-
-def _gaussian_matrix(n: int, sigma: float, like: Tensor) -> Tensor:
-    i = torch.arange(n, device=like.device, dtype=like.dtype)
-    kernel = torch.exp(-0.5 * ((i - i[:, None]) / sigma) ** 2)
-    return kernel / kernel.sum(dim=1, keepdim=True)
-
-
-class _ResidualBlock(nn.Module):
-    def __init__(self, width_in: int, width: int, stride: int):
-        super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(8, width_in), nn.GroupNorm(8, width)
-        self.conv1 = nn.Conv2d(width_in, width, 3, stride=stride, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.skip = nn.Conv2d(width_in, width, 1) if width != width_in else nn.Identity()
-        self.stride = stride
-        nn.init.zeros_(self.conv2.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(F.silu(self.norm1(x)))
-        y = self.conv2(F.silu(self.norm2(y)))
-        if self.stride > 1:
-            x = F.avg_pool2d(x, self.stride, ceil_mode=True)
-        return self.skip(x) + y
-
-
-class ConvEncoder(nn.Module):
-    """A strided residual CNN on the context filled by normalised convolution: our default.
-
-    Input channels are the observed values, the mask, the filled image and the densities of `fill`. Each width after the
-    first halves the resolution; the last feature map is pooled to `pool` x `pool` cells and flattened into z.
-    With the default widths it takes a small part of the paper's 13.8 GMAC an image of 32x32.
-
-    Args:
-        channels: C.
-        latent_features: Z.
-        widths: Features at full, half, quarter ... resolution; multiples of 8.
-        pool: Cells along each axis of the last feature map.
-        sigmas: Scales of the normalised convolution, in pixels.
-        dropout: Share of the flattened features dropped in training.
-
-    Example:
-        >>> images, mask = torch.rand(2, 48, 32, 3), torch.rand(2, 48, 32) < 0.1
-        >>> ConvEncoder(3, widths=(8, 16))(Context.from_images(images, mask)).shape
-        torch.Size([2, 256])
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        latent_features: int = 256,
-        widths: Sequence[int] = (32, 64, 128, 256),
-        pool: int = 4,
-        sigmas: Sequence[float] = (0.7, 1.5, 3.0, 6.0, 12.0),
-        dropout: float = 0.0,
-    ):
-        super().__init__()
-        self.latent_features, self.sigmas, self.pool = latent_features, tuple(sigmas), pool
-        self.stem = nn.Conv2d(2 * channels + 1 + len(self.sigmas), widths[0], 3, padding=1)
-        self.blocks = nn.Sequential(
-            *(_ResidualBlock(n, m, stride=2) for n, m in zip(widths[:-1], widths[1:], strict=True))
-        )
-        self.norm = nn.GroupNorm(8, widths[-1])
-        self.dropout = nn.Dropout(dropout)
-        self.last = nn.Linear(widths[-1] * pool * pool, latent_features)
-
-    def forward(self, context: Context) -> Float[Tensor, "B Z"]:
-        image, mask = rasterise(context)
-        filled, density = fill(image, mask, self.sigmas)
-        x = self.stem(torch.cat([image, mask, filled, density], dim=1))
-        x = F.silu(self.norm(self.blocks(x)))
-        x = F.adaptive_avg_pool2d(x, self.pool).flatten(1)
-        return self.last(self.dropout(x))

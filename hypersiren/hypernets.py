@@ -1,7 +1,9 @@
 """Hypernetworks: from a latent z to the weights of a field, built from the field's {name: shape} alone.
 
-`FullHypernet` predicts every weight. The paper (section 4.4) has one ReLU MLP for each tensor of the hypo-SIREN; a
-trunk shared by all of them is the cheaper form. At step 0 the predicted weights hardly depend on z: the last layer of
+`FullHypernet` predicts whole tensors. The paper (section 4.4) predicts all of the hypo-SIREN, each tensor by a ReLU MLP
+of its own; hidden layers shared by all tensors are the cheaper form. Tensors that it is not asked for stay the field's
+own, shared by all signals and trained with the rest: predicting the last layer alone makes an image a combination of
+learned functions. At step 0 the predicted weights hardly depend on z: the last layer of
 each MLP starts with Kaiming weights / 100 and a bias drawn like the hypo-SIREN's own weights, U(-1/n, 1/n) with n the
 inputs of the hypo layer (authors' code).
 
@@ -9,6 +11,7 @@ Symbols: B signals, Z latent features.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -19,15 +22,15 @@ from hypersiren.siren import Params
 
 
 class FullHypernet(nn.Module):
-    """Predicts all weights of a field from z.
+    """Predicts all weights of a field from z, or all of some layers.
 
     With the paper's hypo-SIREN (2-256-256-256-256-3) and the defaults it has 52,436,995 weights.
 
     Args:
-        shapes: Name and shape of every parameter of the field, in layers: "….weight" of shape (O, I), then its "….bias".
+        shapes: Name and shape of each parameter to predict, all of a field's or some: "….weight" (O, I), "….bias" (O,).
         latent_features: Z.
         hidden_features: Width of each MLP.
-        hidden_layers: Hidden layers of each MLP; the paper's 256-256-256-out has two.
+        hidden_layers: Hidden layers of each MLP; the paper's 256-256-256-out has two, 0 makes it linear in z.
         trunk: "separate", one MLP per tensor (the paper's), or "shared", one set of hidden layers for all.
 
     Example:
@@ -50,23 +53,23 @@ class FullHypernet(nn.Module):
 
         def hidden() -> nn.Module:
             layers: list[nn.Module] = []
-            for n, m in zip(widths[:-1], widths[1:], strict=True):
+            for n, m in pairwise(widths):
                 linear = nn.Linear(n, m)
                 nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
                 layers += [linear, nn.ReLU()]
             return nn.Sequential(*layers)
 
-        self.trunks = nn.ModuleList(hidden() for _ in range(1 if trunk == "shared" else len(self.shapes)))
-        self.heads = nn.ModuleList(nn.Linear(widths[-1], torch.Size(s).numel()) for s in self.shapes.values())
-        self._init_heads()
-
-    @torch.no_grad()
-    def _init_heads(self) -> None:
-        for (name, shape), head in zip(self.shapes.items(), self.heads, strict=True):
-            nn.init.kaiming_normal_(head.weight, nonlinearity="relu")
-            head.weight /= 100
+        def head(name: str, shape: tuple[int, ...]) -> nn.Linear:
+            linear = nn.Linear(widths[-1], torch.Size(shape).numel())
+            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
             fan_in = self.shapes.get(name.removesuffix("bias") + "weight", shape)[-1]
-            head.bias.uniform_(-1 / fan_in, 1 / fan_in)
+            with torch.no_grad():
+                linear.weight /= 100
+                linear.bias.uniform_(-1 / fan_in, 1 / fan_in)
+            return linear
+
+        self.trunks = nn.ModuleList(hidden() for _ in range(1 if trunk == "shared" else len(self.shapes)))
+        self.heads = nn.ModuleList(head(name, shape) for name, shape in self.shapes.items())
 
     def forward(self, z: Float[Tensor, "B Z"]) -> Params:
         features = [trunk(z) for trunk in self.trunks]

@@ -131,11 +131,9 @@ SIMPLE: dict[str, Callable[[Images, Masks], Images]] = {
 """The baselines that need no training images."""
 
 
-def _each(
-    images: Images, mask: Masks, method: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-) -> Images:
+def _each(images: Images, mask: Masks, method: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> Images:
     h, w = mask.shape[1:]
-    points = np.stack(np.mgrid[:h, :w], axis=-1).reshape(-1, 2).astype(float)
+    points = np.indices((h, w)).reshape(2, -1).T.astype(float)
     out = images.clone()
     for i in range(len(images)):
         known = mask[i].flatten().cpu().numpy()

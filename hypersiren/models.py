@@ -1,16 +1,16 @@
 """HyperSiren: an encoder and a hypernetwork that predict the weights of a hypo-SIREN for each signal (section 4.4).
 
-    Context -> encoder -> z -> hypernetwork -> Params -> SIREN(x) -> y
+Context -> encoder -> z -> hypernetwork -> Params -> SIREN(x) -> y
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hypersiren.encoders import Context, ConvEncoder, PaperConvEncoder, SetEncoder
+from hypersiren.conv_encoder import ConvEncoder
+from hypersiren.encoders import Context, PaperConvEncoder, SetEncoder
 from hypersiren.hypernets import FullHypernet
 from hypersiren.siren import BoundSiren, Params, Siren
 
@@ -65,6 +65,8 @@ def build(
 ) -> HyperSiren:
     """A HyperSiren for images of so many channels, from plain keyword arguments (and a `kind` each).
 
+    `layers` of the hypernetwork is the number of last layers of the hypo-SIREN that it predicts; None for all.
+
     Example:
         >>> model = build({"hidden_features": 8}, {"kind": "set"}, {"kind": "full", "hidden_features": 8}, channels=1)
         >>> model.siren.out_features
@@ -76,4 +78,8 @@ def build(
     encoder["in_features" if kind == "set" else "channels"] = channels + (2 if kind == "set" else 0)
     made = ENCODERS[kind](**encoder)
     latent: Any = made.latent_features
-    return HyperSiren(made, HYPERNETS[hypernet.pop("kind")](field.shapes, latent, **hypernet), field)
+    names = list(field.shapes)
+    if (layers := hypernet.pop("layers", None)) is not None:
+        names = names[-2 * layers :]  # a weight and a bias each
+    shapes = {name: field.shapes[name] for name in names}
+    return HyperSiren(made, HYPERNETS[hypernet.pop("kind")](shapes, latent, **hypernet), field)

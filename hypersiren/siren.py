@@ -13,6 +13,7 @@ with n the layer's inputs. Symbols: B signals, N points, D coordinate dimensions
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -105,7 +106,7 @@ class Siren(nn.Module):
         self.in_features, self.out_features = in_features, out_features
         self.first_omega, self.hidden_omega = first_omega, hidden_omega
         widths = [in_features, *[hidden_features] * (hidden_layers + 1), out_features]
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -144,7 +145,7 @@ class Siren(nn.Module):
         return linear(x, *weights[-1])
 
     def _weights(self, params: Params | None) -> list[tuple[Tensor, Tensor]]:
-        own = [(layer.weight, layer.bias) for layer in self._linears()]
+        own: list[tuple[Tensor, Tensor]] = [(layer.weight, layer.bias) for layer in self._linears()]
         if params is None:
             return own
         known = {f"layers.{i}.{kind}" for i in range(len(own)) for kind in ("weight", "bias")}

@@ -91,9 +91,9 @@ def faces(split: str) -> Source:
     root = Path(spec.submodule_search_locations[0]) / "datasets" / "ORL_faces"
     # A stray jpg lies in one folder.
     files = [
-        (f"s{person}/{name}", *stamp)
+        (f"s{person}/{name}", size, time)
         for person in FACES[split]
-        for name, *stamp in scan(root / f"s{person}")
+        for name, size, time in scan(root / f"s{person}")
         if name.endswith(".pgm")
     ]
     if not files:
@@ -146,7 +146,7 @@ def folder(root: Path, split: str, seed: int) -> Source:
         return _files(label, root, part_of(files, split, seed, has_test=False, what=str(root)), {"seed": seed})
     made = not {"val", "test"} <= has
     part = {"train": "train", "val": "train" if made else "val", "test": "test" if "test" in has else "val"}[split]
-    files = [(f"{part}/{name}", *stamp) for name, *stamp in scan(root / part)]
+    files = [(f"{part}/{name}", size, time) for name, size, time in scan(root / part)]
     if not files:
         raise DatasetError(f"expected image files below {root / part}, found none")
     if split == "test" or not made:

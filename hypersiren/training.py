@@ -10,13 +10,14 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 from tqdm import tqdm
 
 from hypersiren import checkpoints
@@ -28,6 +29,9 @@ from hypersiren.tasks.completion import Completion, CompletionBatch, Predict
 
 RESUMABLE = {"training.steps", "training.log_every", "training.validate_every", "training.compile", "device"}
 """Settings that may change between the parts of one run."""
+
+DATA, UPDATE, LOGGING = "hypersiren/data", "hypersiren/update", "hypersiren/logging"
+"""Labels of the parts of the loop in a profiler's trace."""
 
 
 class TrainingError(UserError):
@@ -84,6 +88,24 @@ def learning_rate(step: int, *, steps: int, lr: float, warmup: int, decay: Liter
     return lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
+def make_optimizers(
+    parameters: Sequence[Tensor], kind: Literal["adam", "muon"], lr: float, weight_decay: float
+) -> list[torch.optim.Optimizer]:
+    """Adam for all parameters, or Muon (Jordan et al. 2024) for the matrices and Adam for the others.
+
+    Muon's updates are scaled to the size of Adam's, so that one learning rate serves both (Liu et al. 2025).
+    """
+    matrices = [p for p in parameters if p.ndim == 2 and kind == "muon"]
+    others = [p for p in parameters if p.ndim != 2 or kind == "adam"]
+    made: list[torch.optim.Optimizer] = []
+    if matrices:
+        made.append(torch.optim.Muon(matrices, lr, weight_decay, adjust_lr_fn="match_rms_adamw"))
+    if others:
+        fused = others[0].device.type in ("cpu", "cuda")
+        made.append(torch.optim.AdamW(others, lr, weight_decay=weight_decay, fused=fused))
+    return made
+
+
 def step_seed(seed: int, step: int, part: int = 0) -> int:
     """The seed of all that is random in one part (accumulated batch) of one step."""
     return (seed * 1_000_003 + step) * 1_009 + part
@@ -98,6 +120,7 @@ def train(
     steps: int,
     batch_size: int,
     lr: float,
+    optimizer: Literal["adam", "muon"] = "adam",
     warmup: int = 0,
     decay: Literal["constant", "cosine"] = "constant",
     weight_decay: float = 0.0,
@@ -113,7 +136,7 @@ def train(
 
     Args:
         objective: Gives the loss terms of a batch; holds the model and the task.
-        run_dir: Receives last.pt and best.pt (lowest validation error of the averaged weights), TensorBoard events and
+        run_dir: Receives last.pt, best.pt (lowest validation error of the averaged weights), TensorBoard events and
             metrics.json.
         record: Plain description saved in each checkpoint: `settings` (compared on resuming) and `model` (to rebuild).
         batch_size: Images in a batch, for the images per second.
@@ -128,11 +151,12 @@ def train(
     """
     model, task = objective.model, objective.task
     device = next(model.parameters()).device
-    trained = [p for p in model.parameters() if p.requires_grad]
-    average = copy.deepcopy(model).requires_grad_(False).eval()
-    averaged = [a for a, p in zip(average.parameters(), model.parameters(), strict=True) if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr, weight_decay=weight_decay, fused=device.type in ("cpu", "cuda"))
-    run = _Run(run_dir, record, model, average, optimizer)
+    trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+    average = copy.deepcopy(model).eval()
+    averaged: list[Tensor] = [p for p in average.parameters() if p.requires_grad]
+    average.requires_grad_(False)
+    optimizers = make_optimizers(trained, optimizer, lr, weight_decay)
+    run = _Run(run_dir, record, model, average, optimizers)
     start = run.resume()
     if start >= steps:
         return True
@@ -147,20 +171,27 @@ def train(
     try:
         with _stop_requested() as stopped:
             for step in range(start, steps):
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(step, steps=steps, lr=lr, warmup=warmup, decay=decay)
+                rate = learning_rate(step, steps=steps, lr=lr, warmup=warmup, decay=decay)
+                for each in optimizers:
+                    for group in each.param_groups:
+                        group["lr"] = rate
                 for part in range(accumulate):
-                    batch = task.sample(generator.manual_seed(step_seed(seed, step, part)))
-                    terms = forward(batch)
-                    loss = torch.stack(list(terms.values())).sum()
-                    (loss / accumulate).backward()
-                    monitor.record({"loss/total": loss, **{f"loss/{k}": v for k, v in terms.items()}})
-                norm = nn.utils.clip_grad_norm_(trained, clip or math.inf)
+                    with record_function(DATA):
+                        batch = task.sample(generator.manual_seed(step_seed(seed, step, part)))
+                    with record_function(UPDATE):
+                        terms = forward(batch)
+                        loss = torch.stack(list(terms.values())).sum()
+                        (loss / accumulate).backward()
+                    with record_function(LOGGING):
+                        monitor.record({"loss/total": loss, **{f"loss/{k}": v for k, v in terms.items()}})
+                with record_function(UPDATE):
+                    norm = nn.utils.clip_grad_norm_(trained, clip or math.inf)
+                    for each in optimizers:
+                        each.step()
+                        each.zero_grad()
+                    # The average starts short, so that it forgets the initial weights soon.
+                    torch._foreach_lerp_(averaged, trained, 1 - min(ema, (1 + step) / (10 + step)))
                 monitor.record({"gradient_norm": norm})
-                optimizer.step()
-                optimizer.zero_grad()
-                # The average starts short, so that it forgets the initial weights soon.
-                torch._foreach_lerp_(averaged, trained, 1 - min(ema, (1 + step) / (10 + step)))
 
                 done = step + 1
                 ending = done == steps or stopped.is_set()
@@ -170,10 +201,11 @@ def train(
                     now = time.perf_counter()
                     speed = (done - logged) * accumulate * batch_size / (now - clock)
                     run.seconds += now - clock
-                    values |= {"learning_rate": optimizer.param_groups[0]["lr"], "images_per_second": speed}
-                    monitor.scalars(done, values)
-                    bar.set_postfix_str(f"loss {values['loss/total']:.4g}, {speed:.0f} images/s", refresh=False)
-                    bar.update(done - logged)
+                    values |= {"learning_rate": rate, "images_per_second": speed}
+                    with record_function(LOGGING):
+                        monitor.scalars(done, values)
+                        bar.set_postfix_str(f"loss {values['loss/total']:.4g}, {speed:.0f} images/s", refresh=False)
+                        bar.update(done - logged)
                     logged = done
                     if validating:
                         predict = objective.predictor(average)
@@ -200,15 +232,17 @@ class _Run:
         record: dict[str, Any],
         model: nn.Module,
         average: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizers: Sequence[torch.optim.Optimizer],
     ):
         self.folder, self.record = folder, record
-        self.model, self.average, self.optimizer = model, average, optimizer
+        self.model, self.average, self.optimizers = model, average, optimizers
         self.best: float = math.inf
         self.seconds = 0.0
 
     def resume(self) -> int:
         """Load the last checkpoint, if there is one; the number of steps that are done."""
+        for part in self.folder.glob(".*.pt.*.part"):  # of a process that was killed while it wrote
+            part.unlink(missing_ok=True)
         path = self.folder / "last.pt"
         if not path.exists():
             return 0
@@ -223,7 +257,8 @@ class _Run:
             )
         self.model.load_state_dict(content["model"])
         self.average.load_state_dict(content["ema"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
         self.best, self.seconds = content["best"], content["seconds"]
         return content["step"]
 
@@ -232,7 +267,7 @@ class _Run:
         if metrics["mse"] < self.best:
             self.best = metrics["mse"]
             checkpoints.save(self.folder / "best.pt", common)
-        full = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        full = {"model": self.model.state_dict(), "optimizers": [each.state_dict() for each in self.optimizers]}
         checkpoints.save(self.folder / "last.pt", {**common, **full, "best": self.best, "seconds": self.seconds})
         summary = {"step": step, "seconds": self.seconds, "validation": metrics, "best_validation_mse": self.best}
         (self.folder / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
@@ -258,7 +293,7 @@ def _finite(values: dict[str, Tensor], logged: int, done: int, run_dir: Path) ->
 
 @contextmanager
 def _stop_requested() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets, so that the step in progress ends whole; the second interrupts."""
+    """An event that the first Ctrl-C or SIGTERM sets, so that the step ends whole; the second interrupts at once."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event

@@ -106,7 +106,16 @@ def test_a_folder_with_broken_files_names_and_counts_them(tmp_path, capsys):
         Image.fromarray(rng.integers(0, 256, (12, 12), np.uint8)).save(tmp_path / "pictures" / f"{i:02}.png")
     for i in range(3):
         (tmp_path / "pictures" / f"broken{i}.png").write_bytes(b"\x89PNG nonsense")
-    words = ["train", "--run-dir", tmp_path / "run", *TINY, "--data.kind", "folder", "--data.root", tmp_path / "pictures"]
+    words = [
+        "train",
+        "--run-dir",
+        tmp_path / "run",
+        *TINY,
+        "--data.kind",
+        "folder",
+        "--data.root",
+        tmp_path / "pictures",
+    ]
     for _ in range(2):  # from the files, then from the cache
         code, _, err = run(capsys, *words)
         assert code == 0

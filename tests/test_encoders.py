@@ -5,13 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypersiren.encoders import Context, ConvEncoder, PaperConvEncoder, PartialConv2d, SetEncoder, fill, rasterise
+from hypersiren.conv_encoder import ConvEncoder
+from hypersiren.encoders import Context, PaperConvEncoder, PartialConv2d, SetEncoder, rasterise
 
 torch.manual_seed(0)
 ENCODERS = {
     "set": SetEncoder(2 + 3, latent_features=32, hidden_features=32),
     "set_relu": SetEncoder(2 + 3, latent_features=32, hidden_features=32, activation="relu"),
-    "conv": ConvEncoder(3, latent_features=32, widths=(8, 16)),
+    "conv": ConvEncoder(3, latent_features=32, widths=(8, 16), basis=12),
     "paper": PaperConvEncoder(3, latent_features=16, size=(8, 8)),
     "partial": PaperConvEncoder(3, latent_features=16, size=(8, 8), partial=True),
 }
@@ -153,14 +154,3 @@ def test_position_weights_keep_the_sum_at_other_sizes():
     encoder = ENCODERS["paper"]
     small, large = encoder._position_weights(8, 8), encoder._position_weights(16, 16)
     torch.testing.assert_close(small.sum(), large.sum(), rtol=0.05, atol=0.02)
-
-
-def test_fill_reproduces_constants_and_known_pixels():
-    mask = (torch.rand(2, 1, 16, 16) < 0.2).float()
-    filled, density = fill(3 * mask, mask, (0.5, 2.0, 8.0))
-    torch.testing.assert_close(filled, torch.full_like(filled, 3.0), rtol=1e-3, atol=1e-3)
-    assert density.shape == (2, 3, 16, 16)
-    assert density.max() <= 0.1
-    image = torch.rand(1, 1, 16, 16)
-    filled, _ = fill(image, torch.ones(1, 1, 16, 16), (0.3,))
-    torch.testing.assert_close(filled, image, rtol=0, atol=0.15)

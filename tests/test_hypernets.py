@@ -38,7 +38,9 @@ def test_at_step_0_every_signal_gets_about_the_same_sane_siren():
 
 def test_hypersiren_equals_a_loop_over_signals():
     torch.manual_seed(0)
-    model = build({"hidden_features": 32}, {"kind": "set"}, {"kind": "full", "hidden_features": 32}, channels=3).double()
+    model = build(
+        {"hidden_features": 32}, {"kind": "set"}, {"kind": "full", "hidden_features": 32}, channels=3
+    ).double()
     images, mask = torch.rand(3, 8, 8, 3).double(), torch.rand(3, 8, 8) < 0.5
     context = Context.from_images(images, mask)
     x = torch.rand(20, 2).double()
@@ -51,3 +53,16 @@ def test_hypersiren_equals_a_loop_over_signals():
 def test_predicted_weights_are_not_trained_in_the_hypo_siren():
     model = build({"hidden_features": 8}, {"kind": "set"}, {"kind": "full"}, channels=1)
     assert not any(p.requires_grad for p in model.siren.parameters())
+
+
+def test_predicting_the_last_layer_leaves_the_others_shared_and_trained():
+    model = build({"hidden_features": 8}, {"kind": "set"}, {"kind": "full", "layers": 1}, channels=1)
+    assert list(model.hypernet.shapes) == ["layers.4.weight", "layers.4.bias"]
+    assert {n for n, p in model.siren.named_parameters() if not p.requires_grad} == set(model.hypernet.shapes)
+    images, mask = torch.rand(3, 8, 8, 1), torch.rand(3, 8, 8) < 0.5
+    context, x = Context.from_images(images, mask), torch.rand(20, 2)
+    params = model.params(context)
+    loop = [functional_call(model.siren, {n: p[i] for n, p in params.items()}, (x,)) for i in range(3)]
+    torch.testing.assert_close(model(context, x), torch.stack(loop), rtol=1e-4, atol=1e-5)
+    model(context, x).sum().backward()
+    assert model.siren.layers[0].weight.grad.abs().sum() > 0

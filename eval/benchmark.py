@@ -1,0 +1,13 @@
+"""Measure speed as ratios within one run.
+
+    python eval/benchmark.py loop --config configs/completion/faces.yaml
+
+The same as `hypersiren benchmark`.
+"""
+
+import sys
+
+from hypersiren.cli import main
+
+if __name__ == "__main__":
+    main(["benchmark", *sys.argv[1:]])
