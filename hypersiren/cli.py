@@ -53,7 +53,7 @@ def train(
         f"{_device(checked.device)}"
     )
     _say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
-    finished = run_training(objective, folder, record, progress=sys.stderr.isatty(), **training)
+    finished = run_training(objective, folder, record, **training)
     (folder / "config.yaml").write_text(dump_settings(checked))
     if not finished:
         _say("stopped and saved; the same command goes on from here")
@@ -235,7 +235,7 @@ def _image_sets(settings: Settings) -> "list[ImageSet]":
     kind = arguments.pop("kind")
     sets = []
     for split in ("train", "val", "test"):
-        sets.append(load_images(kind, split, seed=settings.seed, progress=sys.stderr.isatty(), **arguments))
+        sets.append(load_images(kind, split, seed=settings.seed, **arguments))
     if skipped := list(dict.fromkeys(name for s in sets for name in s.skipped)):
         shown = "".join(f"\n  {name}" for name in skipped[:20]) + ("\n  ..." if len(skipped) > 20 else "")
         _say(f"skipped {len(skipped)} files that are not readable images:{shown}")

@@ -25,6 +25,7 @@ class HyperSiren(nn.Module):
     signals and trained.
 
     Example:
+        >>> import torch
         >>> siren = Siren(2, 3, hidden_features=16)
         >>> hyper = HyperSiren(SetEncoder(2 + 3, 32), FullHypernet(siren.shapes, 32, 64), siren)
         >>> images, mask = torch.rand(4, 8, 8, 3), torch.rand(4, 8, 8) < 0.5

@@ -8,6 +8,7 @@ import copy
 import json
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -166,7 +167,9 @@ def train(
     monitor = Monitor(run_dir, start)
     if start == 0:
         monitor.text("settings", json.dumps(record["settings"], indent=1))
-    bar = tqdm(total=steps, initial=start, unit="step", disable=not progress, dynamic_ncols=True)
+    # In a log file, where every refresh is kept, a line now and then will do.
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    bar = tqdm(total=steps, initial=start, unit="step", disable=not progress, dynamic_ncols=True, mininterval=interval)
     logged, clock = start, time.perf_counter()
     try:
         with _stop_requested() as stopped:
