@@ -80,7 +80,8 @@ def complete(
     Args:
         run: Run folder of `hypersiren train`, or a checkpoint.
         images: Pictures to complete; without any, the completion table of the test images.
-        context: Known random pixels of each picture, counted at the model's resolution (default 100 without a mask).
+        context: Known random pixels of each picture, counted at the model's resolution; by default 100, or all that a
+            mask leaves, or all to interpolate.
         mask: Mask image of the picture's size: known where it is not black.
         size: Height of the completed picture in pixels.
         extent: Look beyond the picture: coordinates reach from -extent to extent.
@@ -117,7 +118,7 @@ def _complete_test(
     (folder / "table.txt").write_text(f"{table}\n")
     numbers = {"mse": table.rows, "images": table.images, "baseline_images": table.baseline_images}
     (folder / "metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    ends = test.pixels[:: max(1, len(test) // 8)][:8]
+    ends = test.spread(8).pixels
     pairs = [ImageSet(ends[i : i + 2], test.name) for i in range(0, len(ends) - 1, 2)]
     write_image(folder / "completion.png", completion_picture(model, test))
     write_image(folder / "interpolation.png", interpolation_picture(model, pairs))
@@ -149,7 +150,7 @@ def _complete_photos(
     if mask is not None and len(images) != 1:
         _fail(f"--mask belongs to one picture, got {len(images)}")
     device = next(model.parameters()).device
-    number = 100 if context is None and mask is None else context
+    number = 100 if context is None and mask is None and interpolate is None else context
     photos = [
         read_photo(path, (h, w), model.siren.out_features, context=number, mask=mask, seed=seed, device=device)
         for path in images

@@ -86,8 +86,7 @@ def completion_table(
 
 def completion_picture(model: HyperSiren, test: ImageSet, *, rows: int = 6, zoom: int = 3) -> np.ndarray:
     """Contexts and completions of some test images, the completions evaluated at `zoom` times the resolution."""
-    chosen = torch.linspace(0, len(test) - 1, min(rows, len(test)), device=test.pixels.device).long()
-    images = ImageSet(test.pixels[chosen], test.name)
+    images = test.spread(rows)
     h, w = images.size
     columns = {}
     for name, mask in context_masks(images, available_contexts(images.size)).items():
@@ -170,14 +169,20 @@ def read_photo(
     else:
         known = np.ones(pixels.shape[:2], np.float32)
     share = _shrink(known, size)
-    channels_known = [_shrink(pixels[..., c] * known, size) / np.maximum(share, 1e-6) for c in range(channels)]
+    # Cells that hold nothing known get their plain mean: only the panel shows it.
+    channel_values = [
+        np.where(
+            share > 0, _shrink(pixels[..., c] * known, size) / np.maximum(share, 1e-6), _shrink(pixels[..., c], size)
+        )
+        for c in range(channels)
+    ]
     seen = share >= 0.5
     if context is not None:
         order = np.random.default_rng(seed).permutation(np.flatnonzero(seen))
         seen = np.isin(np.arange(seen.size), order[:context]).reshape(seen.shape)
     if not seen.any():
         raise SignalError(f"no known pixel is left at the model's {size[1]}x{size[0]} pixels", mask or path)
-    values = torch.from_numpy(np.stack(channels_known, axis=-1)).float().clamp(0, 1)
+    values = torch.from_numpy(np.stack(channel_values, axis=-1)).float().clamp(0, 1)
     return Photo((values[None] * 2 - 1).to(device), torch.from_numpy(seen)[None].to(device))
 
 

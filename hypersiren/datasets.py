@@ -71,6 +71,11 @@ class ImageSet:
         """The same set on another device."""
         return replace(self, pixels=self.pixels.to(device))
 
+    def spread(self, count: int) -> "ImageSet":
+        """So many images (or all there are) from all over the set, the first and the last among them."""
+        index = torch.linspace(0, len(self) - 1, min(count, len(self)), device=self.pixels.device).long()
+        return ImageSet(self.pixels[index], self.name)
+
     def images(self, index: Integer[Tensor, " B"]) -> Float[Tensor, "B H W C"]:
         """The images at these places, as float32 in [-1, 1]: -1 is 0, 1 is 255."""
         return self.pixels[index].float() / 127.5 - 1

@@ -1,6 +1,9 @@
 """The command as a person types it: it works, and what they mistype gets one line and exit code 2."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +124,21 @@ def test_a_folder_with_broken_files_names_and_counts_them(tmp_path, capsys):
         assert code == 0
         assert "skipped 3 files that are not readable images" in err
         assert all(f"broken{i}.png" in err for i in range(3))
+
+
+def test_benchmark_of_the_loop_gives_shares(capsys):
+    code, out, _ = run(capsys, "benchmark", "loop", "--steps", 3, *TINY)
+    assert code == 0
+    rows = dict(line.split()[:2] for line in out.splitlines())
+    assert set(rows) == {"data", "update", "logging"}
+    assert sum(map(float, rows.values())) == pytest.approx(100, abs=0.2)
+
+
+@pytest.mark.parametrize("script", ["train/hypernet.py", "eval/complete.py", "eval/benchmark.py"])
+def test_launchers_run(script):
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, root / script, "--help"], capture_output=True, text=True, check=True)
+    assert "Usage" in done.stdout
 
 
 def test_help_describes_commands_and_options(capsys):

@@ -133,7 +133,7 @@ class Completion:
 
     def panels(self, predict: Predict, rows: int = 8) -> dict[str, Panel]:
         """For each context a picture with a row per image: context, completion, truth."""
-        shown = ImageSet(self.validation.pixels[:rows], self.validation.name)
+        shown = self.validation.spread(rows)
         return {
             name: ImagePanel(context_completion_truth(_unit(shown), mask, complete(predict, shown, mask)))
             for name, mask in context_masks(shown, available_contexts(self.size)).items()
