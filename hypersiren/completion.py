@@ -168,22 +168,18 @@ def read_photo(
         known = (_central(raw, size)[..., 0] > 0).astype(np.float32)
     else:
         known = np.ones(pixels.shape[:2], np.float32)
-    share = _shrink(known, size)
+    share = _shrink(known[..., None], size)
     # Cells that hold nothing known get their plain mean: only the panel shows it.
-    channel_values = [
-        np.where(
-            share > 0, _shrink(pixels[..., c] * known, size) / np.maximum(share, 1e-6), _shrink(pixels[..., c], size)
-        )
-        for c in range(channels)
-    ]
-    seen = share >= 0.5
+    known_mean = _shrink(pixels * known[..., None], size) / np.maximum(share, 1e-6)
+    values = np.where(share > 0, known_mean, _shrink(pixels, size)).clip(0, 1)
+    seen = share[..., 0] >= 0.5
     if context is not None:
         order = np.random.default_rng(seed).permutation(np.flatnonzero(seen))
         seen = np.isin(np.arange(seen.size), order[:context]).reshape(seen.shape)
     if not seen.any():
         raise SignalError(f"no known pixel is left at the model's {size[1]}x{size[0]} pixels", mask or path)
-    values = torch.from_numpy(np.stack(channel_values, axis=-1)).float().clamp(0, 1)
-    return Photo((values[None] * 2 - 1).to(device), torch.from_numpy(seen)[None].to(device))
+    images = torch.from_numpy(values)[None].to(device)
+    return Photo(images * 2 - 1, torch.from_numpy(seen)[None].to(device))
 
 
 @torch.no_grad()
@@ -259,6 +255,8 @@ def _central(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return pixels[top : top + rows, left : left + columns]
 
 
-def _shrink(channel: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The mean of each cell."""
-    return np.asarray(Image.fromarray(channel, mode="F").resize((size[1], size[0]), Image.Resampling.BOX))
+def _shrink(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mean of each cell, (h, w, C) float32 to (H, W, C)."""
+    shape, box = (size[1], size[0]), Image.Resampling.BOX
+    channels = np.moveaxis(pixels.astype(np.float32), 2, 0)
+    return np.stack([np.asarray(Image.fromarray(c).resize(shape, box)) for c in channels], axis=-1)

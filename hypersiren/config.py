@@ -43,7 +43,7 @@ class Data(_Model):
     crop: Literal["center", "none"] = "center"
     """center: the largest central rectangle of the right shape, resized; none: images must have the size already."""
     crops: PositiveInt | None = None
-    """Random crops to cut for training (photos); null: 2000."""
+    """Random crops to cut for training (photos); null: 10,000."""
     download: bool = False
     """Let torchvision download its set."""
     flip: bool = True

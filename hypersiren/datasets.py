@@ -112,7 +112,7 @@ def load_images(
         workers: Processes that decode; None for one per CPU. Up to 500 images are always decoded by this one.
         cache_dir: Where decoded sets are kept; None for $HYPERSIREN_CACHE, or else the user's cache folder.
         progress: Whether decoding shows a bar, if stderr is a terminal.
-        crops: Of "photos": training crops (2000); val and test have a tenth.
+        crops: Of "photos": training crops (10,000); val and test have a tenth.
         download: Of torchvision's sets: whether it may fetch what is missing.
 
     Returns:

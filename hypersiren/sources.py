@@ -44,7 +44,7 @@ PHOTOS = {
 }  # fmt: skip
 """Photographs of scikit-image in each split, by the functions of skimage.data that need no network."""
 
-PHOTO_CROPS = 2000
+PHOTO_CROPS = 10_000
 """Training crops; val and test have a tenth of these each."""
 
 CELEBA_LAYOUT = "ROOT/celeba/img_align_celeba/000001.jpg ... and ROOT/celeba/list_eval_partition.txt"

@@ -126,6 +126,24 @@ def test_a_folder_with_broken_files_names_and_counts_them(tmp_path, capsys):
         assert all(f"broken{i}.png" in err for i in range(3))
 
 
+@pytest.mark.parametrize("name", ["celeba_set", "celeba_set_relu", "celeba_cnn", "celeba_pconv", "celeba_fast"])
+def test_celeba_configurations_train_on_files_in_its_layout(name, tmp_path, capsys):
+    """A step of each, with a small hypernetwork and few images; what is tested is that all parts fit."""
+    images = tmp_path / "celeba" / "img_align_celeba"
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        Image.fromarray(rng.integers(0, 256, (218, 178, 3), np.uint8)).save(images / f"{i:06}.jpg")
+    partition = "".join(f"{i:06}.jpg {i // 2}\n" for i in range(6))
+    (tmp_path / "celeba" / "list_eval_partition.txt").write_text(partition)
+    config = Path(__file__).parent.parent / "configs" / "completion" / f"{name}.yaml"
+    code, out, err = run(capsys, "train", "--config", config, "--run-dir", tmp_path / "run", "--data.root", tmp_path,
+                         "--hypernet.hidden_features", 8, "--training.steps", 1, "--training.batch_size", 2,
+                         "--training.compile", "false", "--device", "cpu")  # fmt: skip
+    assert code == 0, err
+    assert "2 test images" in out
+
+
 def test_benchmark_of_the_loop_gives_shares(capsys):
     code, out, _ = run(capsys, "benchmark", "loop", "--steps", 3, *TINY)
     assert code == 0

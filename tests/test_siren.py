@@ -14,7 +14,7 @@ from hypersiren.siren import Params, Siren, linear
 def random_params(siren: Siren, signals: int, generator: torch.Generator) -> Params:
     """Weights of so many signals, each near the network's own."""
     return {
-        name: p.detach() * (1 + torch.rand(signals, *p.shape, generator=generator, dtype=p.dtype))
+        name: p.detach() * (1 + 0.1 * torch.rand(signals, *p.shape, generator=generator, dtype=p.dtype))
         for name, p in siren.named_parameters()
     }
 
@@ -38,8 +38,7 @@ def test_batched_weights_equal_a_loop_of_functional_call(
     dtype, tolerance, signals, points, dimensions, channels, layers, own_points, seed
 ):
     generator = torch.Generator().manual_seed(seed)
-    # omega 5 keeps the phases small: at 30 float32 itself is only good to 1e-5 of a turn.
-    siren = Siren(dimensions, channels, 16, layers, 5.0, 5.0, generator=generator).to(dtype)
+    siren = Siren(dimensions, channels, 16, layers, generator=generator).to(dtype)
     params = random_params(siren, signals, generator)
     shape = (signals, points, dimensions) if own_points else (points, dimensions)
     x = 2 * torch.rand(shape, generator=generator, dtype=dtype) - 1
@@ -56,13 +55,13 @@ def test_batched_weights_equal_a_loop_of_functional_call(
 
 
 def test_paper_network_batched_equals_loop():
-    """The paper's width and omega: the same in float64 to 1e-12; in float32 to a few roundings of its phases."""
+    """The paper's width, depth and omega."""
     generator = torch.Generator().manual_seed(0)
     siren = Siren(2, 3, generator=generator)
     params = {n: p.detach().expand(3, *p.shape).clone() for n, p in siren.named_parameters()}
     x = 2 * torch.rand(500, 2, generator=generator) - 1
     one = siren(x)
-    torch.testing.assert_close(siren(x, params), one.expand(3, -1, -1), rtol=0, atol=2e-5)
+    torch.testing.assert_close(siren(x, params), one.expand(3, -1, -1), rtol=0, atol=1e-6)
     siren, x = siren.double(), x.double()
     params = {n: p.detach().expand(3, *p.shape).clone() for n, p in siren.named_parameters()}
     torch.testing.assert_close(siren(x, params), siren(x).expand(3, -1, -1), rtol=0, atol=1e-12)

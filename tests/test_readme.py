@@ -1,0 +1,42 @@
+"""What the README shows is there and runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hypersiren.cli import app
+from hypersiren.config import load_settings
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+
+
+def test_python_blocks_run():
+    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    assert blocks
+    names: dict[str, object] = {}
+    for block in blocks:
+        if "runs/" not in block:
+            exec(block, names)
+    assert names["y"].shape == (4, 512 * 512, 3)
+
+
+def test_files_that_it_names_exist():
+    named = re.findall(r"\]\(([\w/.]+)\)|(configs/[\w/]+\.yaml)|`(celeba_\w+\.yaml|photos\.yaml)`", TEXT)
+    paths = [a or b or f"configs/completion/{c}" for a, b, c in named]
+    assert len(paths) > 6
+    for path in paths:
+        assert (ROOT / path).exists(), path
+    for path in (ROOT / "configs" / "completion").glob("*.yaml"):
+        assert path.name in TEXT
+
+
+@pytest.mark.parametrize("line", re.findall(r"uv run hypersiren (.+)", TEXT))
+def test_commands_parse(line):
+    words = line.split("#")[0].split()
+    if words[0] in ("train", "benchmark"):
+        config = ROOT / words[words.index("--config") + 1]
+        flags = [w for i, w in enumerate(words[1:], 1) if w != "--config" and words[i - 1] != "--config"]
+        load_settings(config, flags)
+    app.parse_args(words, print_error=False, exit_on_error=False)
