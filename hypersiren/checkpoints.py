@@ -29,7 +29,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
         full = getattr(error, "errno", None) == errno.ENOSPC or "file write failed" in str(error)
-        reason = "the disk is full" if full else str(error).splitlines()[0]
+        reason = "the disk is full" if full else _first_line(error)
         raise CheckpointError(f"{path}: cannot be written ({reason}); what was saved before is untouched") from None
 
 
@@ -44,7 +44,7 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except Exception as error:  # zip, pickle and storage errors, all of them meaning the same to a person
-        raise CheckpointError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from None
+        raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
     if not isinstance(content, dict) or "record" not in content:
         raise CheckpointError(f"{path}: expected a checkpoint of hypersiren, got another file of tensors")
     return content
@@ -62,6 +62,22 @@ def find(run: Path) -> Path:
     return run
 
 
+def restore(content: dict[str, Any], device: torch.device | str = "cpu") -> HyperSiren:
+    """The model of a checkpoint's content, in evaluation mode.
+
+    Raises:
+        CheckpointError: If the content is not that of a trained model of this version.
+    """
+    try:
+        model = build(**content["record"]["model"])
+        model.load_state_dict(content["ema"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the checkpoint does not fit this version of hypersiren ({_first_line(error)})"
+        ) from None
+    return model.to(device).eval().requires_grad_(False)
+
+
 def load(path: str | Path, device: torch.device | str = "cpu") -> HyperSiren:
     """The trained model of a run folder or a checkpoint, in evaluation mode.
 
@@ -72,7 +88,8 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> HyperSiren:
     Raises:
         CheckpointError: If there is no readable checkpoint.
     """
-    content = read(find(Path(path)), device)
-    model = build(**content["record"]["model"])
-    model.load_state_dict(content["ema"])
-    return model.to(device).eval().requires_grad_(False)
+    return restore(read(find(Path(path))), device)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -4,6 +4,7 @@ Exit codes: 0, and 130 after Ctrl-C; 2 with one clear line for bad input.
 """
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from hypersiren.config import Settings, describe_settings, dump_settings, load_settings
+from hypersiren.config import Settings, describe_settings, load_settings
 from hypersiren.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,11 +55,10 @@ def train(
     )
     _say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
     finished = run_training(objective, folder, record, **training)
-    (folder / "config.yaml").write_text(dump_settings(checked))
     if not finished:
         _say("stopped and saved; the same command goes on from here")
         raise SystemExit(130)
-    complete(folder)
+    complete(folder, device=checked.device)
 
 
 @app.command
@@ -82,7 +82,7 @@ def complete(
         images: Pictures to complete; without any, the completion table of the test images.
         context: Known random pixels of each picture, counted at the model's resolution; by default 100, or all that a
             mask leaves, or all to interpolate.
-        mask: Mask image of the picture's size: known where it is not black.
+        mask: Mask image of the picture's size: known where it is bright.
         size: Height of the completed picture in pixels.
         extent: Look beyond the picture: coordinates reach from -extent to extent.
         interpolate: With two pictures: so many steps from one to the other in latent space.
@@ -93,10 +93,16 @@ def complete(
     """
     from hypersiren import checkpoints
 
+    only_pictures = {"--context": context, "--mask": mask, "--interpolate": interpolate}
+    if not images and (given := [name for name, value in only_pictures.items() if value is not None]):
+        _fail(f"{given[0]} needs a picture to complete")
+    if seed < 0 or baseline_images < 1:
+        _fail("expected --seed of at least 0 and --baseline-images of at least 1")
     place = _device(device)
     path = checkpoints.find(run)
-    model = checkpoints.load(path, place)
-    settings = Settings.model_validate(checkpoints.read(path)["record"]["settings"])
+    content = checkpoints.read(path)
+    model = checkpoints.restore(content, place)
+    settings = Settings.model_validate(content["record"]["settings"])
     folder = out or path.parent / "completion"
     _make_folder(folder)
     if images:
@@ -108,7 +114,13 @@ def complete(
 def _complete_test(
     model: "HyperSiren", settings: Settings, folder: Path, device: "torch.device", baseline_images: int
 ) -> None:
-    from hypersiren.completion import completion_picture, completion_table, interpolation_picture, outside_picture
+    from hypersiren.completion import (
+        completion_picture,
+        completion_table,
+        interpolation_picture,
+        outside_picture,
+        whole,
+    )
     from hypersiren.datasets import ImageSet
     from hypersiren.signals import write_image
 
@@ -118,10 +130,11 @@ def _complete_test(
     (folder / "table.txt").write_text(f"{table}\n")
     numbers = {"mse": table.rows, "images": table.images, "baseline_images": table.baseline_images}
     (folder / "metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    ends = test.spread(8).pixels
-    pairs = [ImageSet(ends[i : i + 2], test.name) for i in range(0, len(ends) - 1, 2)]
     write_image(folder / "completion.png", completion_picture(model, test))
-    write_image(folder / "interpolation.png", interpolation_picture(model, pairs))
+    ends = test.spread(8).pixels
+    if pairs := [whole(ImageSet(ends[i : i + 2], test.name)) for i in range(0, len(ends) - 1, 2)]:
+        h, w = test.size
+        write_image(folder / "interpolation.png", interpolation_picture(model, pairs, (3 * h, 3 * w), 8))
     write_image(folder / "outside.png", outside_picture(model, ImageSet(ends[:2], test.name)))
     _say(f"table and pictures in {folder}")
 
@@ -138,7 +151,7 @@ def _complete_photos(
     interpolate: int | None,
     seed: int,
 ) -> None:
-    from hypersiren.completion import complete_photo, interpolate_photos, photo_panel, read_photo
+    from hypersiren.completion import complete_photo, interpolation_picture, photo_pair, photo_panel, read_photo
     from hypersiren.signals import write_image
 
     raw = settings.data.size
@@ -149,6 +162,8 @@ def _complete_photos(
         _fail(f"--interpolate needs two pictures and at least 2 steps, got {len(images)} and {interpolate}")
     if mask is not None and len(images) != 1:
         _fail(f"--mask belongs to one picture, got {len(images)}")
+    if len({path.stem for path in images}) < len(images) and interpolate is None:
+        _fail("pictures of one name would overwrite each other's results; complete them one by one with --out")
     device = next(model.parameters()).device
     number = 100 if context is None and mask is None and interpolate is None else context
     photos = [
@@ -158,12 +173,12 @@ def _complete_photos(
     shape = (size, max(1, round(size * w / h)))
     if interpolate is not None:
         target = folder / f"{images[0].stem}_to_{images[1].stem}.png"
-        write_image(target, interpolate_photos(model, photos[0], photos[1], shape, interpolate))
+        write_image(target, interpolation_picture(model, [photo_pair(photos[0], photos[1])], shape, interpolate))
         print(target)
         return
     for path, photo in zip(images, photos, strict=True):
         completed = complete_photo(model, photo, shape, extent)
-        target = folder / f"{path.stem}.png"
+        target = folder / f"{path.stem}_completed.png"
         write_image(target, completed.cpu().numpy())
         write_image(folder / f"{path.stem}_panel.png", photo_panel(photo, completed))
         print(target)
@@ -184,6 +199,8 @@ def benchmark(
         steps: Training steps to measure.
     """
     checked = load_settings(config, settings)
+    if steps < 1:
+        _fail(f"expected --steps of at least 1, got {steps}")
 
     from hypersiren.benchmark import loop_shares
 
@@ -289,6 +306,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         _say("stopped")
         raise SystemExit(130) from None
+    except (MemoryError, RuntimeError) as error:
+        # torch has no one class for this: CUDA's is a RuntimeError of its own, the CPU's a plain one.
+        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+            raise
+        _fail("out of memory; try a smaller --training.batch_size, --training.target_points 256, or a smaller --size")
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}")
 

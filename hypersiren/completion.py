@@ -21,7 +21,7 @@ from hypersiren.interpolation import SIMPLE, GaussianConditional
 from hypersiren.metrics import image_mse
 from hypersiren.models import HyperSiren
 from hypersiren.signals import SignalError, read_image
-from hypersiren.siren import Params
+from hypersiren.siren import BoundSiren
 from hypersiren.tasks.completion import available_contexts, complete, context_masks
 
 OURS = "hypersiren"
@@ -65,9 +65,10 @@ def completion_table(
         test: What is completed.
         baseline_images: Baselines see so many of the first test images; they are slow.
     """
-    few = ImageSet(test.pixels[:baseline_images], test.name)
-    some = ImageSet(validation.pixels[:baseline_images], validation.name)
-    fitted = train.pixels[:20_000].float() / 255
+    # The baselines work in float64, which not every device has.
+    few = ImageSet(test.pixels[:baseline_images].cpu(), test.name)
+    some = ImageSet(validation.pixels[:baseline_images].cpu(), validation.name)
+    fitted = train.pixels[:20_000].cpu().float() / 255
     gaussian = GaussianConditional(torch.cat([fitted, fitted.flip(2)]))
     truth, few_truth, some_truth = (s.pixels.float() / 255 for s in (test, few, some))
     names = available_contexts(test.size)
@@ -76,7 +77,7 @@ def completion_table(
     for name, mask in context_masks(test, names).items():
         rows[OURS][name] = image_mse(complete(model.field, test, mask), truth).mean().item()
         noise = gaussian.choose_noise(some_truth, some_masks[name])
-        mask = mask[: len(few)]
+        mask = mask[: len(few)].cpu()
         found = {"Gaussian": gaussian(few_truth, mask, noise)}
         found |= {method: simple(few_truth, mask) for method, simple in SIMPLE.items()}
         for method, images in found.items():
@@ -92,35 +93,43 @@ def completion_picture(model: HyperSiren, test: ImageSet, *, rows: int = 6, zoom
     for name, mask in context_masks(images, available_contexts(images.size)).items():
         known = torch.where(mask.unsqueeze(-1), images.pixels.float() / 255, 0.5)
         columns[f"{name} pixels" if name.isdigit() else name] = _enlarged(known, zoom)
-        with torch.no_grad():
-            field = model.field(Context.from_images(_values(images), mask))
-            columns[f"completed from {name}"] = _render(field, (zoom * h, zoom * w))
+        field = predicted(model, Context.from_images(_values(images), mask))
+        columns[f"completed from {name}"] = _render(field, (zoom * h, zoom * w))
     columns["truth"] = _enlarged(images.pixels.float() / 255, zoom)
     return sheet(columns)
 
 
 @torch.no_grad()
-def interpolation_picture(model: HyperSiren, pairs: Sequence[ImageSet], *, steps: int = 8, zoom: int = 3) -> np.ndarray:
-    """Fields between two images: a straight line in latent space, one row for each pair (section 4.4)."""
-    rows = []
-    for pair in pairs:
-        h, w = pair.size
-        values = _values(pair)
-        z = model.encode(Context.from_images(values, torch.ones_like(values[..., 0], dtype=torch.bool)))
-        t = torch.linspace(0, 1, steps, device=z.device).view(-1, *[1] * (z.ndim - 1))
-        rows.append(_render(model.siren.bind(model.decode(z[:1] + t * (z[1:] - z[:1]))), (zoom * h, zoom * w)))
-    stacked = torch.stack(rows)
-    return sheet({f"{i / (steps - 1):.2f}": stacked[:, i] for i in range(steps)})
+def latent_line(model: HyperSiren, ends: Context, steps: int) -> BoundSiren:
+    """The fields along a straight line in latent space between two signals, as so many signals."""
+    z = model.encode(ends)
+    t = torch.linspace(0, 1, steps, device=z.device).view(-1, *[1] * (z.ndim - 1))
+    return model.siren.bind(model.decode(z[:1] + t * (z[1:] - z[:1])))
+
+
+def interpolation_picture(model: HyperSiren, pairs: Sequence[Context], size: tuple[int, int], steps: int) -> np.ndarray:
+    """A row for each pair of signals: the fields from the first to the second (section 4.4)."""
+    rows = torch.stack([_render(latent_line(model, pair, steps), size) for pair in pairs])
+    return sheet({f"{i / (steps - 1):.2f}": rows[:, i] for i in range(steps)})
+
+
+def outside_picture(model: HyperSiren, images: ImageSet, *, extent: float = 5.0, pixels: int = 320) -> np.ndarray:
+    """Fields far outside the range that they were trained on, [-extent, extent]^2 (section 4.4)."""
+    field = predicted(model, whole(images))
+    inside, beyond = _render(field, (pixels, pixels)), _render(field, (pixels, pixels), extent)
+    return sheet({"[-1, 1]": inside, f"[-{extent:g}, {extent:g}]": beyond})
 
 
 @torch.no_grad()
-def outside_picture(model: HyperSiren, images: ImageSet, *, extent: float = 5.0, pixels: int = 320) -> np.ndarray:
-    """Fields far outside the range that they were trained on, [-extent, extent]^2 (section 4.4)."""
+def predicted(model: HyperSiren, context: Context) -> BoundSiren:
+    """The fields that the model predicts, without a graph."""
+    return model.field(context)
+
+
+def whole(images: ImageSet) -> Context:
+    """All pixels of all images of a set."""
     values = _values(images)
-    field = model.field(Context.from_images(values, torch.ones_like(values[..., 0], dtype=torch.bool)))
-    inside = _render(field, (pixels, pixels))
-    beyond = _render(field, (pixels, pixels), extent)
-    return sheet({"[-1, 1]": inside, f"[-{extent:g}, {extent:g}]": beyond})
+    return Context.from_images(values, torch.ones_like(values[..., 0], dtype=torch.bool))
 
 
 @dataclass(frozen=True)
@@ -150,29 +159,29 @@ def read_photo(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Photo:
-    """Read a picture and what is known of it: so many random pixels, or where a mask image is not black.
+    """Read a picture and what is known of it: so many random pixels, or where a mask image is bright (128 or more).
 
-    The largest central rectangle of the model's shape is reduced to its size. With a mask a model pixel is the mean of
-    the known picture pixels in it, and known if at least half of them are.
+    The picture is cropped and reduced as images of a data set are. With a mask a model pixel is the mean of the known
+    picture pixels in it, and known if at least half of them are.
 
     Raises:
         SignalError: If a file cannot be read, the mask has another size than the picture, or nothing is known.
     """
-    picture = read_image(path, gray=channels == 1)
-    pixels = _central(picture, size) / np.float32(255)
-    if mask is not None:
-        raw = read_image(mask, gray=True)
+    gray = channels == 1
+    if mask is None:
+        values = read_image(path, gray=gray, size=size) / np.float32(255)
+        seen = np.ones(size, bool)
+    else:
+        picture, raw = read_image(path, gray=gray), read_image(mask, gray=True)
         (h, w), (mask_h, mask_w) = picture.shape[:2], raw.shape[:2]
         if (h, w) != (mask_h, mask_w):
             raise SignalError(f"expected a mask of the picture's size, {w}x{h}, got {mask_w}x{mask_h}", mask)
-        known = (_central(raw, size)[..., 0] > 0).astype(np.float32)
-    else:
-        known = np.ones(pixels.shape[:2], np.float32)
-    share = _shrink(known[..., None], size)
-    # Cells that hold nothing known get their plain mean: only the panel shows it.
-    known_mean = _shrink(pixels * known[..., None], size) / np.maximum(share, 1e-6)
-    values = np.where(share > 0, known_mean, _shrink(pixels, size)).clip(0, 1)
-    seen = share[..., 0] >= 0.5
+        pixels, known = _central(picture, size) / np.float32(255), (_central(raw, size) >= 128).astype(np.float32)
+        share = _shrink(known, size)
+        # Cells that hold nothing known get their plain mean: only the panel shows it.
+        known_mean = _shrink(pixels * known, size) / np.maximum(share, 1e-6)
+        values = np.where(share > 0, known_mean, _shrink(pixels, size)).clip(0, 1)
+        seen = share[..., 0] >= 0.5
     if context is not None:
         order = np.random.default_rng(seed).permutation(np.flatnonzero(seen))
         seen = np.isin(np.arange(seen.size), order[:context]).reshape(seen.shape)
@@ -182,21 +191,16 @@ def read_photo(
     return Photo(images * 2 - 1, torch.from_numpy(seen)[None].to(device))
 
 
-@torch.no_grad()
 def complete_photo(
     model: HyperSiren, photo: Photo, size: tuple[int, int], extent: float = 1.0
 ) -> Float[Tensor, "H W C"]:
     """The completed picture at any size, values on [0, 1]; with extent > 1 also what lies around it."""
-    return _render(model.field(photo.context), size, extent)[0]
+    return _render(predicted(model, photo.context), size, extent)[0]
 
 
-@torch.no_grad()
-def interpolate_photos(model: HyperSiren, first: Photo, second: Photo, size: tuple[int, int], steps: int) -> np.ndarray:
-    """A row of pictures from the first completed photo to the second, along a line in latent space."""
-    z0, z1 = model.encode(first.context), model.encode(second.context)
-    t = torch.linspace(0, 1, steps, device=z0.device).view(-1, *[1] * (z0.ndim - 1))
-    fields = model.siren.bind(model.decode(z0 + t * (z1 - z0)))
-    return sheet({f"{i / (steps - 1):.2f}": row[None] for i, row in enumerate(_render(fields, size))})
+def photo_pair(first: Photo, second: Photo) -> Context:
+    """What is known of two photos, as one context."""
+    return Context.from_images(torch.cat([first.values, second.values]), torch.cat([first.mask, second.mask]))
 
 
 def photo_panel(photo: Photo, completed: Float[Tensor, "H W C"]) -> np.ndarray:
@@ -231,10 +235,10 @@ def sheet(columns: Mapping[str, Float[Tensor, "M H W C"]], gap: int = 2) -> np.n
     return np.concatenate([np.repeat(np.asarray(title)[..., None], pixels.shape[2], axis=2), pixels])
 
 
-def _render(field: object, size: tuple[int, int], extent: float = 1.0) -> Float[Tensor, "B H W C"]:
-    params: Params = field.params  # type: ignore[attr-defined]
-    device = next(iter(params.values())).device
-    y = evaluate(field, grid(size, -extent, extent, device=device), chunk=16384)  # type: ignore[arg-type]
+def _render(field: BoundSiren, size: tuple[int, int], extent: float = 1.0) -> Float[Tensor, "B H W C"]:
+    signals = next(iter(field.params.values())).shape[0]
+    x = grid(size, -extent, extent, device=next(field.siren.parameters()).device)
+    y = evaluate(field, x, chunk=max(1, 131072 // signals))
     return rearrange((y + 1) / 2, "b (h w) c -> b h w c", h=size[0]).clamp(0, 1)
 
 

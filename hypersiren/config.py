@@ -110,7 +110,7 @@ class ConvEncoder(_Model):
     """Features at half, quarter ... resolution."""
     pool: PositiveInt = 4
     """Cells along each axis of the last feature map."""
-    sigmas: tuple[PositiveFloat, ...] = (0.7, 1.5, 3.0, 6.0, 12.0)
+    sigmas: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.7, 1.5, 3.0, 6.0, 12.0)
     """Scales of the normalised convolution, in pixels."""
     basis: Annotated[int, Field(ge=0)] = 128
     """Learned basis functions that the context is regressed on in closed form; 0: none."""
@@ -121,7 +121,7 @@ class PaperConvEncoder(_Model):
 
     kind: Literal["paper_conv"] = "paper_conv"
     """paper_conv"""
-    latent_features: PositiveInt = 256
+    latent_features: Annotated[int, Field(ge=2)] = 256
     """Features of the latent z and of the network."""
     size: tuple[PositiveInt, PositiveInt] = (32, 32)
     """Size of the learned map of position weights."""
@@ -205,6 +205,13 @@ class Settings(_Model):
     loss: Loss = Loss()
     training: Training = Training()
 
+    @model_validator(mode="after")
+    def _fitting_layers(self) -> "Settings":
+        layers = self.siren.hidden_layers + 2
+        if self.hypernet.layers is not None and self.hypernet.layers > layers:
+            raise ValueError(f"hypernet.layers ({self.hypernet.layers}) must not exceed the hypo-SIREN's {layers}")
+        return self
+
 
 def load_settings(path: str | Path | None = None, flags: Sequence[str] = ()) -> Settings:
     """Settings from a YAML file, if any, overridden by flags.
@@ -228,7 +235,8 @@ def load_settings(path: str | Path | None = None, flags: Sequence[str] = ()) -> 
     data = _read_yaml(Path(path)) if path is not None else {}
     if path is not None:
         _check_keys(data, str(path))
-    for key, value in _parse_flags(flags):
+    # The kind first, whatever the order of the flags: it decides which other keys there are.
+    for key, value in sorted(_parse_flags(flags), key=lambda flag: flag[0] != "encoder.kind"):
         nested: Any = value
         for name in reversed(key.split(".")):
             nested = {name: nested}
@@ -239,8 +247,9 @@ def load_settings(path: str | Path | None = None, flags: Sequence[str] = ()) -> 
         return Settings.model_validate(_with_kinds(data))
     except ValidationError as error:
         first = error.errors()[0]
-        # Pydantic puts a union's tag into the location; a reader knows no such key.
-        where = ".".join(str(part) for part in first["loc"] if part not in ENCODER_KINDS)
+        # Pydantic puts the alternatives of a union into the location; a reader knows no such keys.
+        known = {*Settings.model_fields, *(key for _, key in _all_keys())}
+        where = ".".join(str(part) for part in first["loc"] if part in known or isinstance(part, int))
         message = first["msg"].removeprefix("Value error, ")
         got = "" if isinstance(first["input"], Mapping) else f", got {first['input']!r}"
         raise ConfigError(f"{where}: {message[0].lower()}{message[1:]}{got}") from None
@@ -248,7 +257,12 @@ def load_settings(path: str | Path | None = None, flags: Sequence[str] = ()) -> 
 
 def dump_settings(settings: Settings) -> str:
     """The settings as YAML, complete and ready to be read back."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
+    return to_yaml(settings.model_dump(mode="json"))
+
+
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """Plain values as YAML, in their order."""
+    return yaml.safe_dump(data, sort_keys=False, default_flow_style=None)
 
 
 def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -269,7 +283,7 @@ def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tupl
 
 
 def describe_settings() -> str:
-    """One line for each key: flag, type or choices, default and meaning; the text of `hypersiren train --help`."""
+    """One line for each key: flag, default, choices and meaning; the text of `hypersiren settings`."""
     lines: list[str] = []
     for name, field in Settings.model_fields.items():
         models = _models(field)
@@ -303,6 +317,7 @@ def _models(annotation: Any) -> list[type[_Model]]:
     return [option for option in options if isinstance(option, type) and issubclass(option, _Model)]
 
 
+DEFAULT_KIND = Settings.model_fields["encoder"].default.kind
 ENCODER_KINDS = {m.model_fields["kind"].default: m for m in _models(Settings.model_fields["encoder"])}
 
 
@@ -314,7 +329,7 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
         raise ConfigError(f"{path}: no such file" + _did_you_mean(near)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist, for one
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if data is None:
         return {}
@@ -334,7 +349,7 @@ def _parse_flags(flags: Sequence[str]) -> Iterator[tuple[str, Any]]:
             text = words.pop(0) if words and not words[0].startswith("--") else "true"
         try:
             yield key, yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             raise ConfigError(f"--{key}: cannot read the value {text!r}") from None
 
 
@@ -392,12 +407,14 @@ def _override(data: dict[str, Any], new: Mapping[str, Any]) -> None:
             data[key] = value
             continue
         section = data.setdefault(key, {})
-        if "kind" in value and key == "encoder" and value["kind"] != section.get("kind"):
+        if (
+            key == "encoder"
+            and value.get("kind", DEFAULT_KIND) != section.get("kind", DEFAULT_KIND)
+            and "kind" in value
+        ):
             section.clear()
         section.update(value)
 
 
 def _with_kinds(data: Mapping[str, Any]) -> dict[str, Any]:
-    encoder = data.get("encoder", {})
-    default = Settings.model_fields["encoder"].default.kind
-    return {**data, "encoder": {"kind": default, **encoder}}
+    return {**data, "encoder": {"kind": DEFAULT_KIND, **data.get("encoder", {})}}

@@ -63,7 +63,8 @@ class ConvEncoder(nn.Module):
 
     def forward(self, context: Context) -> Float[Tensor, "B Z"]:
         image, mask = rasterise(context)
-        filled, density = fill(image, mask, self.sigmas)
+        with torch.autocast(image.device.type, enabled=False):  # densities reach from 1e-4 to 1
+            filled, density = fill(image, mask, self.sigmas)
         x = self.stem(torch.cat([image, mask, filled, density], dim=1))
         x = F.silu(self.norm(self.blocks(x)))
         z = self.last(F.adaptive_avg_pool2d(x, self.pool).flatten(1))

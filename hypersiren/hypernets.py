@@ -62,7 +62,8 @@ class FullHypernet(nn.Module):
         def head(name: str, shape: tuple[int, ...]) -> nn.Linear:
             linear = nn.Linear(widths[-1], torch.Size(shape).numel())
             nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
-            fan_in = self.shapes.get(name.removesuffix("bias") + "weight", shape)[-1]
+            weight = name if name.endswith("weight") else name.removesuffix("bias") + "weight"
+            fan_in = self.shapes[weight][-1]
             with torch.no_grad():
                 linear.weight /= 100
                 linear.bias.uniform_(-1 / fan_in, 1 / fan_in)

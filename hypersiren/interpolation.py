@@ -70,6 +70,10 @@ def biharmonic(images: Images, mask: Masks) -> Images:
     return out
 
 
+LARGE = 4096
+"""Values of an image from which on the Gaussian is fitted to a part of the images only."""
+
+
 class GaussianConditional:
     """The conditional mean of a Gaussian fitted to training images.
 
@@ -89,6 +93,8 @@ class GaussianConditional:
     """
 
     def __init__(self, images: Images, axes: int = 512):
+        if images[0].numel() > LARGE:  # neither the covariance nor all images would fit
+            images = images[:: -(-len(images) // (2 * axes))]
         flat = images.flatten(1).double()
         self.mean = flat.mean(dim=0)
         if len(flat) > 4 * axes:  # the covariance is small, the data are not

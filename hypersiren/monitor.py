@@ -14,13 +14,13 @@ class Monitor:
 
     Args:
         run_dir: Folder of the events.
-        step: First step of this process; events of a former process from there on are dropped.
+        step: First step of this process; what a former process, since lost, told of it and later ones is dropped.
     """
 
-    def __init__(self, run_dir: Path, step: int = 0):
+    def __init__(self, run_dir: Path, step: int = 1):
         from torch.utils.tensorboard import SummaryWriter  # heavy
 
-        self._writer = SummaryWriter(str(run_dir), purge_step=step or None)
+        self._writer = SummaryWriter(str(run_dir), purge_step=step)
         self._pending: dict[str, list[Tensor]] = {}
 
     def record(self, values: Mapping[str, Tensor]) -> None:

@@ -215,14 +215,18 @@ def _files(
 
 
 def part_of(items: Sequence[Any], split: str, seed: int, *, has_test: bool, what: str) -> list[Any]:
-    """The part of items, in their order, that a seeded draw gives to a split; at least one for each."""
+    """The part of items, in their order, that a seeded draw gives to a split; at least one for each.
+
+    The draw is a hash of each item's name, so that a file more or less moves hardly any other to another split.
+    """
     n, parts = len(items), 2 if has_test else 3
     if n < parts:
         raise DatasetError(f"expected at least {parts} images in {what} to split them, found {n}")
     held = max(1, round(HELD_OUT * n))
-    order = np.random.default_rng(seed).permutation(n)
+    names = [str(item[0] if isinstance(item, tuple) else item) for item in items]
+    order = sorted(range(n), key=lambda i: digest([(f"{seed} {names[i]}", 0, 0)]))
     chosen = {"val": order[:held], "test": order[held : 2 * held], "train": order[held * (parts - 1) :]}[split]
-    return [items[i] for i in sorted(chosen.tolist())]
+    return [items[i] for i in sorted(chosen)]
 
 
 def digest(stamps: Iterable[tuple[str, int, int]]) -> str:

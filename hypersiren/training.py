@@ -22,7 +22,7 @@ from torch.profiler import record_function
 from tqdm import tqdm
 
 from hypersiren import checkpoints
-from hypersiren.config import differing_keys
+from hypersiren.config import differing_keys, to_yaml
 from hypersiren.errors import UserError
 from hypersiren.models import HyperSiren
 from hypersiren.monitor import Monitor
@@ -137,8 +137,8 @@ def train(
 
     Args:
         objective: Gives the loss terms of a batch; holds the model and the task.
-        run_dir: Receives last.pt, best.pt (lowest validation error of the averaged weights), TensorBoard events and
-            metrics.json.
+        run_dir: Receives config.yaml, last.pt, best.pt (averaged weights of the lowest validation error), metrics.json
+            and TensorBoard events.
         record: Plain description saved in each checkpoint: `settings` (compared on resuming) and `model` (to rebuild).
         batch_size: Images in a batch, for the images per second.
         The rest: See `hypersiren.config.Training`.
@@ -159,12 +159,14 @@ def train(
     optimizers = make_optimizers(trained, optimizer, lr, weight_decay)
     run = _Run(run_dir, record, model, average, optimizers)
     start = run.resume()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "config.yaml").write_text(to_yaml(record["settings"]))
     if start >= steps:
         return True
 
     forward = torch.compile(objective) if compile else objective
     generator = torch.Generator(device)
-    monitor = Monitor(run_dir, start)
+    monitor = Monitor(run_dir, start + 1)
     if start == 0:
         monitor.text("settings", json.dumps(record["settings"], indent=1))
     # In a log file, where every refresh is kept, a line now and then will do.
@@ -194,13 +196,16 @@ def train(
                         each.zero_grad()
                     # The average starts short, so that it forgets the initial weights soon.
                     torch._foreach_lerp_(averaged, trained, 1 - min(ema, (1 + step) / (10 + step)))
-                monitor.record({"gradient_norm": norm})
+                with record_function(LOGGING):
+                    monitor.record({"gradient_norm": norm})
 
                 done = step + 1
-                ending = done == steps or stopped.is_set()
-                validating = done % validate_every == 0 or ending
-                if done % log_every == 0 or validating:
-                    values = _finite(monitor.collect(), logged, done, run_dir)
+                validating = done % validate_every == 0 or done == steps
+                stopping = stopped.is_set()
+                if done % log_every == 0 or validating or stopping:
+                    series = monitor.collect()  # the one wait for the device
+                    with record_function(LOGGING):
+                        values = _finite(series, logged, done, run_dir)
                     now = time.perf_counter()
                     speed = (done - logged) * accumulate * batch_size / (now - clock)
                     run.seconds += now - clock
@@ -217,9 +222,11 @@ def train(
                             monitor.panels(done, {f"completion/{k}": p for k, p in task.panels(predict).items()})
                         monitor.scalars(done, {f"validation/{k}": v for k, v in metrics.items()})
                         run.save(done, metrics)
+                    elif stopping:
+                        run.save(done)
+                    if stopping or stopped.is_set():
+                        return done == steps
                     clock = time.perf_counter()
-                if ending:
-                    return done == steps
     finally:
         bar.close()
         monitor.close()
@@ -240,6 +247,7 @@ class _Run:
         self.folder, self.record = folder, record
         self.model, self.average, self.optimizers = model, average, optimizers
         self.best: float = math.inf
+        self.metrics: dict[str, float] = {}
         self.seconds = 0.0
 
     def resume(self) -> int:
@@ -262,17 +270,20 @@ class _Run:
         self.average.load_state_dict(content["ema"])
         for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
             optimizer.load_state_dict(state)
-        self.best, self.seconds = content["best"], content["seconds"]
+        self.best, self.metrics, self.seconds = content["best"], content["metrics"], content["seconds"]
         return content["step"]
 
-    def save(self, step: int, metrics: dict[str, float]) -> None:
-        common = {"record": self.record, "step": step, "metrics": metrics, "ema": self.average.state_dict()}
-        if metrics["mse"] < self.best:
+    def save(self, step: int, metrics: dict[str, float] | None = None) -> None:
+        """Write last.pt, and best.pt if the metrics of a validation are the best so far."""
+        self.metrics = metrics or self.metrics
+        common = {"record": self.record, "step": step, "metrics": self.metrics, "ema": self.average.state_dict()}
+        if metrics and metrics["mse"] < self.best:
             self.best = metrics["mse"]
             checkpoints.save(self.folder / "best.pt", common)
         full = {"model": self.model.state_dict(), "optimizers": [each.state_dict() for each in self.optimizers]}
         checkpoints.save(self.folder / "last.pt", {**common, **full, "best": self.best, "seconds": self.seconds})
-        summary = {"step": step, "seconds": self.seconds, "validation": metrics, "best_validation_mse": self.best}
+        best = self.best if math.isfinite(self.best) else None
+        summary = {"step": step, "seconds": self.seconds, "validation": self.metrics, "best_validation_mse": best}
         (self.folder / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
 
 
@@ -296,7 +307,7 @@ def _finite(values: dict[str, Tensor], logged: int, done: int, run_dir: Path) ->
 
 @contextmanager
 def _stop_requested() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets, so that the step ends whole; the second interrupts at once."""
+    """An event that the first Ctrl-C or SIGTERM sets, so that the step ends whole; a second Ctrl-C interrupts."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event

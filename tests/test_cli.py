@@ -56,8 +56,8 @@ def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
     a, b, out = tmp_path / "a.png", tmp_path / "b.jpg", tmp_path / "out"
     code, printed, _ = run(capsys, "complete", trained, a, b, "--context", 20, "--size", 30, "--out", out)
     assert code == 0
-    assert printed.split() == [str(out / "a.png"), str(out / "b.png")]
-    assert Image.open(out / "a.png").size == (30, 30)
+    assert printed.split() == [str(out / "a_completed.png"), str(out / "b_completed.png")]
+    assert Image.open(out / "a_completed.png").size == (30, 30)
     assert (out / "b_panel.png").exists()
     assert run(capsys, "complete", trained, a, b, "--interpolate", 3, "--out", out)[0] == 0
     assert (out / "a_to_b.png").exists()
@@ -83,12 +83,22 @@ def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
         (["complete", "RUN", "a.png", "--context", "65"], "--context from 1 to 64"),
         (["complete", "RUN", "a.png", "--interpolate", "3"], "needs two pictures"),
         (["complete", "RUN", "text.png"], "text.png"),
+        (["complete", "RUN", "--context", "3"], "--context needs a picture"),
+        (["complete", "RUN", "a.png", "a.png"], "would overwrite"),
+        (["complete", "RUN", "--seed", "-1"], "--seed of at least 0"),
+        (["complete", "empty.pt"], "not a readable checkpoint"),
+        (["train", "--hypernet.layers", "9"], "hypernet.layers (9) must not exceed"),
+        (["train", "--encoder.sigmas", "[]"], "encoder.sigmas"),
+        (["train", "--data.kind", "2024-13-45"], "cannot read the value"),
+        (["train", "--data.size", "0"], "data.size: input should be greater than 0"),
+        (["benchmark", "loop", "--steps", "0"], "--steps of at least 1"),
         (["complete"], "run"),
     ],
 )
 def test_mistakes_get_one_line_and_exit_code_2(trained, tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty.pt").write_bytes(b"")
     Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
     code, _, err = run(capsys, *[str(trained) if word == "RUN" else word for word in words])
     assert code == 2

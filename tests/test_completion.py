@@ -9,15 +9,16 @@ from hypersiren.completion import (
     complete_photo,
     completion_picture,
     completion_table,
-    interpolate_photos,
     interpolation_picture,
     outside_picture,
+    photo_pair,
     photo_panel,
     read_photo,
+    whole,
 )
 from hypersiren.datasets import ImageSet
 from hypersiren.models import build
-from hypersiren.signals import SignalError
+from hypersiren.signals import SignalError, read_image
 from hypersiren.tasks.completion import Completion, available_contexts, complete, context_masks
 
 
@@ -106,8 +107,9 @@ def test_context_masks():
 
 def test_complete_in_batches_equals_at_once():
     made, mask = model(), context_masks(images(), ["10"])["10"]
-    parts, whole = (complete(made.field, images(), mask, batch_size=n) for n in (5, 100))
+    chunks, parts, whole = (complete(made.field, images(), mask, points=n) for n in (70, 160, 100000))
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(chunks, whole, rtol=1e-4, atol=1e-4)
 
 
 def test_table_has_every_method_and_says_how_many_images():
@@ -124,7 +126,7 @@ def test_pictures_have_the_right_size_and_are_not_empty():
     picture = completion_picture(made, test, rows=2, zoom=2)
     assert picture.shape == (16 + 2 * 22 - 2, 7 * 18 - 2, 3)
     pair = ImageSet(test.pixels[:2], "")
-    assert interpolation_picture(made, [pair, pair], steps=4).shape == (16 + 2 * 32 - 2, 4 * 26 - 2, 3)
+    assert interpolation_picture(made, [whole(pair)] * 2, (30, 24), 4).shape == (16 + 2 * 32 - 2, 4 * 26 - 2, 3)
     assert outside_picture(made, pair, pixels=20).shape == (16 + 2 * 22 - 2, 2 * 22 - 2, 3)
     assert picture.std() > 10
 
@@ -142,8 +144,10 @@ def test_a_photo_is_cropped_in_the_centre_and_averaged(photo):
     made = read_photo(photo, (8, 8), 3)
     unit = (made.values[0] + 1) / 2 * 255
     assert made.mask.all()
-    torch.testing.assert_close(unit[:, :4], torch.tensor([200.0, 0, 0]).expand(8, 4, 3), rtol=0, atol=1e-3)
-    torch.testing.assert_close(unit[:, 4:], torch.tensor([0.0, 0, 200]).expand(8, 4, 3), rtol=0, atol=1e-3)
+    torch.testing.assert_close(unit[:, :3], torch.tensor([200.0, 0, 0]).expand(8, 3, 3), rtol=0, atol=4)
+    torch.testing.assert_close(unit[:, 5:], torch.tensor([0.0, 0, 200]).expand(8, 3, 3), rtol=0, atol=4)
+    expected = torch.from_numpy(read_image(photo, size=(8, 8))).float()
+    torch.testing.assert_close(unit, expected, rtol=0, atol=1e-3)
     assert read_photo(photo, (8, 12), 1).values.shape == (1, 8, 12, 1)
     few = [read_photo(photo, (8, 8), 3, context=9, seed=s).mask for s in (0, 0, 1)]
     assert few[0].sum() == 9
@@ -181,6 +185,7 @@ def test_a_photo_is_completed_at_any_size(photo):
     wide = complete_photo(made, read, (24, 24), extent=3.0)
     torch.testing.assert_close(wide[8:16, 8:16], small, rtol=1e-3, atol=1e-3)
     assert photo_panel(read, large).shape == (16 + 24, 3 * 26 - 2, 3)
-    row = interpolate_photos(made, read, read_photo(photo, (8, 8), 3, context=30), (24, 24), 5)
+    pair = photo_pair(read, read_photo(photo, (8, 8), 3, context=30))
+    row = interpolation_picture(made, [pair], (24, 24), 5)
     assert row.shape == (16 + 24, 5 * 26 - 2, 3)
     np.testing.assert_allclose(row[16:, :24], (large * 255).round().numpy(), atol=1)

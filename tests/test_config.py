@@ -42,6 +42,10 @@ def test_flags_override_the_file(tmp_path):
     assert s.encoder.widths == (8, 16)
     s = load_settings(path, ["--encoder.kind", "set", "--encoder.activation", "relu"])  # drops conv's widths
     assert (s.encoder.kind, s.encoder.activation) == ("set", "relu")
+    for words in (["--encoder.activation", "relu", "--encoder.kind", "set"], ["--encoder.latent_features", "64"]):
+        assert load_settings(path, words).encoder.latent_features == (64 if "64" in words else 256)
+    kept = load_settings(None, ["--encoder.latent_features", "64", "--encoder.kind", "conv"])
+    assert kept.encoder.latent_features == 64
     assert load_settings(path, ["--training.clip", "null"]).training.clip is None
     assert load_settings(path, ["--encoder.latent_features=64"]).encoder.widths == (8, 16)
 

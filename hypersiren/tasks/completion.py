@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hypersiren.coords import grid
+from hypersiren.coords import evaluate, grid
 from hypersiren.datasets import ImageSet, augment
 from hypersiren.encoders import Context
 from hypersiren.metrics import image_mse
@@ -147,7 +147,8 @@ def available_contexts(size: tuple[int, int]) -> list[str]:
         >>> available_contexts((28, 28))
         ['10', '100', 'half', 'full']
     """
-    return [name for name in CONTEXTS if not name.isdigit() or int(name) < size[0] * size[1]]
+    fits = {"half": size[0] > 1, "full": True}
+    return [name for name in CONTEXTS if (int(name) < size[0] * size[1] if name.isdigit() else fits[name])]
 
 
 def context_masks(images: ImageSet, names: Sequence[str], seed: int = 0) -> dict[str, Bool[Tensor, "M H W"]]:
@@ -181,15 +182,17 @@ def context_masks(images: ImageSet, names: Sequence[str], seed: int = 0) -> dict
 
 @torch.no_grad()
 def complete(
-    predict: Predict, images: ImageSet, mask: Bool[Tensor, "M H W"], batch_size: int = 100
+    predict: Predict, images: ImageSet, mask: Bool[Tensor, "M H W"], points: int = 131072
 ) -> Float[Tensor, "M H W C"]:
-    """Complete every image from its known pixels; values on [0, 1], not clipped."""
+    """Complete every image from its known pixels, about so many points at a time; values on [0, 1], not clipped."""
     h, w = images.size
     x = grid((h, w), device=images.pixels.device)
+    batch_size = max(1, points // len(x))
     out = []
     for index in torch.arange(len(images), device=images.pixels.device).split(batch_size):
         context = Context.from_images(images.images(index), mask[index])
-        out.append(rearrange(predict(context)(x), "b (h w) c -> b h w c", h=h))
+        y = evaluate(predict(context), x, chunk=max(1, points // len(index)))
+        out.append(rearrange(y, "b (h w) c -> b h w c", h=h))
     return (torch.cat(out) + 1) / 2
 
 
