@@ -32,7 +32,7 @@ def test_files_that_it_names_exist():
         assert path.name in TEXT
 
 
-@pytest.mark.parametrize("line", re.findall(r"uv run hypersiren (.+)", TEXT))
+@pytest.mark.parametrize("line", re.findall(r"uv run hypersiren ([^`\n]+)", TEXT))
 def test_commands_parse(line):
     words = line.split("#")[0].split()
     if words[0] in ("train", "benchmark"):
