@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from hypersiren.config import Settings, describe_settings, load_settings
+from hypersiren.config import Settings
+from hypersiren.config_io import describe_settings, load_settings
 from hypersiren.errors import UserError
 
 if TYPE_CHECKING:

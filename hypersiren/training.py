@@ -22,7 +22,7 @@ from torch.profiler import record_function
 from tqdm import tqdm
 
 from hypersiren import checkpoints
-from hypersiren.config import differing_keys, to_yaml
+from hypersiren.config_io import differing_keys, to_yaml
 from hypersiren.errors import UserError
 from hypersiren.models import HyperSiren
 from hypersiren.monitor import Monitor

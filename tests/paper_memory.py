@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from hypersiren.config import load_settings
+from hypersiren.config_io import load_settings
 from hypersiren.datasets import ImageSet
 from hypersiren.models import build
 from hypersiren.tasks.completion import Completion

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hypersiren.config import ConfigError, Settings, describe_settings, differing_keys, dump_settings, load_settings
+from hypersiren.config import Settings
+from hypersiren.config_io import ConfigError, describe_settings, differing_keys, dump_settings, load_settings
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 

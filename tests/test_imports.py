@@ -15,7 +15,7 @@ ROOT = Path(hypersiren.__file__).parent
 ROWS = [
     {"errors"},
     {"config", "coords", "metrics", "signals", "interpolation"},
-    {"siren"},
+    {"siren", "config_io"},
     {"encoders", "hypernets"},
     {"conv_encoder"},
     {"models"},
@@ -67,7 +67,7 @@ def test_arrows_run_one_way(room):
     assert not wrong, f"{room} imports {wrong}"
 
 
-@pytest.mark.parametrize("module", ["hypersiren", "hypersiren.cli", "hypersiren.config", "hypersiren.signals"])
+@pytest.mark.parametrize("module", ["hypersiren", "hypersiren.cli", "hypersiren.config_io", "hypersiren.signals"])
 def test_torch_is_not_imported_before_it_must(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'torchvision', 'skimage', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hypersiren.cli import app
-from hypersiren.config import load_settings
+from hypersiren.config_io import load_settings
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
