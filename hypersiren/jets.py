@@ -9,8 +9,8 @@ phase p = W h + b (omega already in W and b) of a sine layer h' = sin p, and d, 
 
 Summed over d = e the last line carries the Laplacian as one direction. In the first layer d_d p is a constant, the
 column W[:, d], and d_de p is zero. The gradient alone may also be carried backward, one direction per channel from
-the last layer's rows: g -> W^T (cos(p) g). All that is carried is stacked, so that a layer costs one matrix product
-for the values and one each for the first and the second derivatives.
+the last layer's rows: g -> W^T (cos(p) g). A layer costs one matrix product for the values, with bias, and one each for
+all first and all second derivatives, without; joining these three into one is slower, for it copies every value.
 
 Symbols: B signals, N points, D coordinate dimensions, C channels, H hidden features, K directions.
 """
