@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hypersiren import operators as operators
     from hypersiren.checkpoints import load as load
     from hypersiren.conv_encoder import ConvEncoder as ConvEncoder
     from hypersiren.coords import evaluate as evaluate
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hypersiren.encoders import SetEncoder as SetEncoder
     from hypersiren.errors import UserError as UserError
     from hypersiren.hypernets import FullHypernet as FullHypernet
+    from hypersiren.jets import Jet as Jet
     from hypersiren.models import HyperSiren as HyperSiren
     from hypersiren.siren import Params as Params
     from hypersiren.siren import Siren as Siren
@@ -30,6 +32,7 @@ _HOMES = {
     "FullHypernet": "hypernets",
     "HyperSiren": "models",
     "PaperConvEncoder": "encoders",
+    "Jet": "jets",
     "Params": "siren",
     "SetEncoder": "encoders",
     "Siren": "siren",
@@ -38,6 +41,7 @@ _HOMES = {
     "grid": "coords",
     "load": "checkpoints",
     "load_images": "datasets",
+    "operators": "operators",
 }
 __all__ = list(_HOMES)
 
@@ -45,7 +49,8 @@ __all__ = list(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'hypersiren' has no attribute {name!r}")
-    value = getattr(import_module(f"hypersiren.{_HOMES[name]}"), name)
+    home = import_module(f"hypersiren.{_HOMES[name]}")
+    value = home if name == _HOMES[name] else getattr(home, name)
     globals()[name] = value
     return value
 

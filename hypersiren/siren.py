@@ -18,44 +18,12 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from hypersiren.jets import Jet, Second, jet
+from hypersiren.layers import linear, sine_layer
 
 Params = dict[str, Tensor]
 """Weights by `state_dict` name; each leaf has the parameter's own shape, or (B, *shape) for one set per signal."""
-
-
-def linear(
-    x: Float[Tensor, "*batch N I"], weight: Float[Tensor, "*b O I"], bias: Float[Tensor, "*b2 O"], omega: float = 1.0
-) -> Float[Tensor, "*out N O"]:
-    """omega (W x + b), for one set of weights or for one set per signal.
-
-    Args:
-        x: (N, I), or (B, N, I) for other points per signal.
-        weight: (O, I), or (B, O, I) for other weights per signal: then one `baddbmm`.
-        bias: (O,), or (B, O).
-
-    Example:
-        >>> linear(torch.ones(5, 2), torch.ones(3, 4, 2), torch.zeros(3, 4), omega=10.0).shape
-        torch.Size([3, 5, 4])
-    """
-    if weight.ndim == 2:
-        # Scaling the weights, not the values, spares one pass over all points.
-        weight, bias = (weight, bias) if omega == 1.0 else (omega * weight, omega * bias)
-        return F.linear(x, weight, bias) if bias.ndim == 1 else F.linear(x, weight) + bias.unsqueeze(-2)
-    x = x.expand(len(weight), -1, -1)
-    return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT, beta=omega, alpha=omega)
-
-
-def sine_layer(
-    x: Float[Tensor, "*batch N I"], weight: Float[Tensor, "*b O I"], bias: Float[Tensor, "*b2 O"], omega: float
-) -> Float[Tensor, "*out N O"]:
-    """sin(omega (W x + b)); shapes as in `linear`.
-
-    Example:
-        >>> sine_layer(torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([math.pi / 2]), omega=1.0).item()
-        1.0
-    """
-    return torch.sin(linear(x, weight, bias, omega))
 
 
 @torch.no_grad()
@@ -136,13 +104,50 @@ class Siren(nn.Module):
         Raises:
             ValueError: If x has other than D coordinates, or `params` holds a name this network does not have.
         """
-        if x.shape[-1] != self.in_features:
-            raise ValueError(f"expected coordinates (..., {self.in_features}), got {tuple(x.shape)}")
+        self._check(x)
         weights = self._weights(params)
         x = sine_layer(x, *weights[0], self.first_omega)
         for weight, bias in weights[1:-1]:
             x = sine_layer(x, weight, bias, self.hidden_omega)
         return linear(x, *weights[-1])
+
+    def jet(
+        self,
+        x: Float[Tensor, "*batch N D"],
+        params: Params | None = None,
+        *,
+        first: bool = True,
+        second: Second | None = None,
+    ) -> Jet:
+        """Values at x with their derivatives, exact and in closed form; one ordinary backward trains on all of them.
+
+        Args:
+            x, params: As in `forward`.
+            first: Whether the gradient is wanted.
+            second: Which second derivatives are wanted: "laplacian", "diagonal", "full", or None of them. The
+                Laplacian costs one direction beside the D of the gradient, the diagonal D, the full Hessian
+                D (D + 1) / 2; the gradient alone costs the smaller of C and D.
+
+        Returns:
+            A Jet; what was not asked for is None in it.
+
+        Raises:
+            ValueError: As in `forward`, or if `second` is none of the above.
+
+        Example:
+            >>> jet = Siren(2, 3, hidden_features=16).jet(torch.rand(10, 2), second="laplacian")
+            >>> jet.value.shape, jet.gradient.shape, jet.laplacian.shape
+            (torch.Size([10, 3]), torch.Size([10, 3, 2]), torch.Size([10, 3]))
+        """
+        self._check(x)
+        *sines, last = self._weights(params)
+        omegas = [self.first_omega] + [self.hidden_omega] * (len(sines) - 1)
+        scaled = [(omega * weight, omega * bias) for omega, (weight, bias) in zip(omegas, sines, strict=True)]
+        return jet(x, [*scaled, last], first=first, second=second)
+
+    def _check(self, x: Tensor) -> None:
+        if x.shape[-1] != self.in_features:
+            raise ValueError(f"expected coordinates (..., {self.in_features}), got {tuple(x.shape)}")
 
     def _weights(self, params: Params | None) -> list[tuple[Tensor, Tensor]]:
         own: list[tuple[Tensor, Tensor]] = [(layer.weight, layer.bias) for layer in self._linears()]
@@ -170,3 +175,7 @@ class BoundSiren:
 
     def __call__(self, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*out N C"]:
         return self.siren(x, self.params)
+
+    def jet(self, x: Float[Tensor, "*batch N D"], *, first: bool = True, second: Second | None = None) -> Jet:
+        """Values with derivatives; see `Siren.jet`."""
+        return self.siren.jet(x, self.params, first=first, second=second)

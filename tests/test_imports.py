@@ -15,7 +15,10 @@ ROOT = Path(hypersiren.__file__).parent
 ROWS = [
     {"errors"},
     {"config", "coords", "metrics", "signals", "interpolation"},
-    {"siren", "config_io"},
+    {"config_io", "layers"},
+    {"jets"},
+    {"siren"},
+    {"operators"},
     {"encoders", "hypernets"},
     {"conv_encoder"},
     {"models"},

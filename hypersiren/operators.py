@@ -1,0 +1,74 @@
+"""Derivatives of a field by its coordinates, for any field x -> y that treats every point by itself.
+
+A field that has a `jet` (a Siren, or one bound to predicted weights) gives them in closed form; any other field is
+differentiated by autograd, one pass per channel. Either way the results can be trained on, and are also right inside
+`torch.no_grad()`. The gradient of a field with C channels is its Jacobian, so there is no operator for that.
+
+Symbols: N points, D coordinate dimensions, C channels.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Field = Callable[[Tensor], Tensor]
+
+
+def gradient(field: Field, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*out N C D"]:
+    """dy_c / dx_d.
+
+    Example:
+        >>> gradient(lambda x: x.square(), torch.tensor([[1.0, 3.0]])).tolist()
+        [[[2.0, 0.0], [0.0, 6.0]]]
+    """
+    if (jet := getattr(field, "jet", None)) is not None:
+        return jet(x).gradient
+    y, pullback = torch.func.vjp(field, x)  # type: ignore[misc]
+    if y.shape[:-1] != x.shape[:-1]:  # one set of points for several signals: each signal needs its own gradient
+        y, pullback = torch.func.vjp(field, x.expand(*y.shape[:-1], -1))  # type: ignore[misc]
+    channels = torch.eye(y.shape[-1], dtype=y.dtype, device=y.device)
+    return torch.stack([pullback(channel.expand_as(y))[0] for channel in channels], dim=-2)
+
+
+def divergence(vector_field: Field, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*out N 1"]:
+    """The sum over d of dy_d / dx_d, as a field with one channel.
+
+    Raises:
+        ValueError: If the field has not as many channels as there are coordinates.
+
+    Example:
+        >>> divergence(lambda x: x.square(), torch.tensor([[1.0, 3.0]])).tolist()
+        [[8.0]]
+    """
+    jacobian = gradient(vector_field, x)
+    if jacobian.shape[-2] != x.shape[-1]:
+        raise ValueError(f"expected a vector field of {x.shape[-1]} channels, got {jacobian.shape[-2]}")
+    return jacobian.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
+
+
+def laplacian(field: Field, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*out N C"]:
+    """The sum over d of d²y_c / dx_d².
+
+    Example:
+        >>> laplacian(lambda x: x.square().sum(-1, keepdim=True), torch.tensor([[1.0, 3.0]])).tolist()
+        [[4.0]]
+    """
+    if (jet := getattr(field, "jet", None)) is not None:
+        return jet(x, first=False, second="laplacian").laplacian
+    return hessian(field, x).diagonal(dim1=-2, dim2=-1).sum(-1)
+
+
+def hessian(field: Field, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*out N C D D"]:
+    """d²y_c / dx_d dx_e.
+
+    Example:
+        >>> hessian(lambda x: x.prod(-1, keepdim=True), torch.tensor([[1.0, 3.0]])).tolist()
+        [[[[0.0, 1.0], [1.0, 0.0]]]]
+    """
+    if (jet := getattr(field, "jet", None)) is not None:
+        return jet(x, first=False, second="full").hessian
+    # The gradient as a field of C D channels, differentiated once more.
+    second = gradient(lambda x: gradient(field, x).flatten(-2), x)
+    return second.unflatten(-2, (-1, x.shape[-1]))
