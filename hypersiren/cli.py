@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
+from pydantic import ValidationError
 
 from hypersiren.config import Settings
 from hypersiren.config_io import describe_settings, load_settings
@@ -103,7 +104,10 @@ def complete(
     path = checkpoints.find(run)
     content = checkpoints.read(path)
     model = checkpoints.restore(content, place)
-    settings = Settings.model_validate(content["record"]["settings"])
+    try:
+        settings = Settings.model_validate(content["record"]["settings"])
+    except ValidationError:
+        _fail(f"{path}: its settings are not those of this version of hypersiren")
     folder = out or path.parent / "completion"
     _make_folder(folder)
     if images:
