@@ -176,10 +176,10 @@ def _kind(name: str, section: Mapping[str, Any], known: Mapping[str, Any]) -> ty
 def _check_keys(data: Mapping[Any, Any], where: str, base: Mapping[str, Any] | None = None) -> None:
     for name, section in data.items():
         if name not in Settings.model_fields:
-            everywhere = [*Settings.model_fields, *(f"{n}.{k}" for n, k in _all_keys())]
-            near = (
-                _near(str(name), list(Settings.model_fields)) or [k for k in everywhere if k.endswith(f".{name}")][:1]
-            )
+            # On the command line a mistyped option looks like a setting too.
+            options = ["config", "run-dir"] if where.startswith("--") else []
+            near = _near(str(name), [*Settings.model_fields, *options])
+            near = near or [f"{n}.{k}" for n, k in _all_keys() if k == name][:1]
             raise ConfigError(f'{where}: unknown key "{name}"' + _did_you_mean(near))
         known = (base or {}).get(name) or {}
         model = _kind(name, section if isinstance(section, Mapping) else {}, known)

@@ -71,6 +71,7 @@ def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
         (["trian"], 'Did you mean "train"?'),
         (["train", "--config", "configs/fcaes.yaml"], "no such file"),
         (["train", "--trainig.lr", "1"], 'did you mean "training"?'),
+        (["train", "--confg", "x.yaml"], 'did you mean "config"?'),
         (["train", "--training.lr", "fast"], "training.lr: input should be a valid number"),
         (["train", "--data.kind", "FashionMINST"], "FashionMNIST"),
         (["train", "--data.kind", "folder"], "need a root"),
