@@ -33,14 +33,14 @@ def save(path: Path, content: dict[str, Any]) -> None:
         raise CheckpointError(f"{path}: cannot be written ({reason}); what was saved before is untouched") from None
 
 
-def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint.
+def read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, on the CPU.
 
     Raises:
         CheckpointError: If the file is missing or is not a checkpoint.
     """
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except Exception as error:  # zip, pickle and storage errors, all of them meaning the same to a person

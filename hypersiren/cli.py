@@ -241,7 +241,7 @@ def _prepare(settings: Settings) -> "tuple[HypernetObjective, dict[str, Any], di
     task = Completion(
         train_set,
         validation,
-        batch_size=training["batch_size"],
+        batch_size=training.pop("batch_size"),
         target_points=training.pop("target_points"),
         flip=settings.data.flip,
         shift=settings.data.shift,

@@ -22,7 +22,7 @@ from hypersiren.metrics import image_mse
 from hypersiren.models import HyperSiren
 from hypersiren.signals import SignalError, read_image
 from hypersiren.siren import BoundSiren
-from hypersiren.tasks.completion import available_contexts, complete, context_masks
+from hypersiren.tasks.completion import available_contexts, complete, context_masks, known_pixels
 
 OURS = "hypersiren"
 
@@ -68,9 +68,9 @@ def completion_table(
     # The baselines work in float64, which not every device has.
     few = ImageSet(test.pixels[:baseline_images].cpu(), test.name)
     some = ImageSet(validation.pixels[:baseline_images].cpu(), validation.name)
-    fitted = train.pixels[:20_000].cpu().float() / 255
+    fitted = ImageSet(train.pixels[:20_000].cpu(), train.name).unit
     gaussian = GaussianConditional(torch.cat([fitted, fitted.flip(2)]))
-    truth, few_truth, some_truth = (s.pixels.float() / 255 for s in (test, few, some))
+    truth, few_truth, some_truth = test.unit, few.unit, some.unit
     names = available_contexts(test.size)
     some_masks = context_masks(some, names)
     rows: dict[str, dict[str, float]] = {OURS: {}}
@@ -91,11 +91,10 @@ def completion_picture(model: HyperSiren, test: ImageSet, *, rows: int = 6, zoom
     h, w = images.size
     columns = {}
     for name, mask in context_masks(images, available_contexts(images.size)).items():
-        known = torch.where(mask.unsqueeze(-1), images.pixels.float() / 255, 0.5)
-        columns[f"{name} pixels" if name.isdigit() else name] = _enlarged(known, zoom)
+        columns[f"{name} pixels" if name.isdigit() else name] = _enlarged(known_pixels(images.unit, mask), zoom)
         field = predicted(model, Context.from_images(_values(images), mask))
         columns[f"completed from {name}"] = _render(field, (zoom * h, zoom * w))
-    columns["truth"] = _enlarged(images.pixels.float() / 255, zoom)
+    columns["truth"] = _enlarged(images.unit, zoom)
     return sheet(columns)
 
 
@@ -207,13 +206,18 @@ def photo_panel(photo: Photo, completed: Float[Tensor, "H W C"]) -> np.ndarray:
     """Context, completion and truth side by side, at the completion's size."""
     h, w = completed.shape[:2]
     truth = (photo.values + 1) / 2
-    known = torch.where(photo.mask.unsqueeze(-1), truth, 0.5)
 
     def enlarged(image: Tensor) -> Tensor:
         x = rearrange(image, "m h w c -> m c h w")
         return rearrange(torch.nn.functional.interpolate(x, (h, w)), "m c h w -> m h w c")
 
-    return sheet({"context": enlarged(known), "completion": completed[None], "picture": enlarged(truth)})
+    return sheet(
+        {
+            "context": enlarged(known_pixels(truth, photo.mask)),
+            "completion": completed[None],
+            "picture": enlarged(truth),
+        }
+    )
 
 
 def sheet(columns: Mapping[str, Float[Tensor, "M H W C"]], gap: int = 2) -> np.ndarray:

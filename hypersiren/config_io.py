@@ -5,6 +5,7 @@ came and what may have been meant. Imports no torch.
 """
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -43,16 +44,17 @@ def load_settings(path: str | Path | None = None, flags: Sequence[str] = ()) -> 
     data = _read_yaml(Path(path)) if path is not None else {}
     if path is not None:
         _check_keys(data, str(path))
-    # The kind first, whatever the order of the flags: it decides which other keys there are.
+    # The encoder's kind, made explicit once, decides which other keys there are.
+    data = {**data, "encoder": {"kind": DEFAULT_KIND, **data.get("encoder", {})}}
+    # The kind first, whatever the order of the flags.
     for key, value in sorted(_parse_flags(flags), key=lambda flag: flag[0] != "encoder.kind"):
         nested: Any = value
         for name in reversed(key.split(".")):
             nested = {name: nested}
         _check_keys(nested, f"--{key}", data)
         _override(data, nested)
-    _check_keys(data, str(path or "flags"))
     try:
-        return Settings.model_validate(_with_kinds(data))
+        return Settings.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         # Pydantic puts the alternatives of a union into the location; a reader knows no such keys.
@@ -61,11 +63,6 @@ def load_settings(path: str | Path | None = None, flags: Sequence[str] = ()) -> 
         message = first["msg"].removeprefix("Value error, ")
         got = "" if isinstance(first["input"], Mapping) else f", got {first['input']!r}"
         raise ConfigError(f"{where}: {message[0].lower()}{message[1:]}{got}") from None
-
-
-def dump_settings(settings: Settings) -> str:
-    """The settings as YAML, complete and ready to be read back."""
-    return to_yaml(settings.model_dump(mode="json"))
 
 
 def to_yaml(data: Mapping[str, Any]) -> str:
@@ -111,8 +108,8 @@ def describe_settings() -> str:
 
 
 def _describe(key: str, field: FieldInfo) -> str:
-    default = yaml.safe_dump(field.get_default() if not isinstance(field.default, tuple) else list(field.default),
-                             default_flow_style=True).removesuffix("\n").removesuffix("...").strip()  # fmt: skip
+    value = field.get_default()
+    default = value if isinstance(value, str) else json.dumps(value)
     choices = " | ".join(map(str, get_args(field.annotation))) + ". " if get_origin(field.annotation) is Literal else ""
     return f"  --{key} [{default}]  {choices}{field.description}"
 
@@ -215,14 +212,6 @@ def _override(data: dict[str, Any], new: Mapping[str, Any]) -> None:
             data[key] = value
             continue
         section = data.setdefault(key, {})
-        if (
-            key == "encoder"
-            and value.get("kind", DEFAULT_KIND) != section.get("kind", DEFAULT_KIND)
-            and "kind" in value
-        ):
+        if value.get("kind", section.get("kind")) != section.get("kind") and key == "encoder":
             section.clear()
         section.update(value)
-
-
-def _with_kinds(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {**data, "encoder": {"kind": DEFAULT_KIND, **data.get("encoder", {})}}

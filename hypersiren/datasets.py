@@ -71,6 +71,11 @@ class ImageSet:
         """The same set on another device."""
         return replace(self, pixels=self.pixels.to(device))
 
+    @property
+    def unit(self) -> Float[Tensor, "M H W C"]:
+        """All images, values on [0, 1], float32."""
+        return self.pixels.float() / 255
+
     def spread(self, count: int) -> "ImageSet":
         """So many images (or all there are) from all over the set, the first and the last among them."""
         index = torch.linspace(0, len(self) - 1, min(count, len(self)), device=self.pixels.device).long()

@@ -119,7 +119,6 @@ def train(
     *,
     seed: int,
     steps: int,
-    batch_size: int,
     lr: float,
     optimizer: Literal["adam", "muon"] = "adam",
     warmup: int = 0,
@@ -140,7 +139,6 @@ def train(
         run_dir: Receives config.yaml, last.pt, best.pt (averaged weights of the lowest validation error), metrics.json
             and TensorBoard events.
         record: Plain description saved in each checkpoint: `settings` (compared on resuming) and `model` (to rebuild).
-        batch_size: Images in a batch, for the images per second.
         The rest: See `hypersiren.config.Training`.
 
     Returns:
@@ -207,7 +205,7 @@ def train(
                     with record_function(LOGGING):
                         values = _finite(series, logged, done, run_dir)
                     now = time.perf_counter()
-                    speed = (done - logged) * accumulate * batch_size / (now - clock)
+                    speed = (done - logged) * accumulate * task.batch_size / (now - clock)
                     run.seconds += now - clock
                     values |= {"learning_rate": rate, "images_per_second": speed}
                     with record_function(LOGGING):

@@ -20,7 +20,7 @@ def main() -> None:
     parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet")}
     model = build(**parts, channels=3)
     assert sum(p.numel() for p in model.hypernet.parameters()) == 52_436_995
-    training = settings.training.model_dump(exclude={"target_points", "autocast"}) | {"steps": 2}
+    training = settings.training.model_dump(exclude={"target_points", "autocast", "batch_size"}) | {"steps": 2}
     with tempfile.TemporaryDirectory() as folder:
         train(HypernetObjective(model, task, **settings.loss.model_dump()), Path(folder), {"settings": {}, "model": {}},
               seed=0, progress=False, **training)  # fmt: skip

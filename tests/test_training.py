@@ -43,7 +43,7 @@ def objective(faces, **arguments) -> HypernetObjective:
 
 def run(faces, folder, steps, **arguments):
     arguments = {"lr": 1e-3, "warmup": 5, "validate_every": 10, "log_every": 5, "ema": 0.9} | arguments
-    return train(objective(faces), folder, RECORD, seed=0, steps=steps, batch_size=8, progress=False, **arguments)
+    return train(objective(faces), folder, RECORD, seed=0, steps=steps, progress=False, **arguments)
 
 
 def last(folder) -> dict:
@@ -76,7 +76,7 @@ def test_the_best_checkpoint_completes_unseen_people_better_than_the_mean_face(f
     }
     task = Completion(*faces, batch_size=16, fewest=5, most=60, flip=True)
     assert train(HypernetObjective(build(**model), task), tmp_path, {"settings": {}, "model": model}, seed=0, steps=400,
-                 batch_size=16, lr=2e-3, optimizer="muon", decay="cosine", ema=0.9, validate_every=100,
+                 lr=2e-3, optimizer="muon", decay="cosine", ema=0.9, validate_every=100,
                  progress=False)  # fmt: skip
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["step"] == 400
@@ -108,7 +108,7 @@ def test_a_run_cut_in_two_equals_a_straight_one(faces, tmp_path):
     (tmp_path / "three").mkdir()
     interrupted = InterruptAfter(23)
     task = interrupted.wrap(objective(faces))
-    finished = train(task, tmp_path / "three", RECORD, seed=0, steps=40, batch_size=8, lr=1e-3, warmup=5, ema=0.9,
+    finished = train(task, tmp_path / "three", RECORD, seed=0, steps=40, lr=1e-3, warmup=5, ema=0.9,
                      validate_every=10, log_every=5, progress=False)  # fmt: skip
     assert not finished
     assert last(tmp_path / "three")["step"] == 23
@@ -185,7 +185,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(face
     with pytest.raises(
         TrainingError, match=r"loss/total is nan in step 18; the last good checkpoint is kept"
     ) as caught:
-        train(poisoned, tmp_path, RECORD, seed=0, steps=40, batch_size=8, lr=1e-3, validate_every=10, log_every=5,
+        train(poisoned, tmp_path, RECORD, seed=0, steps=40, lr=1e-3, validate_every=10, log_every=5,
               progress=False)  # fmt: skip
     assert "\n" not in str(caught.value)
     content = last(tmp_path)
@@ -197,7 +197,7 @@ def test_other_settings_in_the_same_folder_are_refused(faces, tmp_path):
     run(faces, tmp_path, 10)
     other = {**RECORD, "settings": {"training": {"lr": 2e-3}}}
     with pytest.raises(TrainingError, match=r"training.lr: 0.001 there, 0.002 here"):
-        train(objective(faces), tmp_path, other, seed=0, steps=20, batch_size=8, lr=2e-3, progress=False)
+        train(objective(faces), tmp_path, other, seed=0, steps=20, lr=2e-3, progress=False)
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("file write failed")])

@@ -126,7 +126,7 @@ class Completion:
     def evaluate(self, predict: Predict) -> dict[str, float]:
         """The validation error for each context of the paper that fits the images, and their mean."""
         errors = {
-            f"mse_{name}": image_mse(complete(predict, self.validation, mask), _unit(self.validation)).mean().item()
+            f"mse_{name}": image_mse(complete(predict, self.validation, mask), self.validation.unit).mean().item()
             for name, mask in context_masks(self.validation, available_contexts(self.size)).items()
         }
         return {"mse": sum(errors.values()) / len(errors), **errors}
@@ -135,7 +135,7 @@ class Completion:
         """For each context a picture with a row per image: context, completion, truth."""
         shown = self.validation.spread(rows)
         return {
-            name: ImagePanel(context_completion_truth(_unit(shown), mask, complete(predict, shown, mask)))
+            name: ImagePanel(context_completion_truth(shown.unit, mask, complete(predict, shown, mask)))
             for name, mask in context_masks(shown, available_contexts(self.size)).items()
         }
 
@@ -196,20 +196,19 @@ def complete(
     return (torch.cat(out) + 1) / 2
 
 
+def known_pixels(truth: Float[Tensor, "M H W C"], mask: Bool[Tensor, "M H W"]) -> Float[Tensor, "M H W C"]:
+    """Images on [0, 1] as a person shall see their context: unknown pixels mid gray."""
+    return torch.where(mask.unsqueeze(-1), truth, 0.5)
+
+
 def context_completion_truth(
-    truth: Float[Tensor, "M H W C"], mask: Bool[Tensor, "M H W"], *completions: Float[Tensor, "M H W C"]
+    truth: Float[Tensor, "M H W C"], mask: Bool[Tensor, "M H W"], completion: Float[Tensor, "M H W C"]
 ) -> Float[Tensor, "X Y C"]:
-    """One picture: a row for each image, with its context (unknown pixels mid gray), its completions, and the truth."""
-    context = torch.where(mask.unsqueeze(-1), truth, 0.5)
-    columns = torch.stack([context, *(c.clamp(0, 1) for c in completions), truth], dim=1)
+    """One picture: a row for each image, with its context, its completion, and the truth."""
+    columns = torch.stack([known_pixels(truth, mask), completion.clamp(0, 1), truth], dim=1)
     columns = torch.nn.functional.pad(columns, (0, 0, 1, 1, 1, 1), value=1.0)
     return rearrange(columns, "m k h w c -> (m h) (k w) c")
 
 
 def _take(y: Float[Tensor, "B M C"], index: Tensor) -> Float[Tensor, "B P C"]:
     return y.gather(1, index.unsqueeze(-1).expand(-1, -1, y.shape[-1]))
-
-
-def _unit(images: ImageSet) -> Float[Tensor, "M H W C"]:
-    """All images, on [0, 1]."""
-    return images.pixels.float() / 255
