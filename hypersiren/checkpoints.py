@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from hypersiren.baselines import baseline
 from hypersiren.errors import UserError
-from hypersiren.models import HyperSiren, build
+from hypersiren.models import build
 from hypersiren.signals import atomic_write
 
 
@@ -62,14 +64,15 @@ def find(run: Path) -> Path:
     return run
 
 
-def restore(content: dict[str, Any], device: torch.device | str = "cpu") -> HyperSiren:
-    """The model of a checkpoint's content, in evaluation mode.
+def restore(content: dict[str, Any], device: torch.device | str = "cpu") -> nn.Module:
+    """The HyperSiren or the field of a checkpoint's content, in evaluation mode.
 
     Raises:
         CheckpointError: If the content is not that of a trained model of this version.
     """
     try:
-        model = build(**content["record"]["model"])
+        description = content["record"]["model"]
+        model = baseline(**description["field"]) if "field" in description else build(**description)
         model.load_state_dict(content["ema"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(
@@ -78,11 +81,11 @@ def restore(content: dict[str, Any], device: torch.device | str = "cpu") -> Hype
     return model.to(device).eval().requires_grad_(False)
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> HyperSiren:
+def load(path: str | Path, device: torch.device | str = "cpu") -> nn.Module:
     """The trained model of a run folder or a checkpoint, in evaluation mode.
 
     Args:
-        path: A run folder of `hypersiren train`, or a checkpoint file.
+        path: A run folder of `hypersiren train` (a HyperSiren) or of `hypersiren fit` (a field), or a checkpoint file.
         device: Where to put it.
 
     Raises:

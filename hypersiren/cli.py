@@ -3,298 +3,36 @@
 Exit codes: 0, and 130 after Ctrl-C; 2 with one clear line for bad input.
 """
 
-import json
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from cyclopts import App, CycloptsError, Parameter
-from pydantic import ValidationError
+from cyclopts import App, CycloptsError
 
+from hypersiren import cli_fit, cli_hypernet
 from hypersiren.config import Settings
-from hypersiren.config_io import describe_settings, load_settings
+from hypersiren.config_io import describe_settings
+from hypersiren.console import fail, say
 from hypersiren.errors import UserError
+from hypersiren.fit_config import TASKS
 
-if TYPE_CHECKING:
-    import torch
-
-    from hypersiren.datasets import ImageSet
-    from hypersiren.models import HyperSiren
-    from hypersiren.training import HypernetObjective
-
-app = App(name="hypersiren", help="Hypernetworks that predict SIRENs, trained on images.", help_format="plaintext")
+app = App(
+    name="hypersiren", help="SIRENs for single signals, and hypernetworks that predict them.", help_format="plaintext"
+)
+for command in (cli_hypernet.train, cli_hypernet.complete, cli_fit.fit, cli_fit.render, cli_hypernet.benchmark):
+    app.command(command)
 
 
 @app.command
-def train(
-    *settings: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
-    config: Path | None = None,
-    run_dir: Path | None = None,
-) -> None:
-    """Train a hypernetwork on a set of images, then print its completion table.
-
-    The same command goes on with an unfinished run. Any setting of the YAML file can be overridden by a flag, such as
-    --training.lr 2e-3; `hypersiren settings` lists them all.
+def settings(task: str | None = None) -> None:
+    """List every setting of `hypersiren train`, or of `hypersiren fit TASK`, with its default.
 
     Args:
-        config: YAML file of settings; without one, the built-in experiment on faces.
-        run_dir: Folder of the run; by default runs/ and the name of the YAML file.
+        task: image, inpaint, poisson, edit; without one, the settings of `train`.
     """
-    checked = load_settings(config, settings)
-    folder = run_dir or Path("runs") / (config.stem if config else "faces")
-
-    from hypersiren.training import train as run_training
-
-    objective, record, training = _prepare(checked)
-    model = objective.model
-    _make_folder(folder)
-    _say(
-        f"{len(objective.task.train)} training images; {_count(model.encoder)} encoder weights and "
-        f"{_count(model.hypernet)} hypernetwork weights predict a SIREN of {_count(model.siren)} on "
-        f"{_device(checked.device)}"
-    )
-    _say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
-    finished = run_training(objective, folder, record, **training)
-    if not finished:
-        _say("stopped and saved; the same command goes on from here")
-        raise SystemExit(130)
-    complete(folder, device=checked.device)
-
-
-@app.command
-def complete(
-    run: Path,
-    *images: Path,
-    context: int | None = None,
-    mask: Path | None = None,
-    size: int = 256,
-    extent: float = 1.0,
-    interpolate: int | None = None,
-    out: Path | None = None,
-    seed: int = 0,
-    baseline_images: int = 100,
-    device: str = "auto",
-) -> None:
-    """Complete images with a trained run: the table over the test images, or pictures of your own.
-
-    Args:
-        run: Run folder of `hypersiren train`, or a checkpoint.
-        images: Pictures to complete; without any, the completion table of the test images.
-        context: Known random pixels of each picture, counted at the model's resolution; by default 100, or all that a
-            mask leaves, or all to interpolate.
-        mask: Mask image of the picture's size: known where it is bright.
-        size: Height of the completed picture in pixels.
-        extent: Look beyond the picture: coordinates reach from -extent to extent.
-        interpolate: With two pictures: so many steps from one to the other in latent space.
-        out: Folder for the results; by default `completion` in the run folder.
-        seed: Fixes the choice of random pixels.
-        baseline_images: Test images that the (slow) baselines are measured on.
-        device: cpu, cuda, ...; auto: an accelerator if there is one.
-    """
-    from hypersiren import checkpoints
-
-    only_pictures = {"--context": context, "--mask": mask, "--interpolate": interpolate}
-    if not images and (given := [name for name, value in only_pictures.items() if value is not None]):
-        _fail(f"{given[0]} needs a picture to complete")
-    if seed < 0 or baseline_images < 1:
-        _fail("expected --seed of at least 0 and --baseline-images of at least 1")
-    place = _device(device)
-    path = checkpoints.find(run)
-    content = checkpoints.read(path)
-    model = checkpoints.restore(content, place)
-    try:
-        settings = Settings.model_validate(content["record"]["settings"])
-    except ValidationError:
-        _fail(f"{path}: its settings are not those of this version of hypersiren")
-    folder = out or path.parent / "completion"
-    _make_folder(folder)
-    if images:
-        _complete_photos(model, settings, images, folder, context, mask, size, extent, interpolate, seed)
-    else:
-        _complete_test(model, settings, folder, place, baseline_images)
-
-
-def _complete_test(
-    model: "HyperSiren", settings: Settings, folder: Path, device: "torch.device", baseline_images: int
-) -> None:
-    from hypersiren.completion import (
-        completion_picture,
-        completion_table,
-        interpolation_picture,
-        outside_picture,
-        whole,
-    )
-    from hypersiren.datasets import ImageSet
-    from hypersiren.signals import write_image
-
-    train_set, validation, test = (s.to(device) for s in _image_sets(settings))
-    table = completion_table(model, train_set, validation, test, baseline_images=baseline_images)
-    print(table)
-    (folder / "table.txt").write_text(f"{table}\n")
-    numbers = {"mse": table.rows, "images": table.images, "baseline_images": table.baseline_images}
-    (folder / "metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    write_image(folder / "completion.png", completion_picture(model, test))
-    ends = test.spread(8).pixels
-    if pairs := [whole(ImageSet(ends[i : i + 2], test.name)) for i in range(0, len(ends) - 1, 2)]:
-        h, w = test.size
-        write_image(folder / "interpolation.png", interpolation_picture(model, pairs, (3 * h, 3 * w), 8))
-    write_image(folder / "outside.png", outside_picture(model, ImageSet(ends[:2], test.name)))
-    _say(f"table and pictures in {folder}")
-
-
-def _complete_photos(
-    model: "HyperSiren",
-    settings: Settings,
-    images: Sequence[Path],
-    folder: Path,
-    context: int | None,
-    mask: Path | None,
-    size: int,
-    extent: float,
-    interpolate: int | None,
-    seed: int,
-) -> None:
-    from hypersiren.completion import complete_photo, interpolation_picture, photo_pair, photo_panel, read_photo
-    from hypersiren.signals import write_image
-
-    raw = settings.data.size
-    h, w = (raw, raw) if isinstance(raw, int) else raw
-    if size < 1 or (context is not None and not 1 <= context <= h * w) or not extent > 0:
-        _fail(f"expected --size of at least 1, --context from 1 to {h * w} and --extent above 0")
-    if interpolate is not None and (len(images) != 2 or interpolate < 2):
-        _fail(f"--interpolate needs two pictures and at least 2 steps, got {len(images)} and {interpolate}")
-    if mask is not None and len(images) != 1:
-        _fail(f"--mask belongs to one picture, got {len(images)}")
-    if len({path.stem for path in images}) < len(images) and interpolate is None:
-        _fail("pictures of one name would overwrite each other's results; complete them one by one with --out")
-    device = next(model.parameters()).device
-    number = 100 if context is None and mask is None and interpolate is None else context
-    photos = [
-        read_photo(path, (h, w), model.siren.out_features, context=number, mask=mask, seed=seed, device=device)
-        for path in images
-    ]
-    shape = (size, max(1, round(size * w / h)))
-    if interpolate is not None:
-        target = folder / f"{images[0].stem}_to_{images[1].stem}.png"
-        write_image(target, interpolation_picture(model, [photo_pair(photos[0], photos[1])], shape, interpolate))
-        print(target)
-        return
-    for path, photo in zip(images, photos, strict=True):
-        completed = complete_photo(model, photo, shape, extent)
-        target = folder / f"{path.stem}_completed.png"
-        write_image(target, completed.cpu().numpy())
-        write_image(folder / f"{path.stem}_panel.png", photo_panel(photo, completed))
-        print(target)
-
-
-@app.command
-def benchmark(
-    what: Literal["loop"],
-    *settings: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
-    config: Path | None = None,
-    steps: int = 100,
-) -> None:
-    """Measure speed, as ratios within one run.
-
-    Args:
-        what: loop, the shares of data, update and logging in the time of a training step.
-        config: YAML file of settings, as for `train`; flags such as --training.batch_size 64 override it.
-        steps: Training steps to measure.
-    """
-    checked = load_settings(config, settings)
-    if steps < 1:
-        _fail(f"expected --steps of at least 1, got {steps}")
-
-    from hypersiren.benchmark import loop_shares
-
-    objective, _, training = _prepare(checked)
-    for name, share in loop_shares(objective, **{**training, "steps": steps, "validate_every": steps}).items():
-        print(f"{name:8} {100 * share:5.1f} %")
-
-
-@app.command
-def settings() -> None:
-    """List every setting of `hypersiren train`, with its default."""
-    print(describe_settings())
-
-
-def _prepare(settings: Settings) -> "tuple[HypernetObjective, dict[str, Any], dict[str, Any]]":
-    """What is trained, its description for checkpoints, and the arguments of the training loop."""
-    import torch
-
-    from hypersiren.models import build
-    from hypersiren.tasks.completion import Completion
-    from hypersiren.training import HypernetObjective
-
-    device = _device(settings.device)
-    train_set, validation, _ = (s.to(device) for s in _image_sets(settings))
-    parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet")}
-    record = {
-        "settings": settings.model_dump(mode="json"),
-        "model": {**parts, "channels": train_set.channels},
-    }
-    torch.manual_seed(settings.seed)
-    model = build(**record["model"]).to(device)
-    training = {"seed": settings.seed, **settings.training.model_dump()}
-    task = Completion(
-        train_set,
-        validation,
-        batch_size=training.pop("batch_size"),
-        target_points=training.pop("target_points"),
-        flip=settings.data.flip,
-        shift=settings.data.shift,
-        **settings.context.model_dump(),
-    )
-    objective = HypernetObjective(model, task, autocast=training.pop("autocast"), **settings.loss.model_dump())
-    return objective, record, training
-
-
-def _image_sets(settings: Settings) -> "list[ImageSet]":
-    from hypersiren.datasets import load_images
-
-    arguments = settings.data.model_dump(exclude={"flip", "shift"})
-    kind = arguments.pop("kind")
-    sets = []
-    for split in ("train", "val", "test"):
-        sets.append(load_images(kind, split, seed=settings.seed, **arguments))
-    if skipped := list(dict.fromkeys(name for s in sets for name in s.skipped)):
-        shown = "".join(f"\n  {name}" for name in skipped[:20]) + ("\n  ..." if len(skipped) > 20 else "")
-        _say(f"skipped {len(skipped)} files that are not readable images:{shown}")
-    return sets
-
-
-def _device(name: str) -> "torch.device":
-    import torch
-
-    if name == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        _fail(f'device "{name}" cannot be used: {str(error).splitlines()[0]}')
-    return torch.device(name)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        _fail(f"{folder}: cannot make this folder ({error.strerror})")
-
-
-def _count(module: "torch.nn.Module") -> str:
-    return f"{sum(p.numel() for p in module.parameters()):,}"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _fail(text: str) -> NoReturn:
-    _say(f"hypersiren: {text}")
-    raise SystemExit(2)
+    if task is not None and task not in TASKS:
+        fail(f'unknown task "{task}"; expected one of {", ".join(TASKS)}')
+    print(describe_settings(Settings if task is None else TASKS[task]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -307,17 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             result_action="return_value",
         )
     except (CycloptsError, UserError) as error:
-        _fail(str(error))
+        fail(str(error))
     except KeyboardInterrupt:
-        _say("stopped")
+        say("stopped")
         raise SystemExit(130) from None
     except (MemoryError, RuntimeError) as error:
         # torch has no one class for this: CUDA's is a RuntimeError of its own, the CPU's a plain one.
         if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
             raise
-        _fail("out of memory; try a smaller --training.batch_size, --training.target_points 256, or a smaller --size")
+        fail("out of memory; try a smaller --training.batch_size, --training.target_points 256, or a smaller --size")
     except OSError as error:
-        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+        fail(f"{error.filename or 'file'}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -144,23 +144,42 @@ class Loss(Section):
     """Times mean(theta^2) over the predicted weights; the paper's code has 100."""
 
 
-class Training(Section):
+class Optimisation(Section):
+    """What every training has."""
+
+    steps: PositiveInt
+    """Optimiser updates."""
+    optimizer: Literal["adam", "muon"] = "muon"
+    """Adam for all weights, or Muon for the matrices and Adam for the others."""
+    lr: PositiveFloat = 1e-3
+    """Peak learning rate."""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the learning rate rises from 0."""
+    decay: Literal["constant", "cosine"] = "cosine"
+    """Course of the learning rate after the warm-up; cosine ends at 0."""
+    weight_decay: NotNegative = 0.0
+    """Decoupled weight decay."""
+    clip: PositiveFloat | None = None
+    """Largest norm of the gradient; null: not clipped."""
+    ema: Share = 0.0
+    """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
+    compile: bool = False
+    """torch.compile the forward pass."""
+    log_every: PositiveInt = 50
+    """Steps between TensorBoard scalars."""
+    validate_every: PositiveInt = 500
+    """Steps between validations, pictures and checkpoints."""
+
+
+class Training(Optimisation):
     """The optimisation."""
 
     steps: PositiveInt = 2200
     """Optimiser updates."""
     batch_size: PositiveInt = 32
     """Images a step (before accumulation)."""
-    optimizer: Literal["adam", "muon"] = "muon"
-    """Adam for all weights, or Muon for the matrices and Adam for the others."""
-    lr: PositiveFloat = 1e-3
-    """Peak learning rate."""
     warmup: Annotated[int, Field(ge=0)] = 200
     """Steps over which the learning rate rises from 0."""
-    decay: Literal["constant", "cosine"] = "cosine"
-    """Course of the learning rate after the warm-up; cosine ends at 0."""
-    weight_decay: NotNegative = 0.0
-    """Decoupled weight decay."""
     clip: PositiveFloat | None = 1.0
     """Largest norm of the gradient; null: not clipped."""
     ema: Share = 0.998
@@ -171,12 +190,6 @@ class Training(Section):
     """Random target pixels for each image; null: all."""
     autocast: bool = False
     """bfloat16 in encoder and hypernetwork; the field stays in float32."""
-    compile: bool = False
-    """torch.compile the forward pass."""
-    log_every: PositiveInt = 50
-    """Steps between TensorBoard scalars."""
-    validate_every: PositiveInt = 500
-    """Steps between validations, pictures and checkpoints."""
 
 
 class Settings(Section):

@@ -6,9 +6,9 @@ came and what may have been meant. Imports no torch.
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -17,15 +17,21 @@ from pydantic.fields import FieldInfo
 from hypersiren.config import Section, Settings
 from hypersiren.errors import UserError
 
+S = TypeVar("S", bound=Section)
+
+OPTIONS = ["config", "run-dir", "preset"]
+"""Options of the commands that also take settings."""
+
 
 class ConfigError(UserError):
     """A configuration that cannot be used; the message is one line for a person."""
 
 
-def load_settings(path: str | Path | None = None, flags: Sequence[str] = ()) -> Settings:
+def load_settings(root: type[S], path: str | Path | None = None, flags: Sequence[str] = ()) -> S:
     """Settings from a YAML file, if any, overridden by flags.
 
     Args:
+        root: What is configured: `Settings` of a hypernetwork's training, or those of a fit (`hypersiren.fit_config`).
         path: YAML file; None for the defaults.
         flags: Command-line words such as `--training.lr 1e-3`, `--training.lr=1e-3` or `--data.gray` (true). Values are
             read as YAML. A new `kind` drops the file's other keys of that section.
@@ -34,31 +40,32 @@ def load_settings(path: str | Path | None = None, flags: Sequence[str] = ()) -> 
         ConfigError: On a file that cannot be read, an unknown key, or a value that does not fit.
 
     Example:
-        >>> load_settings(flags=["--training.lr", "2e-3", "--encoder.kind=set"]).encoder.kind
+        >>> load_settings(Settings, flags=["--training.lr", "2e-3", "--encoder.kind=set"]).encoder.kind
         'set'
-        >>> load_settings(flags=["--trainig.lr", "2e-3"])
+        >>> load_settings(Settings, flags=["--trainig.lr", "2e-3"])
         Traceback (most recent call last):
         ...
         hypersiren.config_io.ConfigError: --trainig.lr: unknown key "trainig"; did you mean "training"?
     """
     data = _read_yaml(Path(path)) if path is not None else {}
     if path is not None:
-        _check_keys(data, str(path))
-    # The encoder's kind, made explicit once, decides which other keys there are.
-    data = {**data, "encoder": {"kind": DEFAULT_KIND, **data.get("encoder", {})}}
+        _check_keys(root, data, str(path))
+    # The kind of a section with several, made explicit once, decides which other keys there are.
+    kinds = {name: field.default.kind for name, field in root.model_fields.items() if len(_models(field)) > 1}
+    data |= {name: {"kind": kind, **data.get(name, {})} for name, kind in kinds.items()}
     # The kind first, whatever the order of the flags.
-    for key, value in sorted(_parse_flags(flags), key=lambda flag: flag[0] != "encoder.kind"):
+    for key, value in sorted(_parse_flags(flags), key=lambda flag: flag[0].removesuffix(".kind") not in kinds):
         nested: Any = value
         for name in reversed(key.split(".")):
             nested = {name: nested}
-        _check_keys(nested, f"--{key}", data)
-        _override(data, nested)
+        _check_keys(root, nested, f"--{key}", data)
+        _override(data, nested, kinds)
     try:
-        return Settings.model_validate(data)
+        return root.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         # Pydantic puts the alternatives of a union into the location; a reader knows no such keys.
-        known = {*Settings.model_fields, *(key for _, key in _all_keys())}
+        known = {*root.model_fields, *(key for _, key in _all_keys(root))}
         where = ".".join(str(part) for part in first["loc"] if part in known or isinstance(part, int))
         message = first["msg"].removeprefix("Value error, ")
         got = "" if isinstance(first["input"], Mapping) else f", got {first['input']!r}"
@@ -87,10 +94,10 @@ def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tupl
     return found
 
 
-def describe_settings() -> str:
+def describe_settings(root: type[Section] = Settings) -> str:
     """One line for each key: flag, default, choices and meaning; the text of `hypersiren settings`."""
     lines: list[str] = []
-    for name, field in Settings.model_fields.items():
+    for name, field in root.model_fields.items():
         models = _models(field)
         if not models:
             lines.append(_describe(name, field))
@@ -120,10 +127,6 @@ def _models(annotation: Any) -> list[type[Section]]:
         annotation = annotation.annotation
     options = get_args(annotation) or (annotation,)
     return [option for option in options if isinstance(option, type) and issubclass(option, Section)]
-
-
-DEFAULT_KIND = Settings.model_fields["encoder"].default.kind
-ENCODER_KINDS = {m.model_fields["kind"].default: m for m in _models(Settings.model_fields["encoder"])}
 
 
 def _read_yaml(path: Path) -> dict[Any, Any]:
@@ -158,28 +161,31 @@ def _parse_flags(flags: Sequence[str]) -> Iterator[tuple[str, Any]]:
             raise ConfigError(f"--{key}: cannot read the value {text!r}") from None
 
 
-def _kind(name: str, section: Mapping[str, Any], known: Mapping[str, Any]) -> type[Section] | None:
+def _kind(root: type[Section], name: str, section: Mapping[str, Any], known: Mapping[str, Any]) -> type[Section] | None:
     """Which settings model a section of the configuration is."""
-    models = _models(Settings.model_fields[name])
+    field = root.model_fields[name]
+    models = {model.model_fields["kind"].default: model for model in _models(field) if "kind" in model.model_fields}
     if len(models) < 2:
-        return models[0] if models else None
-    kind = str(section.get("kind", known.get("kind", Settings.model_fields[name].default.kind)))
-    if kind not in ENCODER_KINDS:
-        near = difflib.get_close_matches(kind, ENCODER_KINDS, n=1, cutoff=0.4)
-        raise ConfigError(f'{name}.kind: expected one of {", ".join(ENCODER_KINDS)}, got "{kind}"{_did_you_mean(near)}')
-    return ENCODER_KINDS[kind]
+        return next(iter(_models(field)), None)
+    kind = str(section.get("kind", known.get("kind", field.default.kind)))
+    if kind not in models:
+        near = difflib.get_close_matches(kind, models, n=1, cutoff=0.4)
+        raise ConfigError(f'{name}.kind: expected one of {", ".join(models)}, got "{kind}"{_did_you_mean(near)}')
+    return models[kind]
 
 
-def _check_keys(data: Mapping[Any, Any], where: str, base: Mapping[str, Any] | None = None) -> None:
+def _check_keys(
+    root: type[Section], data: Mapping[Any, Any], where: str, base: Mapping[str, Any] | None = None
+) -> None:
     for name, section in data.items():
-        if name not in Settings.model_fields:
+        if name not in root.model_fields:
             # On the command line a mistyped option looks like a setting too.
-            options = ["config", "run-dir"] if where.startswith("--") else []
-            near = _near(str(name), [*Settings.model_fields, *options])
-            near = near or [f"{n}.{k}" for n, k in _all_keys() if k == name][:1]
+            options = OPTIONS if where.startswith("--") else []
+            near = _near(str(name), [*root.model_fields, *options])
+            near = near or [f"{n}.{k}" for n, k in _all_keys(root) if k == name][:1]
             raise ConfigError(f'{where}: unknown key "{name}"' + _did_you_mean(near))
         known = (base or {}).get(name) or {}
-        model = _kind(name, section if isinstance(section, Mapping) else {}, known)
+        model = _kind(root, name, section if isinstance(section, Mapping) else {}, known)
         if model is None:
             continue
         if not isinstance(section, Mapping):
@@ -187,13 +193,14 @@ def _check_keys(data: Mapping[Any, Any], where: str, base: Mapping[str, Any] | N
         for key in section:
             if key not in model.model_fields:
                 near = [f"{name}.{k}" for k in _near(str(key), list(model.model_fields))]
-                near = near or [f"{n}.{k}" for n, k in _all_keys() if k == key and n != name][:1]
-                has = f" for {name}.kind {model.model_fields['kind'].default}" if name == "encoder" else ""
+                near = near or [f"{n}.{k}" for n, k in _all_keys(root) if k == key and n != name][:1]
+                several = len(_models(root.model_fields[name])) > 1
+                has = f" for {name}.kind {model.model_fields['kind'].default}" if several else ""
                 raise ConfigError(f'{where}: unknown key "{name}.{key}"{has}{_did_you_mean(near)}')
 
 
-def _all_keys() -> Iterator[tuple[str, str]]:
-    for name, field in Settings.model_fields.items():
+def _all_keys(root: type[Section]) -> Iterator[tuple[str, str]]:
+    for name, field in root.model_fields.items():
         for model in _models(field):
             yield from ((name, key) for key in model.model_fields)
 
@@ -206,12 +213,12 @@ def _did_you_mean(near: Sequence[str]) -> str:
     return f'; did you mean "{near[0]}"?' if near else ""
 
 
-def _override(data: dict[str, Any], new: Mapping[str, Any]) -> None:
+def _override(data: dict[str, Any], new: Mapping[str, Any], kinds: Container[str]) -> None:
     for key, value in new.items():
         if not isinstance(value, Mapping):
             data[key] = value
             continue
         section = data.setdefault(key, {})
-        if value.get("kind", section.get("kind")) != section.get("kind") and key == "encoder":
+        if value.get("kind", section.get("kind")) != section.get("kind") and key in kinds:
             section.clear()
         section.update(value)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 def grid(
     size: Sequence[int],
-    lower: float = -1.0,
-    upper: float = 1.0,
+    lower: float | Sequence[float] = -1.0,
+    upper: float | Sequence[float] = 1.0,
     *,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -26,7 +26,7 @@ def grid(
 
     Args:
         size: Samples along each axis, e.g. (height, width); any resolution.
-        lower, upper: The range of every axis; [-1, 1] is the domain of a signal, wider ranges look beyond it.
+        lower, upper: The range of every axis, or of each; [-1, 1] is the domain of a signal, wider ranges look beyond.
 
     Returns:
         (N, D) coordinates with N the product of `size`.
@@ -42,11 +42,12 @@ def grid(
     """
     if not size or any(n < 1 for n in size):
         raise ValueError(f"expected at least one sample along each axis, got size {tuple(size)}")
-    if not lower < upper:
-        raise ValueError(f"expected lower < upper, got [{lower}, {upper}]")
+    lows, highs = ([end] * len(size) if isinstance(end, int | float) else list(end) for end in (lower, upper))
+    if len(lows) != len(size) or len(highs) != len(size) or not all(a < b for a, b in zip(lows, highs, strict=True)):
+        raise ValueError(f"expected lower < upper for each of {len(size)} axes, got {lower} and {upper}")
     axes = [
-        lower + (upper - lower) * (torch.arange(n, device=device, dtype=dtype or torch.get_default_dtype()) + 0.5) / n
-        for n in size
+        a + (b - a) * (torch.arange(n, device=device, dtype=dtype or torch.get_default_dtype()) + 0.5) / n
+        for n, a, b in zip(size, lows, highs, strict=True)
     ]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, -2)
 

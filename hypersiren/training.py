@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from hypersiren.config_io import differing_keys, to_yaml
 from hypersiren.errors import UserError
 from hypersiren.models import HyperSiren
 from hypersiren.monitor import Monitor
+from hypersiren.tasks import Field, Task
 from hypersiren.tasks.completion import Completion, CompletionBatch, Predict
 
 RESUMABLE = {"training.steps", "training.log_every", "training.validate_every", "training.compile", "device"}
@@ -39,7 +40,35 @@ class TrainingError(UserError):
     """A training that cannot go on; the message is one line for a person."""
 
 
-class HypernetObjective(nn.Module):
+class Objective(nn.Module):
+    """What is trained on what: a module whose forward gives the loss terms of a batch, so that all of it compiles."""
+
+    model: nn.Module
+    task: Task
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def predictor(self, model: nn.Module) -> Any:
+        """What the task evaluates of `model`, which is this one's or its average."""
+        raise NotImplementedError
+
+
+class FieldObjective(Objective):
+    """The loss of one field on a task."""
+
+    def __init__(self, field: nn.Module, task: Task):
+        super().__init__()
+        self.model, self.task = field, task
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        return self.task.loss(self.model, batch)
+
+    def predictor(self, model: nn.Module) -> Field:
+        return model
+
+
+class HypernetObjective(Objective):
     """The loss of a hypernetwork on a task: the task's terms on the predicted field, and the paper's two priors.
 
     Args:
@@ -49,6 +78,9 @@ class HypernetObjective(nn.Module):
         weights: Weight of mean(theta^2) over all predicted weights (authors' code: 100).
         autocast: bfloat16 in encoder and hypernetwork; the field, whose phases are tens of radians, stays in float32.
     """
+
+    model: HyperSiren
+    task: Completion
 
     def __init__(
         self, model: HyperSiren, task: Completion, *, latent: float = 0.0, weights: float = 0.0, autocast: bool = False
@@ -70,7 +102,7 @@ class HypernetObjective(nn.Module):
         return terms
 
     def predictor(self, model: nn.Module) -> Predict:
-        """What the task evaluates: here the field that `model`, this one or its average, predicts from a context."""
+        """The field that `model` predicts from a context."""
         assert isinstance(model, HyperSiren)
         return model.field
 
@@ -113,7 +145,7 @@ def step_seed(seed: int, step: int, part: int = 0) -> int:
 
 
 def train(
-    objective: HypernetObjective,
+    objective: Objective,
     run_dir: Path,
     record: dict[str, Any],
     *,
@@ -155,14 +187,14 @@ def train(
     averaged: list[Tensor] = [p for p in average.parameters() if p.requires_grad]
     average.requires_grad_(False)
     optimizers = make_optimizers(trained, optimizer, lr, weight_decay)
-    run = _Run(run_dir, record, model, average, optimizers)
+    run = _Run(run_dir, record, model, average, optimizers, task.criterion)
     start = run.resume()
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.yaml").write_text(to_yaml(record["settings"]))
     if start >= steps:
         return True
 
-    forward = torch.compile(objective) if compile else objective
+    forward: Callable[[Any], dict[str, Tensor]] = torch.compile(objective) if compile else objective
     generator = torch.Generator(device)
     monitor = Monitor(run_dir, start + 1)
     if start == 0:
@@ -180,7 +212,7 @@ def train(
                         group["lr"] = rate
                 for part in range(accumulate):
                     with record_function(DATA):
-                        batch = task.sample(generator.manual_seed(step_seed(seed, step, part)))
+                        batch = task.sample(generator.manual_seed(step_seed(seed, step, part)), step / steps)
                     with record_function(UPDATE):
                         terms = forward(batch)
                         loss = torch.stack(list(terms.values())).sum()
@@ -207,17 +239,19 @@ def train(
                     now = time.perf_counter()
                     speed = (done - logged) * accumulate * task.batch_size / (now - clock)
                     run.seconds += now - clock
-                    values |= {"learning_rate": rate, "images_per_second": speed}
+                    values |= {"learning_rate": rate, f"{task.unit}_per_second": speed}
                     with record_function(LOGGING):
                         monitor.scalars(done, values)
-                        bar.set_postfix_str(f"loss {values['loss/total']:.4g}, {speed:.0f} images/s", refresh=False)
+                        bar.set_postfix_str(
+                            f"loss {values['loss/total']:.4g}, {speed:.0f} {task.unit}/s", refresh=False
+                        )
                         bar.update(done - logged)
                     logged = done
                     if validating:
                         predict = objective.predictor(average)
                         with torch.no_grad():
                             metrics = task.evaluate(predict)
-                            monitor.panels(done, {f"completion/{k}": p for k, p in task.panels(predict).items()})
+                            monitor.panels(done, {f"{task.name}/{k}": p for k, p in task.panels(predict).items()})
                         monitor.scalars(done, {f"validation/{k}": v for k, v in metrics.items()})
                         run.save(done, metrics)
                     elif stopping:
@@ -241,8 +275,9 @@ class _Run:
         model: nn.Module,
         average: nn.Module,
         optimizers: Sequence[torch.optim.Optimizer],
+        criterion: str | None,
     ):
-        self.folder, self.record = folder, record
+        self.folder, self.record, self.criterion = folder, record, criterion
         self.model, self.average, self.optimizers = model, average, optimizers
         self.best: float = math.inf
         self.metrics: dict[str, float] = {}
@@ -272,16 +307,17 @@ class _Run:
         return content["step"]
 
     def save(self, step: int, metrics: dict[str, float] | None = None) -> None:
-        """Write last.pt, and best.pt if the metrics of a validation are the best so far."""
+        """Write last.pt, and best.pt if the metrics of a validation are the best so far (or nothing says which are)."""
         self.metrics = metrics or self.metrics
         common = {"record": self.record, "step": step, "metrics": self.metrics, "ema": self.average.state_dict()}
-        if metrics and metrics["mse"] < self.best:
-            self.best = metrics["mse"]
+        if metrics and (self.criterion is None or metrics[self.criterion] < self.best):
+            self.best = metrics[self.criterion] if self.criterion else math.inf
             checkpoints.save(self.folder / "best.pt", common)
         full = {"model": self.model.state_dict(), "optimizers": [each.state_dict() for each in self.optimizers]}
         checkpoints.save(self.folder / "last.pt", {**common, **full, "best": self.best, "seconds": self.seconds})
-        best = self.best if math.isfinite(self.best) else None
-        summary = {"step": step, "seconds": self.seconds, "validation": self.metrics, "best_validation_mse": best}
+        summary = {"step": step, "seconds": self.seconds, "validation": self.metrics}
+        if math.isfinite(self.best):
+            summary[f"best_validation_{self.criterion}"] = self.best
         (self.folder / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from hypersiren.config import Settings
 from hypersiren.config_io import load_settings
 from hypersiren.datasets import ImageSet
 from hypersiren.models import build
@@ -14,7 +15,7 @@ from hypersiren.training import HypernetObjective, train
 
 
 def main() -> None:
-    settings = load_settings(Path(__file__).parent.parent / "configs/completion/celeba_set.yaml")
+    settings = load_settings(Settings, Path(__file__).parent.parent / "configs/completion/celeba_set.yaml")
     images = ImageSet(torch.randint(0, 256, (100, 32, 32, 3), dtype=torch.uint8), "random")
     task = Completion(images, images, batch_size=100, **settings.context.model_dump())
     parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet")}

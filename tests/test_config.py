@@ -5,27 +5,35 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hypersiren.cli_fit import preset_file
 from hypersiren.config import Settings
 from hypersiren.config_io import ConfigError, describe_settings, differing_keys, load_settings, to_yaml
+from hypersiren.fit_config import TASKS
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
-    settings = load_settings(path)
+    root = TASKS.get(path.parent.name, Settings)
+    settings = load_settings(root, path)
     (tmp_path / "copy.yaml").write_text(to_yaml(settings.model_dump(mode="json")))
-    assert load_settings(tmp_path / "copy.yaml") == settings
+    assert load_settings(root, tmp_path / "copy.yaml") == settings
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_the_papers_preset(task):
+    assert load_settings(TASKS[task], preset_file(task, "paper")) != TASKS[task]()
 
 
 def test_faces_yaml_spells_out_the_defaults():
     path = next(p for p in CONFIGS if p.name == "faces.yaml")
-    assert load_settings(path) == Settings()
+    assert load_settings(Settings, path) == Settings()
 
 
 def test_the_papers_settings():
     """Paper, section 4.4, and the authors' code."""
-    s = load_settings(next(p for p in CONFIGS if p.name == "celeba_set.yaml"))
+    s = load_settings(Settings, next(p for p in CONFIGS if p.name == "celeba_set.yaml"))
     assert (s.training.batch_size, s.training.lr, s.training.clip) == (100, 5e-5, 1)
     assert s.training.steps == 401 * -(-162_770 // 100)
     assert (s.loss.latent, s.loss.weights) == (0.1, 100)
@@ -38,17 +46,19 @@ def test_the_papers_settings():
 def test_flags_override_the_file(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("training: {lr: 0.5, steps: 7}\nencoder: {kind: conv, widths: [8, 16]}\n")
-    s = load_settings(path, ["--training.lr", "1e-4", "--data.flip=false", "--data.gray", "--data.size", "[8, 16]"])
+    s = load_settings(
+        Settings, path, ["--training.lr", "1e-4", "--data.flip=false", "--data.gray", "--data.size", "[8, 16]"]
+    )
     assert (s.training.lr, s.training.steps, s.data.flip, s.data.gray, s.data.size) == (1e-4, 7, False, True, (8, 16))
     assert s.encoder.widths == (8, 16)
-    s = load_settings(path, ["--encoder.kind", "set", "--encoder.activation", "relu"])  # drops conv's widths
+    s = load_settings(Settings, path, ["--encoder.kind", "set", "--encoder.activation", "relu"])  # drops conv's widths
     assert (s.encoder.kind, s.encoder.activation) == ("set", "relu")
     for words in (["--encoder.activation", "relu", "--encoder.kind", "set"], ["--encoder.latent_features", "64"]):
-        assert load_settings(path, words).encoder.latent_features == (64 if "64" in words else 256)
-    kept = load_settings(None, ["--encoder.latent_features", "64", "--encoder.kind", "conv"])
+        assert load_settings(Settings, path, words).encoder.latent_features == (64 if "64" in words else 256)
+    kept = load_settings(Settings, None, ["--encoder.latent_features", "64", "--encoder.kind", "conv"])
     assert kept.encoder.latent_features == 64
-    assert load_settings(path, ["--training.clip", "null"]).training.clip is None
-    assert load_settings(path, ["--encoder.latent_features=64"]).encoder.widths == (8, 16)
+    assert load_settings(Settings, path, ["--training.clip", "null"]).training.clip is None
+    assert load_settings(Settings, path, ["--encoder.latent_features=64"]).encoder.widths == (8, 16)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +84,7 @@ def test_flags_override_the_file(tmp_path):
 )
 def test_bad_flags_get_one_clear_line(flags, message):
     with pytest.raises(ConfigError) as caught:
-        load_settings(flags=flags)
+        load_settings(Settings, flags=flags)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -93,7 +103,7 @@ def test_bad_files_get_one_clear_line(text, message, tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        load_settings(path)
+        load_settings(Settings, path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -102,13 +112,13 @@ def test_bad_files_get_one_clear_line(text, message, tmp_path):
 def test_missing_and_unreadable_files(tmp_path):
     (tmp_path / "faces.yaml").write_text("")
     with pytest.raises(ConfigError, match=r'no such file; did you mean "faces.yaml"\?'):
-        load_settings(tmp_path / "fces.yaml")
+        load_settings(Settings, tmp_path / "fces.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
-        load_settings(tmp_path)
+        load_settings(Settings, tmp_path)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(ConfigError, match="cannot be read"):
-        load_settings(tmp_path / "binary.yaml")
-    assert load_settings(tmp_path / "faces.yaml") == Settings()
+        load_settings(Settings, tmp_path / "binary.yaml")
+    assert load_settings(Settings, tmp_path / "faces.yaml") == Settings()
 
 
 def test_the_list_of_settings_names_every_key_with_its_meaning():
@@ -121,7 +131,7 @@ def test_the_list_of_settings_names_every_key_with_its_meaning():
 
 
 def test_differing_keys():
-    a, b = Settings(), load_settings(flags=["--training.lr", "0.5", "--encoder.kind", "set"])
+    a, b = Settings(), load_settings(Settings, flags=["--training.lr", "0.5", "--encoder.kind", "set"])
     found = differing_keys(a.model_dump(mode="json"), b.model_dump(mode="json"))
     assert found["training.lr"] == (a.training.lr, 0.5)
     assert found["encoder.kind"] == ("conv", "set")

@@ -11,11 +11,11 @@ import hypersiren
 
 ROOT = Path(hypersiren.__file__).parent
 
-# Each row may import the rows above it; rooms of one row may import each other only as ALLOWED says.
+# Each row may import the rows above it.
 ROWS = [
     {"errors"},
-    {"config", "coords", "metrics", "signals", "interpolation"},
-    {"config_io", "layers"},
+    {"config", "coords", "metrics", "signals", "interpolation", "filters", "console"},
+    {"config_io", "fit_config", "pictures", "layers"},
     {"jets"},
     {"siren"},
     {"operators"},
@@ -25,13 +25,16 @@ ROWS = [
     {"sources"},
     {"torchvision_sets", "decoding"},
     {"datasets"},
-    {"tasks", "tasks.completion"},
-    {"monitor", "checkpoints"},
+    {"tasks"},
+    {"tasks.completion", "tasks.image"},
+    {"tasks.inpaint", "tasks.poisson"},
+    {"tasks.edit"},
+    {"monitor", "checkpoints", "outputs"},
     {"training", "completion"},
-    {"benchmark"},
+    {"benchmark", "fitting"},
+    {"cli_hypernet", "cli_fit"},
     {"cli"},
 ]
-ALLOWED = {("tasks.completion", "tasks")}
 
 
 def modules() -> dict[str, Path]:
@@ -64,9 +67,7 @@ def test_every_room_has_its_place():
 @pytest.mark.parametrize("room", sorted(set(modules()) - {""}))
 def test_arrows_run_one_way(room):
     level = {name: i for i, row in enumerate(ROWS) for name in row}
-    wrong = [
-        other for other in imported(modules()[room]) if level[other] >= level[room] and (room, other) not in ALLOWED
-    ]
+    wrong = [other for other in imported(modules()[room]) if level[other] >= level[room]]
     assert not wrong, f"{room} imports {wrong}"
 
 
@@ -82,7 +83,7 @@ def test_no_cuda_calls_and_no_printing_in_the_library():
             if isinstance(node, ast.Call):
                 assert not (isinstance(node.func, ast.Attribute) and node.func.attr == "cuda"), path
                 if isinstance(node.func, ast.Name) and node.func.id == "print":
-                    assert name == "cli", path
+                    assert name.startswith("cli") or name == "console", path
 
 
 def test_public_names_are_there():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hypersiren.cli import app
+from hypersiren.config import Settings
 from hypersiren.config_io import load_settings
 
 ROOT = Path(__file__).parent.parent
@@ -38,5 +39,5 @@ def test_commands_parse(line):
     if words[0] in ("train", "benchmark"):
         config = ROOT / words[words.index("--config") + 1]
         flags = [w for i, w in enumerate(words[1:], 1) if w != "--config" and words[i - 1] != "--config"]
-        load_settings(config, flags)
+        load_settings(Settings, config, flags)
     app.parse_args(words, print_error=False, exit_on_error=False)

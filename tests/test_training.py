@@ -127,11 +127,11 @@ class InterruptAfter:
     def wrap(self, objective: HypernetObjective) -> HypernetObjective:
         sample = objective.task.sample
 
-        def counting(generator):
+        def counting(generator, *rest):
             self.left -= 1
             if self.left == 0:
                 os.kill(os.getpid(), signal.SIGINT)
-            return sample(generator)
+            return sample(generator, *rest)
 
         objective.task.sample = counting
         return objective

@@ -1,17 +1,13 @@
-"""Tasks: one file per kind of question asked of a field. A task never learns where the field's weights came from.
+"""Tasks: one file per kind of question asked of a field. A task never learns where the field's weights came from."""
 
-A task has
-
-    sample(generator) -> batch          a frozen dataclass per task, tensors already on the device
-    loss(field, batch) -> terms         named, weighted terms; the training loop only sums them
-    evaluate(...) -> numbers            what the paper reports
-    panels(...) -> {name: Panel}        what a person wants to see
-"""
-
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor, device
+
+Field = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -22,3 +18,49 @@ class ImagePanel:
 
 
 Panel = ImagePanel
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What the training loop asks of a task.
+
+    Attributes:
+        name: The task's name, the first word of its panels' names.
+        unit: What a batch is counted in: "images", "points".
+        batch_size: So many of them.
+        criterion: The number of `evaluate` by which the best checkpoint is chosen (smaller is better), or None to keep
+            the last one: where the truth is not known, it must not choose.
+    """
+
+    name: str
+    unit: str
+    batch_size: int
+    criterion: str | None
+
+    def sample(self, generator: Generator, progress: float, /) -> Any:
+        """A batch: a frozen dataclass of tensors on the device. `progress` runs from 0 to 1 over the training."""
+
+    def loss(self, field: Any, batch: Any, /) -> dict[str, Tensor]:
+        """Named, weighted terms; the loop only sums them."""
+
+    def evaluate(self, field: Any, /) -> dict[str, float]:
+        """What the paper reports."""
+
+    def panels(self, field: Any, /) -> dict[str, Panel]:
+        """What a person wants to see."""
+
+
+@runtime_checkable
+class FieldTask(Task, Protocol):
+    """A task on one signal, that one field can be fitted to.
+
+    Attributes:
+        in_features, out_features: Coordinate dimensions D and channels C of the field that it asks for.
+        samples: Samples of the signal along each coordinate.
+        device: Where its tensors are.
+    """
+
+    in_features: int
+    out_features: int
+    samples: tuple[int, ...]
+    device: device

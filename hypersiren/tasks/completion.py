@@ -19,9 +19,8 @@ from hypersiren.coords import evaluate, grid
 from hypersiren.datasets import ImageSet, augment
 from hypersiren.encoders import Context
 from hypersiren.metrics import image_mse
-from hypersiren.tasks import ImagePanel, Panel
+from hypersiren.tasks import Field, ImagePanel, Panel
 
-Field = Callable[[Tensor], Tensor]
 Predict = Callable[[Context], Field]
 
 CONTEXTS = ("10", "100", "1000", "half", "full")
@@ -65,6 +64,10 @@ class Completion:
         (torch.Size([4, 20, 2]), torch.Size([64, 2]), torch.Size([4, 64, 3]))
     """
 
+    name = "completion"
+    unit = "images"
+    criterion: str | None = "mse"
+
     def __init__(
         self,
         train: ImageSet,
@@ -91,8 +94,8 @@ class Completion:
         self.fewest, self.most = min(fewest, points), min(most, points)
         self.grid = grid(self.size, device=train.pixels.device)
 
-    def sample(self, generator: torch.Generator) -> CompletionBatch:
-        """Draw B images, their context and their targets."""
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> CompletionBatch:
+        """Draw B images, their context and their targets; the same law at any progress."""
         device, b = self.train.pixels.device, self.batch_size
         index = torch.randint(len(self.train), (b,), generator=generator, device=device)
         images = augment(self.train.images(index), generator, flip=self.flip, shift=self.shift)

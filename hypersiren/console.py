@@ -1,0 +1,40 @@
+"""What every command needs: words to the person at the terminal, the device, the folder. Imports no torch at first."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(name: str) -> "torch.device":
+    import torch
+
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        fail(f'device "{name}" cannot be used: {str(error).splitlines()[0]}')
+    return torch.device(name)
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"{folder}: cannot make this folder ({error.strerror})")
+
+
+def count(module: "torch.nn.Module") -> str:
+    return f"{sum(p.numel() for p in module.parameters()):,}"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def fail(text: str) -> NoReturn:
+    say(f"hypersiren: {text}")
+    raise SystemExit(2)

@@ -1,0 +1,167 @@
+"""Configuration of `hypersiren fit`: one settings model for each task, its defaults the task's `fast` preset.
+
+Pure description, as `hypersiren.config`. The `paper` presets are YAML files in `configs/`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from hypersiren.config import NotNegative, Optimisation, Section
+
+Size = PositiveInt | tuple[PositiveInt, PositiveInt]
+Known = Annotated[float, Field(gt=0, le=1)]
+
+
+class Network(Section):
+    """The field that is fitted."""
+
+    kind: str = "siren"
+    """siren, or a baseline of as many weights: relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer."""
+    hidden_features: PositiveInt = 256
+    """Width of the SIREN; a baseline's is chosen so that it has as many weights."""
+    hidden_layers: Annotated[int, Field(ge=0)] = 3
+    """Layers between the first and the last."""
+    first_omega: PositiveFloat = 30.0
+    """Frequency factor of the first layer."""
+    hidden_omega: PositiveFloat = 30.0
+    """Frequency factor of the hidden layers."""
+
+
+class FitTraining(Optimisation):
+    """The optimisation."""
+
+    steps: PositiveInt = 2000
+    """Optimiser updates."""
+    points: PositiveInt | None = 8192
+    """Random points of the signal in each step; null: all of them, as in the paper."""
+
+
+class FitSettings(Section):
+    """What every fit can be told."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Fixes initial weights and random points."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps ...; auto: an accelerator if there is one."""
+    network: Network = Network()
+    training: FitTraining = FitTraining()
+
+
+class ImageSignal(Section):
+    """The image."""
+
+    path: Path = Path("camera")
+    """File, or a photograph that scikit-image ships, by its name: camera, astronaut, retina ..."""
+    size: Size | None = None
+    """Pixels: one number for a square, or [height, width], of the largest central part; null: the file's."""
+    gray: bool | None = None
+    """One channel or three; null: as the file has it."""
+
+
+class KnownSignal(ImageSignal):
+    """The image, and what is known of it."""
+
+    share: Known = 1.0
+    """Random share of the pixels that is known."""
+    mask: Path | None = None
+    """Mask image of the picture's size (before `size`): known where it is bright."""
+
+
+class ImageSettings(FitSettings):
+    """Fit a field to an image."""
+
+    signal: KnownSignal = KnownSignal()
+
+
+class InpaintSignal(KnownSignal):
+    """The image, and what is known of it."""
+
+    share: Known = 0.1
+    """Random share of the pixels that is known; with a mask, 1."""
+
+
+class InpaintLoss(Section):
+    """The prior."""
+
+    prior: Literal["none", "tv", "hessian"] = "hessian"
+    """none, total variation, or the Frobenius norm of the Hessian."""
+    weight: NotNegative = 1e-4
+    """Times the prior; the paper's k1."""
+    prior_points: PositiveInt = 4096
+    """Random points of each step that the prior is asked at."""
+
+
+class InpaintSettings(FitSettings):
+    """Fit a field to part of an image, under a prior."""
+
+    signal: InpaintSignal = InpaintSignal()
+    loss: InpaintLoss = InpaintLoss()
+
+
+class PoissonLoss(Section):
+    """What is supervised."""
+
+    target: Literal["gradient", "laplacian"] = "gradient"
+    """The derivative that the field is asked for."""
+    filter: Literal["sobel", "central", "stencil", "spectral"] = "spectral"
+    """What makes the target: sobel (paper), central or spectral; of a Laplacian stencil (paper) or spectral."""
+    anchor: NotNegative = 1.0
+    """Times the squared error at the central pixel, which fixes the free constant."""
+
+
+class PoissonSettings(FitSettings):
+    """Regain an image from its gradient or its Laplacian."""
+
+    signal: ImageSignal = ImageSignal()
+    loss: PoissonLoss = PoissonLoss()
+
+
+class EditSignal(Section):
+    """The two images. Their gradients are averaged, or, with a mask, the source's are cloned into the target."""
+
+    source: Path = Path("chelsea")
+    """First picture: a file, or a photograph of scikit-image."""
+    target: Path = Path("coffee")
+    """Second picture."""
+    size: Size | None = None
+    """Pixels of the target, as for an image; null: the file's."""
+    source_size: Size | None = None
+    """Pixels of the source; null: the file's, or the target's where gradients are averaged."""
+    gray: bool = False
+    """One channel instead of three."""
+    mask: Path | None = None
+    """Mask image of the source's size in its file: what of it is cloned."""
+    offset: tuple[int, int] = (0, 0)
+    """Pixels [down, right] of the source's corner in the target."""
+
+
+class EditLoss(Section):
+    """How the gradients are composed."""
+
+    mix: Literal["source", "stronger"] = "source"
+    """Inside the mask the source's gradient, or at each pixel the stronger of both."""
+    share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Without a mask: share of the target's gradient."""
+    anchor: NotNegative = 1.0
+    """Times the squared error of the pixels that are kept, or of the central one."""
+
+
+class EditSettings(FitSettings):
+    """Compose two images by their gradients."""
+
+    signal: EditSignal = EditSignal()
+    loss: EditLoss = EditLoss()
+
+
+TASKS: dict[str, type[FitSettings]] = {
+    "image": ImageSettings,
+    "inpaint": InpaintSettings,
+    "poisson": PoissonSettings,
+    "edit": EditSettings,
+}
+"""The settings of each task of `hypersiren fit`."""
+
+PATHS: dict[str, tuple[str, ...]] = {"edit": ("source", "target")}
+"""The keys of `signal` that the files on the command line stand for; ("path",) where nothing else is said."""

@@ -1,0 +1,196 @@
+"""Fit one field to one signal: from settings to a task, from a task to a fitted field."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from hypersiren import checkpoints, fit_config
+from hypersiren.baselines import baseline, equal_width
+from hypersiren.pictures import open_mask, open_picture
+from hypersiren.signals import SignalError
+from hypersiren.siren import Params
+from hypersiren.tasks import FieldTask
+from hypersiren.tasks.edit import Edit, blend, clone
+from hypersiren.tasks.image import Image
+from hypersiren.tasks.inpaint import Inpaint
+from hypersiren.tasks.poisson import Poisson
+from hypersiren.training import FieldObjective, train
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted field.
+
+    Attributes:
+        field: The field, in evaluation mode.
+        metrics: What the task's `evaluate` says of it.
+        run_dir: Its run folder, or None if none was kept.
+        finished: False if Ctrl-C stopped it.
+    """
+
+    field: nn.Module
+    metrics: dict[str, float]
+    run_dir: Path | None
+    finished: bool
+
+
+def fit(
+    task: FieldTask,
+    field: nn.Module | None = None,
+    *,
+    init: Params | None = None,
+    run_dir: Path | None = None,
+    seed: int = 0,
+    network: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: bool = False,
+    **training: Any,
+) -> Fit:
+    """Fit a field to a task.
+
+    Args:
+        task: What is asked, e.g. `Image(pixels)`.
+        field: What is fitted, in place; None for the network of the task's settings.
+        init: Initial weights, all or some, e.g. those that a hypernetwork predicted for one signal.
+        run_dir: Folder for checkpoints and TensorBoard events; a run that it holds goes on. None keeps nothing.
+        seed: Fixes the initial weights of a network that is made here, and the batches.
+        network: Overrides of that network, see `hypersiren.fit_config.Network`.
+        settings: What checkpoints shall tell of the run, and what a run that goes on must have in common with it.
+        progress: Show a progress bar.
+        training: Overrides of the optimisation, see `hypersiren.config.Optimisation`; its defaults are the task's.
+
+    Raises:
+        TrainingError: If the loss is not finite, or the folder holds a run with other settings.
+        ValueError: If `init` holds other weights than the field.
+
+    Example:
+        >>> fit(Image(torch.zeros(8, 8, 1)), steps=200).metrics["psnr"] > 30
+        True
+    """
+    defaults = fit_config.TASKS[task.name]()
+    description: dict[str, Any] = {}
+    if field is None:
+        made = defaults.network.model_copy(update=dict(network or {}))
+        description = {"field": describe_field(made, task)}
+        torch.manual_seed(seed)
+        field = baseline(**description["field"]).to(task.device)
+    if init is not None:
+        set_weights(field, init)
+    arguments = {**defaults.training.model_dump(exclude={"points"}), **training}
+    record = {"settings": dict(settings or {}), "model": description}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = run_dir or Path(scratch)
+        finished = train(FieldObjective(field, task), folder, record, seed=seed, progress=progress, **arguments)
+        content = checkpoints.read(checkpoints.find(folder))
+    field.load_state_dict(content["ema"])
+    return Fit(field.eval().requires_grad_(False), content["metrics"], run_dir, finished)
+
+
+def describe_field(network: fit_config.Network, task: FieldTask) -> dict[str, Any]:
+    """The arguments of `hypersiren.baselines.baseline` for a task: a baseline has as many weights as the SIREN."""
+    size: dict[str, Any] = {
+        "in_features": task.in_features,
+        "out_features": task.out_features,
+        "hidden_layers": network.hidden_layers,
+        "samples": list(task.samples),
+    }
+    width = equal_width(network.kind, hidden_features=network.hidden_features, **size)
+    omegas = {"first_omega": network.first_omega, "hidden_omega": network.hidden_omega}
+    return {"name": network.kind, **size, "hidden_features": width, **omegas}
+
+
+@torch.no_grad()
+def set_weights(field: nn.Module, params: Params) -> None:
+    """Give a field these weights, by name; a leading signal axis of one signal is dropped.
+
+    Raises:
+        ValueError: If a name or a shape is not the field's.
+    """
+    own = dict(field.named_parameters())
+    for name, value in params.items():
+        if name not in own or value.numel() != own[name].numel() or value.shape[-own[name].ndim :] != own[name].shape:
+            expected = tuple(own[name].shape) if name in own else f"one of {', '.join(own)}"
+            raise ValueError(f"initial weight {name}: expected {expected}, got {tuple(value.shape)}")
+        own[name].copy_(value.view_as(own[name]))
+
+
+def open_task(name: str, settings: fit_config.FitSettings, device: torch.device | str = "cpu") -> FieldTask:
+    """The task that settings describe, its signal read.
+
+    Raises:
+        UserError: If the signal cannot be read or does not fit the settings.
+    """
+    return OPENERS[name](settings, device)
+
+
+def _image(settings: Any, device: torch.device | str) -> Image:
+    pixels, known = _picture(settings)
+    return Image(pixels.to(device), points=settings.training.points, known=None if known is None else known.to(device))
+
+
+def _inpaint(settings: Any, device: torch.device | str) -> Inpaint:
+    pixels, known = _picture(settings)
+    if known is None:
+        known = torch.ones(pixels.shape[:2], dtype=torch.bool)
+    points = settings.training.points
+    return Inpaint(pixels.to(device), known=known.to(device), points=points, **settings.loss.model_dump())
+
+
+def _poisson(settings: Any, device: torch.device | str) -> Poisson:
+    pixels = open_picture(**settings.signal.model_dump()).to(device)
+    return Poisson(pixels, points=settings.training.points, **settings.loss.model_dump())
+
+
+def _edit(settings: Any, device: torch.device | str) -> Edit:
+    signal, loss = settings.signal, settings.loss
+    target = open_picture(signal.target, size=signal.size, gray=signal.gray).to(device)
+    shape = (target.shape[0], target.shape[1])
+    size = signal.source_size or (shape if signal.mask is None else None)
+    source = open_picture(signal.source, size=size, gray=signal.gray).to(device)
+    if signal.mask is None:
+        composition = blend(source, target, loss.share)
+    else:
+        mask = open_mask(signal.mask, signal.source, size).to(device)
+        try:
+            composition = clone(source, target, mask, signal.offset, loss.mix)
+        except ValueError as error:
+            raise SignalError(str(error), signal.mask) from None
+    return Edit(composition, points=settings.training.points, anchor=loss.anchor)
+
+
+def _picture(settings: Any) -> tuple[Tensor, Tensor | None]:
+    """An image, and which of its pixels are known, or None for all."""
+    signal = settings.signal
+    pixels = open_picture(signal.path, size=signal.size, gray=signal.gray)
+    known = None if signal.mask is None else open_mask(signal.mask, signal.path, signal.size)
+    share = signal.share if signal.mask is None or "share" in signal.model_fields_set else 1.0
+    if share < 1:
+        known = random_share(
+            known if known is not None else torch.ones(pixels.shape[:2], dtype=torch.bool), share, settings.seed
+        )
+    if known is not None and not known.any():
+        raise SignalError("no pixel is known", signal.mask or signal.path)
+    return pixels, known
+
+
+def random_share(known: Bool[Tensor, "H W"], share: float, seed: int) -> Bool[Tensor, "H W"]:
+    """A random share of what is known, at least one pixel of it."""
+    index = known.flatten().nonzero().squeeze(1)
+    order = torch.randperm(len(index), generator=torch.Generator().manual_seed(seed))
+    chosen = torch.zeros(known.numel(), dtype=torch.bool)
+    chosen[index[order[: max(1, round(share * len(index)))]]] = True
+    return chosen.view_as(known)
+
+
+OPENERS: dict[str, Callable[[Any, torch.device | str], FieldTask]] = {
+    "image": _image,
+    "inpaint": _inpaint,
+    "poisson": _poisson,
+    "edit": _edit,
+}

@@ -1,0 +1,20 @@
+"""What a fit leaves for a person to open: its panels as files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hypersiren.signals import write_image
+from hypersiren.tasks import Panel
+
+
+def write_panels(folder: Path, panels: Mapping[str, Panel]) -> list[Path]:
+    """Write each panel as a file of its name; the files.
+
+    Raises:
+        SignalError: If one cannot be written.
+    """
+    written = []
+    for name, panel in panels.items():
+        written.append(folder / f"{name}.png")
+        write_image(written[-1], panel.pixels.cpu().numpy())
+    return written

@@ -1,0 +1,157 @@
+"""Poisson editing: compose the gradients of two images and regain the picture that has them (paper, section 4.1).
+
+blend      the gradient is (1 - t) g1 + t g2, for the paper's half-and-half t = 1/2
+clone      inside a mask the gradient is that of the source, outside the picture is the target's: seamless cloning
+           (Perez, Gangnet and Blake 2003)
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hypersiren.coords import evaluate
+from hypersiren.filters import image_gradient
+from hypersiren.metrics import psnr
+from hypersiren.pictures import draw_gradient
+from hypersiren.tasks import Field, ImagePanel, Panel
+from hypersiren.tasks.image import Points, derivatives, draw
+from hypersiren.tasks.poisson import Poisson
+
+Mix = Literal["source", "stronger"]
+
+
+@dataclass(frozen=True)
+class EditBatch:
+    """What the picture shall be, where that is known, and what its gradient shall be."""
+
+    values: Points | None
+    gradients: Points
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What is asked of an edited picture.
+
+    Attributes:
+        pixels: (H, W, C) values in [-1, 1]: the plain paste or average, for comparison.
+        gradient: (H, W, C, D) what its gradient shall be.
+        keep: (H, W) where its values are given by `pixels`, or None if nowhere.
+    """
+
+    pixels: Float[Tensor, "H W C"]
+    gradient: Float[Tensor, "H W C D"]
+    keep: Bool[Tensor, "H W"] | None
+
+
+def blend(first: Float[Tensor, "H W C"], second: Float[Tensor, "H W C"], share: float = 0.5) -> Composition:
+    """Both pictures at once: the weighted mean of their gradients (the paper's half-and-half)."""
+    gradient = (1 - share) * image_gradient(first) + share * image_gradient(second)
+    return Composition((1 - share) * first + share * second, gradient, None)
+
+
+def clone(
+    source: Float[Tensor, "h w C"],
+    target: Float[Tensor, "H W C"],
+    mask: Bool[Tensor, "h w"],
+    offset: tuple[int, int] = (0, 0),
+    mix: Mix = "source",
+) -> Composition:
+    """The masked part of the source, seamlessly in the target.
+
+    Args:
+        source, target: Values in [-1, 1].
+        mask: What of the source is taken.
+        offset: (down, right) of the source's upper left corner in the target, in pixels; parts beyond are cut off.
+        mix: Inside the mask the gradient of the source, or at each pixel and channel the stronger of both, which keeps
+            the target's texture where the source is smooth.
+
+    Raises:
+        ValueError: If nothing of the mask lies in the target, or it covers all of the target.
+    """
+    h, w = target.shape[:2]
+    inside = torch.zeros(h, w, dtype=torch.bool, device=target.device)
+    pasted, gradient = target.clone(), image_gradient(target)
+    down, right = offset
+    to = (slice(max(0, down), max(0, min(h, down + source.shape[0]))),
+          slice(max(0, right), max(0, min(w, right + source.shape[1]))))  # fmt: skip
+    at = (slice(to[0].start - down, to[0].stop - down), slice(to[1].start - right, to[1].stop - right))
+    if to[0].start < to[0].stop and to[1].start < to[1].stop:
+        inside[to] = mask[at]
+    if not inside.any() or inside.all():
+        what = "nothing of the mask lies in" if not inside.any() else "the mask leaves nothing of"
+        raise ValueError(f"{what} the target of {w}x{h} pixels, at the offset {down} down, {right} right")
+    # Per coordinate of the target: the source's pixels become the target's.
+    ratio = torch.tensor([h / source.shape[0], w / source.shape[1]], device=target.device)
+    guide = torch.zeros_like(gradient)
+    guide[to] = image_gradient(source)[at] * ratio
+    if mix == "stronger":
+        guide = torch.where(guide.norm(dim=-1, keepdim=True) > gradient.norm(dim=-1, keepdim=True), guide, gradient)
+    gradient = torch.where(inside[..., None, None], guide, gradient)
+    pasted[to] = torch.where(mask[at][..., None], source[at], pasted[to])
+    return Composition(pasted, gradient, ~inside)
+
+
+class Edit(Poisson):
+    """The editing task.
+
+    Args:
+        composition: From `blend` or `clone`.
+        points: Random pixels a step; None for all.
+        anchor: Weight of the squared error of kept values, or of the central pixel where none are kept.
+
+    Example:
+        >>> from hypersiren import Siren
+        >>> mask = torch.zeros(8, 8, dtype=torch.bool)
+        >>> mask[3:5, 3:5] = True
+        >>> task = Edit(clone(torch.rand(8, 8, 3), torch.rand(12, 10, 3), mask, (2, 1)))
+        >>> sorted(task.loss(Siren(2, 3, 8), task.sample(torch.Generator())))
+        ['gradient', 'kept']
+    """
+
+    name = "edit"
+
+    def __init__(self, composition: Composition, *, points: int | None = None, anchor: float = 1.0):
+        super().__init__(composition.pixels, points=points, anchor=anchor)
+        self.keep = composition.keep
+        self._supervise(composition.gradient)
+        self.kept = None
+        if self.keep is not None:
+            index = self.keep.flatten().nonzero().squeeze(1)
+            self.kept = Points(self.grid[index], self.pixels.flatten(0, 1)[index])
+
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> Any:
+        values = None if self.kept is None else draw(self.kept, self.points, generator)
+        return EditBatch(values, super().sample(generator, progress))
+
+    def loss(self, field: Field, batch: Any) -> dict[str, Tensor]:
+        """The relative squared error of the gradient, and that of kept values, or the anchor."""
+        terms = super().loss(field, batch.gradients)
+        if batch.values is not None:
+            del terms["anchor"]
+            terms["kept"] = self.anchor * (field(batch.values.x) - batch.values.y).square().mean()
+        return terms
+
+    def evaluate(self, field: Field) -> dict[str, float]:
+        """Relative error and PSNR of the gradient; PSNR of what is kept of the target."""
+        found = super().evaluate(field)
+        metrics = {"error": found["error"], "gradient_psnr": found["gradient_psnr"]}
+        if self.keep is not None:
+            metrics["kept_psnr"] = psnr(self.render(field)[self.keep], ((self.pixels + 1) / 2)[self.keep])
+        return metrics
+
+    def panels(self, field: Field) -> dict[str, Panel]:
+        """The composed picture, the plain paste or average, and the gradients of both."""
+        gradient, _ = derivatives(field, self.size, self.grid)
+        return {
+            "fit": ImagePanel(self.render(field)),
+            "paste": ImagePanel((self.pixels + 1) / 2),
+            "gradient": ImagePanel(draw_gradient(gradient)),
+            "target": ImagePanel(draw_gradient(self.targets.y.view_as(gradient))),
+        }
+
+    def render(self, field: Field) -> Float[Tensor, "H W C"]:
+        """The composed picture on [0, 1], clipped."""
+        return ((evaluate(field, self.grid) + 1) / 2).clamp(0, 1).view_as(self.pixels)

@@ -1,0 +1,143 @@
+"""Image: fit one field to the pixels of one image, or to part of them (paper, section 3.1).
+
+Values are in [-1, 1]; errors are reported on [0, 1] after clipping, over all pixels, known or not.
+
+Symbols: H x W pixels, N points of a batch, C channels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hypersiren import operators
+from hypersiren.coords import evaluate, grid
+from hypersiren.metrics import psnr, ssim
+from hypersiren.pictures import draw_gradient, draw_signed
+from hypersiren.tasks import Field, ImagePanel, Panel
+
+CHUNK = 32768
+"""Points at which derivatives are evaluated at a time."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """N points and what the field shall be there.
+
+    Attributes:
+        x: (N, D) coordinates.
+        y: (N, C) values, or (N, C, D) gradients.
+    """
+
+    x: Float[Tensor, "N D"]
+    y: Float[Tensor, "N C *D"]
+
+
+class Image:
+    """The image task.
+
+    Args:
+        pixels: (H, W, C) values in [-1, 1], on the device where it shall run.
+        points: Random pixels a step, with replacement; None for all known ones in every step, as in the paper.
+        known: Which pixels may be learned from; None for all.
+
+    Raises:
+        ValueError: If `known` has another size or no known pixel.
+
+    Example:
+        >>> task = Image(torch.zeros(8, 6, 3), points=10)
+        >>> batch = task.sample(torch.Generator().manual_seed(0))
+        >>> batch.x.shape, batch.y.shape
+        (torch.Size([10, 2]), torch.Size([10, 3]))
+    """
+
+    name = "image"
+    unit = "points"
+    criterion: str | None = "mse"
+    in_features = 2
+
+    def __init__(
+        self, pixels: Float[Tensor, "H W C"], *, points: int | None = None, known: Bool[Tensor, "H W"] | None = None
+    ):
+        self.pixels, self.known = pixels, known
+        self.size: tuple[int, int] = (pixels.shape[0], pixels.shape[1])
+        self.samples: tuple[int, ...] = self.size
+        self.device = pixels.device
+        self.out_features = pixels.shape[2]
+        self.grid = grid(self.size, device=pixels.device)
+        self.all = Points(self.grid, pixels.flatten(0, 1))
+        if known is not None:
+            if known.shape != self.size or not known.any():
+                raise ValueError(
+                    f"expected a mask of {self.size} with a known pixel, got {tuple(known.shape)} with {known.sum()}"
+                )
+            index = known.flatten().nonzero().squeeze(1)
+            self.all = Points(self.grid[index], self.all.y[index])
+        self.points = points if points and points < len(self.all.x) else None
+        self.batch_size = self.points or len(self.all.x)
+
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
+        """Random known pixels, or all of them."""
+        return draw(self.all, self.points, generator)
+
+    def loss(self, field: Field, batch: Points) -> dict[str, Tensor]:
+        """The mean squared error, values in [-1, 1]."""
+        return {"mse": (field(batch.x) - batch.y).square().mean()}
+
+    def evaluate(self, field: Field) -> dict[str, float]:
+        """PSNR (of the mean squared error over all values) and SSIM of the whole image."""
+        fit, truth = self.render(field), self.truth
+        error = (fit - truth).square().mean().item()
+        return {"mse": error, "psnr": psnr(fit, truth), "ssim": ssim(fit, truth)}
+
+    def panels(self, field: Field) -> dict[str, Panel]:
+        """Fit, error (0 is mid gray), gradient (direction as hue, strength as brightness) and Laplacian."""
+        fit = self.render(field)
+        error = 0.5 + 0.5 * (fit - self.truth)
+        gradient, laplacian = derivatives(field, self.size, self.grid)
+        panels: dict[str, Panel] = {
+            "fit": ImagePanel(fit),
+            "truth": ImagePanel(self.truth),
+            "error": ImagePanel(error),
+            "gradient": ImagePanel(draw_gradient(gradient)),
+            "laplacian": ImagePanel(draw_signed(laplacian)),
+        }
+        if self.known is not None:
+            panels["known"] = ImagePanel(torch.where(self.known[..., None], self.truth, 0.5))
+        return panels
+
+    @property
+    def truth(self) -> Float[Tensor, "H W C"]:
+        """The image on [0, 1]."""
+        return (self.pixels + 1) / 2
+
+    def render(self, field: Field) -> Float[Tensor, "H W C"]:
+        """The fitted image on [0, 1], clipped."""
+        return ((evaluate(field, self.grid) + 1) / 2).clamp(0, 1).view_as(self.pixels)
+
+
+def draw(points: Points, count: int | None, generator: torch.Generator) -> Points:
+    """So many of the points: one at random from each of so many equal runs of their order; all of them if None.
+
+    Such a batch covers the signal evenly, and its gradient varies less than that of independent points.
+    """
+    if count is None:
+        return points
+    n = len(points.x)
+    # In float64: a float32 cannot count the samples of a minute of sound.
+    place = torch.arange(count, device=points.x.device, dtype=torch.float64)
+    place += torch.rand(count, generator=generator, device=points.x.device, dtype=torch.float64)
+    index = (place * (n / count)).long().clamp_max(n - 1)
+    return Points(points.x[index], points.y[index])
+
+
+@torch.no_grad()
+def derivatives(
+    field: Field, size: tuple[int, int], x: Float[Tensor, "N D"]
+) -> tuple[Float[Tensor, "H W C D"], Float[Tensor, "H W C"]]:
+    """A field's gradient and Laplacian at the pixels of an image, in chunks."""
+    parts = x.split(CHUNK)
+    gradient = torch.cat([operators.gradient(field, part) for part in parts])
+    laplacian = torch.cat([operators.laplacian(field, part) for part in parts])
+    return gradient.unflatten(0, size), laplacian.unflatten(0, size)
