@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hypersiren import operators as operators
+    from hypersiren.baselines import CoordinateMLP as CoordinateMLP
     from hypersiren.checkpoints import load as load
     from hypersiren.conv_encoder import ConvEncoder as ConvEncoder
     from hypersiren.coords import evaluate as evaluate
@@ -29,6 +30,7 @@ __version__ = version("hypersiren")
 _HOMES = {
     "Context": "encoders",
     "ConvEncoder": "conv_encoder",
+    "CoordinateMLP": "baselines",
     "FullHypernet": "hypernets",
     "HyperSiren": "models",
     "PaperConvEncoder": "encoders",

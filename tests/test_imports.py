@@ -14,13 +14,13 @@ ROOT = Path(hypersiren.__file__).parent
 # Each row may import the rows above it.
 ROWS = [
     {"errors"},
-    {"config", "coords", "metrics", "signals", "interpolation", "filters", "console"},
+    {"config", "coords", "metrics", "signals", "interpolation", "filters", "console", "drawing", "encodings"},
     {"config_io", "fit_config", "pictures", "layers"},
     {"jets"},
     {"siren"},
-    {"operators"},
-    {"encoders", "hypernets"},
-    {"conv_encoder"},
+    {"operators", "activations"},
+    {"encoders", "hypernets", "baselines"},
+    {"conv_encoder", "initialisation"},
     {"models"},
     {"sources"},
     {"torchvision_sets", "decoding"},
