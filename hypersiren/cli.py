@@ -19,7 +19,15 @@ from hypersiren.fit_config import TASKS
 app = App(
     name="hypersiren", help="SIRENs for single signals, and hypernetworks that predict them.", help_format="plaintext"
 )
-for command in (cli_hypernet.train, cli_hypernet.complete, cli_fit.fit, cli_fit.render, cli_hypernet.benchmark):
+for command in (
+    cli_fit.fit,
+    cli_fit.compare,
+    cli_fit.render,
+    cli_fit.initialisation,
+    cli_hypernet.train,
+    cli_hypernet.complete,
+    cli_hypernet.benchmark,
+):
     app.command(command)
 
 

@@ -1,6 +1,7 @@
-"""The commands around single signals: fit, render. Imports no torch before it must."""
+"""The commands around single signals: fit, render, compare, initialisation. Imports no torch before it must."""
 
 import difflib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -35,8 +36,7 @@ def fit(
         run_dir: Folder of the run; by default runs/ and the names of task and file.
     """
     settings = read_settings(task, words, preset, config)
-    signal = [Path(getattr(settings.signal, key)).stem for key in PATHS.get(task, ("path",))]  # type: ignore[attr-defined]
-    folder = run_dir or Path("runs") / "-".join([task, *signal])
+    folder = run_dir or Path("runs") / _run_name(task, settings)
     device = choose_device(settings.device)
 
     from hypersiren import fitting
@@ -57,6 +57,83 @@ def fit(
         say(str(path))
     for name, value in result.metrics.items():
         print(f"{name:16} {value:.6g}")
+
+
+def compare(
+    task: str,
+    *words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    fields: str = "siren,relu,tanh,relu_pe",
+    preset: Literal["fast", "paper"] = "fast",
+    config: Path | None = None,
+    out: Path | None = None,
+) -> None:
+    """Fit several fields side by side, with equally many weights and steps; a table and a picture.
+
+    Args:
+        task: As for `fit`.
+        words: File, then flags, as for `fit`.
+        fields: Names, with commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer.
+        preset: fast, or the paper's settings.
+        config: YAML file of settings in place of a preset.
+        out: Folder for table.txt, metrics.json and comparison.png; by default runs/compare- and task and file.
+    """
+    settings = read_settings(task, words, preset, config)
+    folder = out or Path("runs") / f"compare-{_run_name(task, settings)}"
+    device = choose_device(settings.device)
+
+    from hypersiren import comparison, fitting
+    from hypersiren.baselines import BASELINES
+    from hypersiren.signals import write_image
+
+    names = fields.split(",")
+    if unknown := [name for name in names if name not in BASELINES]:
+        fail(f"--fields: expected some of {', '.join(BASELINES)}, got {unknown[0]!r}")
+    made = fitting.open_task(task, settings, device)
+    make_folder(folder)
+    arguments = settings.training.model_dump(exclude={"points"})
+    found = comparison.compare(
+        made, names, network=settings.network.model_dump(), seed=settings.seed, progress=True, **arguments
+    )
+    print(found)
+    (folder / "table.txt").write_text(f"{found}\n")
+    (folder / "metrics.json").write_text(json.dumps(found.metrics, indent=1) + "\n")
+    write_image(folder / "comparison.png", found.picture())
+    say(f"table and picture in {folder}")
+
+
+def initialisation(
+    *,
+    fields: str = "siren,tanh,relu,softplus",
+    hidden_layers: int = 6,
+    hidden_features: int = 256,
+    seed: int = 0,
+    out: Path = Path("initialisation.png"),
+) -> None:
+    """Draw how activations and gradients are distributed by depth before any training (paper, section 3.2).
+
+    Args:
+        fields: Names, with commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer.
+        hidden_layers: Layers between the first and the last.
+        hidden_features: Width.
+        seed: Fixes the weights.
+        out: The picture.
+    """
+    if hidden_layers < 0 or hidden_features < 1 or seed < 0:
+        fail("expected --hidden-layers and --seed of at least 0 and --hidden-features of at least 1")
+    from hypersiren.initialisation import initialisation_study
+    from hypersiren.signals import write_image
+
+    study = initialisation_study(
+        fields.split(","), hidden_layers=hidden_layers, hidden_features=hidden_features, seed=seed
+    )
+    print(study.table())
+    write_image(out, study.picture())
+    say(str(out))
+
+
+def _run_name(task: str, settings: FitSettings) -> str:
+    signal = [Path(getattr(settings.signal, key)).stem for key in PATHS.get(task, ("path",))]  # type: ignore[attr-defined]
+    return "-".join([task, *signal])
 
 
 def read_settings(task: str, words: Sequence[str], preset: str, config: Path | None) -> FitSettings:

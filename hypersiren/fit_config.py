@@ -107,6 +107,8 @@ class PoissonLoss(Section):
     """The derivative that the field is asked for."""
     filter: Literal["sobel", "central", "stencil", "spectral"] = "spectral"
     """What makes the target: sobel (paper), central or spectral; of a Laplacian stencil (paper) or spectral."""
+    finer: PositiveInt = 2
+    """A spectral target is asked for on a grid so many times as fine as the pixels along each axis."""
     anchor: NotNegative = 1.0
     """Times the squared error at the central pixel, which fixes the free constant."""
 

@@ -30,12 +30,14 @@ class Fit:
     Attributes:
         field: The field, in evaluation mode.
         metrics: What the task's `evaluate` says of it.
+        seconds: Time spent in steps.
         run_dir: Its run folder, or None if none was kept.
         finished: False if Ctrl-C stopped it.
     """
 
     field: nn.Module
     metrics: dict[str, float]
+    seconds: float
     run_dir: Path | None
     finished: bool
 
@@ -89,7 +91,7 @@ def fit(
         finished = train(FieldObjective(field, task), folder, record, seed=seed, progress=progress, **arguments)
         content = checkpoints.read(checkpoints.find(folder))
     field.load_state_dict(content["ema"])
-    return Fit(field.eval().requires_grad_(False), content["metrics"], run_dir, finished)
+    return Fit(field.eval().requires_grad_(False), content["metrics"], content["seconds"], run_dir, finished)
 
 
 def describe_field(network: fit_config.Network, task: FieldTask) -> dict[str, Any]:

@@ -309,12 +309,13 @@ class _Run:
     def save(self, step: int, metrics: dict[str, float] | None = None) -> None:
         """Write last.pt, and best.pt if the metrics of a validation are the best so far (or nothing says which are)."""
         self.metrics = metrics or self.metrics
-        common = {"record": self.record, "step": step, "metrics": self.metrics, "ema": self.average.state_dict()}
+        common = {"record": self.record, "step": step, "metrics": self.metrics, "seconds": self.seconds}
+        common["ema"] = self.average.state_dict()
         if metrics and (self.criterion is None or metrics[self.criterion] < self.best):
             self.best = metrics[self.criterion] if self.criterion else math.inf
             checkpoints.save(self.folder / "best.pt", common)
         full = {"model": self.model.state_dict(), "optimizers": [each.state_dict() for each in self.optimizers]}
-        checkpoints.save(self.folder / "last.pt", {**common, **full, "best": self.best, "seconds": self.seconds})
+        checkpoints.save(self.folder / "last.pt", {**common, **full, "best": self.best})
         summary = {"step": step, "seconds": self.seconds, "validation": self.metrics}
         if math.isfinite(self.best):
             summary[f"best_validation_{self.criterion}"] = self.best

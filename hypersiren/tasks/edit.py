@@ -37,19 +37,21 @@ class Composition:
 
     Attributes:
         pixels: (H, W, C) values in [-1, 1]: the plain paste or average, for comparison.
-        gradient: (H, W, C, D) what its gradient shall be.
+        gradient: What its gradient shall be at its pixels.
+        finer: The same on a grid twice as fine, as it is supervised (see `Poisson`).
         keep: (H, W) where its values are given by `pixels`, or None if nowhere.
     """
 
     pixels: Float[Tensor, "H W C"]
     gradient: Float[Tensor, "H W C D"]
+    finer: Float[Tensor, "FH FW C D"]
     keep: Bool[Tensor, "H W"] | None
 
 
 def blend(first: Float[Tensor, "H W C"], second: Float[Tensor, "H W C"], share: float = 0.5) -> Composition:
     """Both pictures at once: the weighted mean of their gradients (the paper's half-and-half)."""
-    gradient = (1 - share) * image_gradient(first) + share * image_gradient(second)
-    return Composition((1 - share) * first + share * second, gradient, None)
+    mean = (1 - share) * first + share * second
+    return Composition(mean, image_gradient(mean), image_gradient(mean, finer=2), None)
 
 
 def clone(
@@ -72,26 +74,34 @@ def clone(
         ValueError: If nothing of the mask lies in the target, or it covers all of the target.
     """
     h, w = target.shape[:2]
-    inside = torch.zeros(h, w, dtype=torch.bool, device=target.device)
-    pasted, gradient = target.clone(), image_gradient(target)
     down, right = offset
-    to = (slice(max(0, down), max(0, min(h, down + source.shape[0]))),
-          slice(max(0, right), max(0, min(w, right + source.shape[1]))))  # fmt: skip
-    at = (slice(to[0].start - down, to[0].stop - down), slice(to[1].start - right, to[1].stop - right))
-    if to[0].start < to[0].stop and to[1].start < to[1].stop:
-        inside[to] = mask[at]
+    spans = [(max(0, o), min(n, o + m)) for o, n, m in zip(offset, (h, w), source.shape[:2], strict=True)]
+    inside = torch.zeros(h, w, dtype=torch.bool, device=target.device)
+    pasted = target.clone()
+    if all(start < stop for start, stop in spans):
+        (top, bottom), (left, end) = spans
+        taken = mask[top - down : bottom - down, left - right : end - right]
+        inside[top:bottom, left:end] = taken
+        piece = source[top - down : bottom - down, left - right : end - right]
+        pasted[top:bottom, left:end] = torch.where(taken[..., None], piece, pasted[top:bottom, left:end])
     if not inside.any() or inside.all():
         what = "nothing of the mask lies in" if not inside.any() else "the mask leaves nothing of"
         raise ValueError(f"{what} the target of {w}x{h} pixels, at the offset {down} down, {right} right")
-    # Per coordinate of the target: the source's pixels become the target's.
-    ratio = torch.tensor([h / source.shape[0], w / source.shape[1]], device=target.device)
-    guide = torch.zeros_like(gradient)
-    guide[to] = image_gradient(source)[at] * ratio
-    if mix == "stronger":
-        guide = torch.where(guide.norm(dim=-1, keepdim=True) > gradient.norm(dim=-1, keepdim=True), guide, gradient)
-    gradient = torch.where(inside[..., None, None], guide, gradient)
-    pasted[to] = torch.where(mask[at][..., None], source[at], pasted[to])
-    return Composition(pasted, gradient, ~inside)
+
+    def composed(finer: int) -> Float[Tensor, "FH FW C D"]:
+        gradient = image_gradient(target, finer=finer)
+        guide = torch.zeros_like(gradient)
+        (top, bottom), (left, end) = [(finer * start, finer * stop) for start, stop in spans]
+        # Per coordinate of the target: the source's pixels become the target's.
+        ratio = torch.tensor([h / source.shape[0], w / source.shape[1]], device=target.device)
+        shifted = image_gradient(source, finer=finer)[top - finer * down :, left - finer * right :] * ratio
+        guide[top:bottom, left:end] = shifted[: bottom - top, : end - left]
+        if mix == "stronger":
+            guide = torch.where(guide.norm(dim=-1, keepdim=True) > gradient.norm(dim=-1, keepdim=True), guide, gradient)
+        where = inside.repeat_interleave(finer, 0).repeat_interleave(finer, 1)
+        return torch.where(where[..., None, None], guide, gradient)
+
+    return Composition(pasted, composed(1), composed(2), ~inside)
 
 
 class Edit(Poisson):
@@ -116,7 +126,8 @@ class Edit(Poisson):
     def __init__(self, composition: Composition, *, points: int | None = None, anchor: float = 1.0):
         super().__init__(composition.pixels, points=points, anchor=anchor)
         self.keep = composition.keep
-        self._supervise(composition.gradient)
+        self._supervise(composition.finer)
+        self.at_pixels = composition.gradient
         self.kept = None
         if self.keep is not None:
             index = self.keep.flatten().nonzero().squeeze(1)
@@ -143,13 +154,13 @@ class Edit(Poisson):
         return metrics
 
     def panels(self, field: Field) -> dict[str, Panel]:
-        """The composed picture, the plain paste or average, and the gradients of both."""
+        """The composed picture and its gradient, each beside what was asked: the plain paste, the composed gradient."""
         gradient, _ = derivatives(field, self.size, self.grid)
         return {
             "fit": ImagePanel(self.render(field)),
-            "paste": ImagePanel((self.pixels + 1) / 2),
             "gradient": ImagePanel(draw_gradient(gradient)),
-            "target": ImagePanel(draw_gradient(self.targets.y.view_as(gradient))),
+            "true_fit": ImagePanel((self.pixels + 1) / 2),
+            "true_gradient": ImagePanel(draw_gradient(self.at_pixels)),
         }
 
     def render(self, field: Field) -> Float[Tensor, "H W C"]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hypersiren import operators
 from hypersiren.coords import evaluate, grid
+from hypersiren.filters import image_gradient, image_laplacian
 from hypersiren.metrics import psnr, ssim
 from hypersiren.pictures import draw_gradient, draw_signed
 from hypersiren.tasks import Field, ImagePanel, Panel
@@ -91,18 +92,18 @@ class Image:
         error = (fit - truth).square().mean().item()
         return {"mse": error, "psnr": psnr(fit, truth), "ssim": ssim(fit, truth)}
 
+    def evaluate_derivatives(self, field: Field) -> dict[str, float]:
+        """PSNR of gradient and Laplacian against the paper's filters, Sobel's and the Laplace stencil."""
+        true_derivatives = image_gradient(self.pixels, "sobel"), image_laplacian(self.pixels)
+        return derivative_psnr(*derivatives(field, self.size, self.grid), *true_derivatives)
+
     def panels(self, field: Field) -> dict[str, Panel]:
-        """Fit, error (0 is mid gray), gradient (direction as hue, strength as brightness) and Laplacian."""
+        """Fit, gradient (direction as hue, strength as brightness) and Laplacian, each beside the truth, and error."""
         fit = self.render(field)
-        error = 0.5 + 0.5 * (fit - self.truth)
-        gradient, laplacian = derivatives(field, self.size, self.grid)
-        panels: dict[str, Panel] = {
-            "fit": ImagePanel(fit),
-            "truth": ImagePanel(self.truth),
-            "error": ImagePanel(error),
-            "gradient": ImagePanel(draw_gradient(gradient)),
-            "laplacian": ImagePanel(draw_signed(laplacian)),
-        }
+        panels = derivative_panels(fit, *derivatives(field, self.size, self.grid))
+        true_derivatives = image_gradient(self.pixels), image_laplacian(self.pixels)
+        panels |= {f"true_{name}": p for name, p in derivative_panels(self.truth, *true_derivatives).items()}
+        panels["error"] = ImagePanel(0.5 + 0.5 * (fit - self.truth))  # 0 is mid gray
         if self.known is not None:
             panels["known"] = ImagePanel(torch.where(self.known[..., None], self.truth, 0.5))
         return panels
@@ -115,6 +116,31 @@ class Image:
     def render(self, field: Field) -> Float[Tensor, "H W C"]:
         """The fitted image on [0, 1], clipped."""
         return ((evaluate(field, self.grid) + 1) / 2).clamp(0, 1).view_as(self.pixels)
+
+
+def derivative_panels(
+    fit: Float[Tensor, "H W C"], gradient: Float[Tensor, "H W C D"], laplacian: Float[Tensor, "H W C"]
+) -> dict[str, Panel]:
+    """An image with its gradient and its Laplacian, as in the paper's figure 1."""
+    return {
+        "fit": ImagePanel(fit),
+        "gradient": ImagePanel(draw_gradient(gradient)),
+        "laplacian": ImagePanel(draw_signed(laplacian)),
+    }
+
+
+def derivative_psnr(
+    gradient: Float[Tensor, "H W C D"],
+    laplacian: Float[Tensor, "H W C"],
+    true_gradient: Float[Tensor, "H W C D"],
+    true_laplacian: Float[Tensor, "H W C"],
+) -> dict[str, float]:
+    """PSNR of a gradient and a Laplacian, relative to the range of the true one's values."""
+    pairs = {"gradient_psnr": (gradient, true_gradient), "laplacian_psnr": (laplacian, true_laplacian)}
+    return {
+        name: psnr(found, truth, max((truth.max() - truth.min()).item(), 1e-12))
+        for name, (found, truth) in pairs.items()
+    }
 
 
 def draw(points: Points, count: int | None, generator: torch.Generator) -> Points:

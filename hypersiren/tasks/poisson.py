@@ -21,9 +21,8 @@ from hypersiren import operators
 from hypersiren.coords import evaluate, grid
 from hypersiren.filters import Filter, image_gradient, image_laplacian
 from hypersiren.metrics import psnr, ssim
-from hypersiren.pictures import draw_gradient, draw_signed
-from hypersiren.tasks import Field, ImagePanel, Panel
-from hypersiren.tasks.image import Points, derivatives, draw
+from hypersiren.tasks import Field, Panel
+from hypersiren.tasks.image import Points, derivative_panels, derivative_psnr, derivatives, draw
 
 Target = Literal["gradient", "laplacian"]
 
@@ -41,6 +40,8 @@ class Poisson:
         target: What is supervised.
         filter: The filter that makes the target, see `hypersiren.filters`: "sobel" or "central" (gradient), "stencil"
             (Laplacian), "spectral" (either).
+        finer: A spectral target is asked for on a grid so many times as fine as the pixels along each axis: between
+            the pixels the field could otherwise take any course, and the image drifts.
         points: Random pixels a step; None for all.
         anchor: Weight of the squared error at the central pixel.
 
@@ -65,7 +66,7 @@ class Poisson:
         *,
         target: Target = "gradient",
         filter: Filter = "spectral",
-        finer: int = 1,
+        finer: int = 2,
         points: int | None = None,
         anchor: float = 1.0,
     ):
@@ -76,7 +77,7 @@ class Poisson:
         self.out_features = pixels.shape[2]
         self.grid = grid(self.size, device=pixels.device)
         derive = image_gradient if target == "gradient" else image_laplacian
-        self._supervise(derive(pixels, filter, finer))
+        self._supervise(derive(pixels, filter, finer if filter == "spectral" else 1))
         self.at_pixels = derive(pixels, filter)
         self.points = points if points and points < len(self.targets.x) else None
         self.batch_size = self.points or len(self.targets.x)
@@ -84,7 +85,7 @@ class Poisson:
         self.center = Points(self.grid[center : center + 1], pixels.flatten(0, 1)[center : center + 1])
 
     def _supervise(self, target: Float[Tensor, "H W C *D"]) -> None:
-        self.targets = Points(grid(target.shape[:2], device=target.device), target.flatten(0, 1))
+        self.targets = Points(grid((target.shape[0], target.shape[1]), device=target.device), target.flatten(0, 1))
         # A flat image has a flat target, whose mean square is 0.
         self.scale = target.square().mean().clamp_min(1e-12)
 
@@ -104,30 +105,25 @@ class Poisson:
         A derivative that is not supervised is compared to the paper's filter, Sobel's or the Laplace stencil.
         """
         gradient, laplacian = derivatives(field, self.size, self.grid)
-        wanted = self.at_pixels
-        true_gradient = wanted if self.target == "gradient" else image_gradient(self.pixels, "sobel")
-        true_laplacian = wanted if self.target == "laplacian" else image_laplacian(self.pixels)
-        found = gradient if self.target == "gradient" else laplacian
         fit, truth = self.render(field), (self.pixels + 1) / 2
+        found = gradient if self.target == "gradient" else laplacian
         return {
-            "error": ((found - wanted).square().mean() / self.scale).item(),
+            "error": ((found - self.at_pixels).square().mean() / self.scale).item(),
             "psnr": psnr(fit, truth),
             "ssim": ssim(fit, truth),
-            "gradient_psnr": psnr(gradient, true_gradient, _range(true_gradient)),
-            "laplacian_psnr": psnr(laplacian, true_laplacian, _range(true_laplacian)),
+            **derivative_psnr(gradient, laplacian, *self._true_derivatives()),
         }
 
+    def _true_derivatives(self) -> tuple[Tensor, Tensor]:
+        if self.target == "gradient":
+            return self.at_pixels, image_laplacian(self.pixels)
+        return image_gradient(self.pixels, "sobel"), self.at_pixels
+
     def panels(self, field: Field) -> dict[str, Panel]:
-        """Fit and truth, with gradient (direction as hue, strength as brightness) and Laplacian of the fit."""
-        gradient, laplacian = derivatives(field, self.size, self.grid)
-        wanted = self.at_pixels
-        return {
-            "fit": ImagePanel(self.render(field)),
-            "truth": ImagePanel((self.pixels + 1) / 2),
-            "gradient": ImagePanel(draw_gradient(gradient)),
-            "laplacian": ImagePanel(draw_signed(laplacian)),
-            "target": ImagePanel(draw_gradient(wanted) if self.target == "gradient" else draw_signed(wanted)),
-        }
+        """Fit, gradient (direction as hue, strength as brightness) and Laplacian, each beside the truth."""
+        panels = derivative_panels(self.render(field), *derivatives(field, self.size, self.grid))
+        truth = derivative_panels((self.pixels + 1) / 2, *self._true_derivatives())
+        return panels | {f"true_{name}": panel for name, panel in truth.items()}
 
     def render(self, field: Field) -> Float[Tensor, "H W C"]:
         """The regained image on [0, 1], clipped, with the scale and the constants that fit the truth best."""
@@ -146,7 +142,3 @@ def best_affine(y: Float[Tensor, "H W C"], truth: Float[Tensor, "H W C"]) -> Flo
     mean, true_mean = y.mean((0, 1)), truth.mean((0, 1))
     scale = ((y - mean) * (truth - true_mean)).sum() / (y - mean).square().sum().clamp_min(1e-12)
     return scale * (y - mean) + true_mean
-
-
-def _range(values: Tensor) -> float:
-    return max((values.max() - values.min()).item(), 1e-12)

@@ -1,0 +1,73 @@
+"""Several fields fitted to one task, side by side, with equally many weights and steps (paper, figures 1 and 3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hypersiren.drawing import tile
+from hypersiren.fitting import Fit, fit
+from hypersiren.tasks import FieldTask
+from hypersiren.tasks.image import Image
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Fits of several fields to one task.
+
+    Attributes:
+        task: The task.
+        fits: By the name of the field.
+        metrics: What the task says of each, its number of weights, and the seconds of its training.
+    """
+
+    task: FieldTask
+    fits: dict[str, Fit]
+    metrics: dict[str, dict[str, float]]
+
+    def __str__(self) -> str:
+        columns = list(next(iter(self.metrics.values())))
+        width = max(map(len, self.fits)) + 2
+        lines = ["field".ljust(width) + "".join(name.rjust(max(10, len(name) + 2)) for name in columns)]
+        for name, row in self.metrics.items():
+            cells = "".join(_number(row[c]).rjust(max(10, len(c) + 2)) for c in columns)
+            lines.append(name.ljust(width) + cells)
+        return "\n".join(lines)
+
+    def picture(self) -> np.ndarray:
+        """A row for the truth, where it is known, and one for each field, as (H, W, 3) uint8."""
+        panels = {name: self.task.panels(fitted.field) for name, fitted in self.fits.items()}
+        first = next(iter(panels.values()))
+        columns = [name for name in first if not name.startswith("true_") and f"true_{name}" in first]
+        rows = [[first[f"true_{column}"].pixels.cpu().numpy() for column in columns]]
+        rows += [[shown[column].pixels.cpu().numpy() for column in columns] for shown in panels.values()]
+        return tile(rows, ["truth", *panels], columns)
+
+
+def compare(
+    task: FieldTask, names: Sequence[str], *, network: dict[str, Any] | None = None, **arguments: Any
+) -> Comparison:
+    """Fit each of the named fields (see `hypersiren.baselines`) to the task.
+
+    Args:
+        task: What is asked.
+        names: Fields.
+        network: Size of the SIREN whose number of weights all have.
+        arguments: Of `fit`, the same for all.
+    """
+    fits: dict[str, Fit] = {}
+    metrics: dict[str, dict[str, float]] = {}
+    for name in names:
+        fits[name] = fit(task, network={**(network or {}), "kind": name}, **arguments)
+        if not fits[name].finished:
+            raise KeyboardInterrupt
+        field = fits[name].field
+        derivatives = task.evaluate_derivatives(field) if isinstance(task, Image) else {}
+        weights = float(sum(p.numel() for p in field.parameters()))
+        metrics[name] = {**fits[name].metrics, **derivatives, "weights": weights, "seconds": fits[name].seconds}
+    return Comparison(task, fits, metrics)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == round(value) and abs(value) >= 100 else f"{value:.4g}"
