@@ -63,6 +63,7 @@ def complete(
     size: int = 256,
     extent: float = 1.0,
     interpolate: int | None = None,
+    refine: int = 0,
     out: Path | None = None,
     seed: int = 0,
     baseline_images: int = 100,
@@ -78,6 +79,7 @@ def complete(
         mask: Mask image of the picture's size: known where it is bright.
         size: Height of the completed picture in pixels.
         extent: Look beyond the picture: coordinates reach from -extent to extent.
+        refine: Fit each predicted field further to its known pixels, so many steps (50 is a good number).
         interpolate: With two pictures: so many steps from one to the other in latent space.
         out: Folder for the results; by default `completion` in the run folder.
         seed: Fixes the choice of random pixels.
@@ -90,8 +92,10 @@ def complete(
     only_pictures = {"--context": context, "--mask": mask, "--interpolate": interpolate}
     if not images and (given := [name for name, value in only_pictures.items() if value is not None]):
         fail(f"{given[0]} needs a picture to complete")
-    if seed < 0 or baseline_images < 1:
-        fail("expected --seed of at least 0 and --baseline-images of at least 1")
+    if seed < 0 or baseline_images < 1 or refine < 0:
+        fail("expected --seed and --refine of at least 0 and --baseline-images of at least 1")
+    if refine and interpolate is not None:
+        fail("--refine and --interpolate exclude each other: between two pictures there is nothing to fit to")
     place = choose_device(device)
     path = checkpoints.find(run)
     content = checkpoints.read(path)
@@ -105,13 +109,13 @@ def complete(
     folder = out or path.parent / "completion"
     make_folder(folder)
     if images:
-        _complete_photos(model, settings, images, folder, context, mask, size, extent, interpolate, seed)
+        _complete_photos(model, settings, images, folder, context, mask, size, extent, interpolate, seed, refine)
     else:
-        _complete_test(model, settings, folder, place, baseline_images)
+        _complete_test(model, settings, folder, place, baseline_images, refine)
 
 
 def _complete_test(
-    model: "HyperSiren", settings: Settings, folder: Path, device: "torch.device", baseline_images: int
+    model: "HyperSiren", settings: Settings, folder: Path, device: "torch.device", baseline_images: int, refine: int
 ) -> None:
     from hypersiren.completion import (
         completion_picture,
@@ -124,7 +128,7 @@ def _complete_test(
     from hypersiren.signals import write_image
 
     train_set, validation, test = (s.to(device) for s in _image_sets(settings))
-    table = completion_table(model, train_set, validation, test, baseline_images=baseline_images)
+    table = completion_table(model, train_set, validation, test, baseline_images=baseline_images, refine_steps=refine)
     print(table)
     (folder / "table.txt").write_text(f"{table}\n")
     numbers = {"mse": table.rows, "images": table.images, "baseline_images": table.baseline_images}
@@ -149,6 +153,7 @@ def _complete_photos(
     extent: float,
     interpolate: int | None,
     seed: int,
+    refine: int,
 ) -> None:
     from hypersiren.completion import complete_photo, interpolation_picture, photo_pair, photo_panel, read_photo
     from hypersiren.signals import write_image
@@ -176,7 +181,7 @@ def _complete_photos(
         print(target)
         return
     for path, photo in zip(images, photos, strict=True):
-        completed = complete_photo(model, photo, shape, extent)
+        completed = complete_photo(model, photo, shape, extent, refine)
         target = folder / f"{path.stem}_completed.png"
         write_image(target, completed.cpu().numpy())
         write_image(folder / f"{path.stem}_panel.png", photo_panel(photo, completed))

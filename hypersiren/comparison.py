@@ -8,7 +8,7 @@ import numpy as np
 
 from hypersiren.drawing import tile
 from hypersiren.fitting import Fit, fit
-from hypersiren.tasks import FieldTask
+from hypersiren.tasks import FieldTask, ImagePanel
 from hypersiren.tasks.image import Image
 
 
@@ -40,9 +40,9 @@ class Comparison:
         panels = {name: self.task.panels(fitted.field) for name, fitted in self.fits.items()}
         first = next(iter(panels.values()))
         columns = [name for name in first if not name.startswith("true_") and f"true_{name}" in first]
-        rows = [[first[f"true_{column}"].pixels.cpu().numpy() for column in columns]]
-        rows += [[shown[column].pixels.cpu().numpy() for column in columns] for shown in panels.values()]
-        return tile(rows, ["truth", *panels], columns)
+        rows = [[first[f"true_{column}"] for column in columns]]
+        rows += [[shown[column] for column in columns] for shown in panels.values()]
+        return tile([[_enlarged(panel) for panel in row] for row in rows], ["truth", *panels], columns)
 
 
 def compare(
@@ -67,6 +67,13 @@ def compare(
         weights = float(sum(p.numel() for p in field.parameters()))
         metrics[name] = {**fits[name].metrics, **derivatives, "weights": weights, "seconds": fits[name].seconds}
     return Comparison(task, fits, metrics)
+
+
+def _enlarged(panel: ImagePanel, least: int = 160) -> np.ndarray:
+    """The pixels of a panel, repeated until the picture is large enough to be looked at."""
+    pixels = panel.pixels.cpu().numpy()
+    zoom = max(1, least // max(pixels.shape[:2]))
+    return pixels.repeat(zoom, 0).repeat(zoom, 1)
 
 
 def _number(value: float) -> str:

@@ -3,7 +3,7 @@
 Errors are mean squared errors on [0, 1] after clipping, over all pixels, averaged over images (section 4.4).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +20,12 @@ from hypersiren.encoders import Context
 from hypersiren.interpolation import SIMPLE, GaussianConditional
 from hypersiren.metrics import image_mse
 from hypersiren.models import HyperSiren
+from hypersiren.refinement import refine
 from hypersiren.signals import SignalError, read_image
 from hypersiren.siren import BoundSiren
 from hypersiren.tasks.completion import available_contexts, complete, context_masks, known_pixels
 
-OURS = "hypersiren"
+OURS, REFINED = "hypersiren", "refined"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,13 @@ class Table:
 
 
 def completion_table(
-    model: HyperSiren, train: ImageSet, validation: ImageSet, test: ImageSet, *, baseline_images: int = 100
+    model: HyperSiren,
+    train: ImageSet,
+    validation: ImageSet,
+    test: ImageSet,
+    *,
+    baseline_images: int = 100,
+    refine_steps: int = 0,
 ) -> Table:
     """The model beside the baselines on the test images, for each context of the paper that fits the images.
 
@@ -64,6 +71,7 @@ def completion_table(
         validation: What the Gaussian's noise is chosen on, for each context.
         test: What is completed.
         baseline_images: Baselines see so many of the first test images; they are slow.
+        refine_steps: If not 0, a second row for the predicted fields refined so many steps.
     """
     # The baselines work in float64, which not every device has.
     few = ImageSet(test.pixels[:baseline_images].cpu(), test.name)
@@ -76,6 +84,9 @@ def completion_table(
     rows: dict[str, dict[str, float]] = {OURS: {}}
     for name, mask in context_masks(test, names).items():
         rows[OURS][name] = image_mse(complete(model.field, test, mask), truth).mean().item()
+        if refine_steps:
+            refined = complete(refining(model, refine_steps), test, mask)
+            rows.setdefault(REFINED, {})[name] = image_mse(refined, truth).mean().item()
         noise = gaussian.choose_noise(some_truth, some_masks[name])
         mask = mask[: len(few)].cpu()
         found = {"Gaussian": gaussian(few_truth, mask, noise)}
@@ -123,6 +134,11 @@ def outside_picture(model: HyperSiren, images: ImageSet, *, extent: float = 5.0,
 def predicted(model: HyperSiren, context: Context) -> BoundSiren:
     """The fields that the model predicts, without a graph."""
     return model.field(context)
+
+
+def refining(model: HyperSiren, steps: int) -> Callable[[Context], BoundSiren]:
+    """The model's prediction, refined so many steps on what is known (see `hypersiren.refinement`)."""
+    return lambda context: refine(predicted(model, context), context, steps=steps)
 
 
 def whole(images: ImageSet) -> Context:
@@ -191,10 +207,13 @@ def read_photo(
 
 
 def complete_photo(
-    model: HyperSiren, photo: Photo, size: tuple[int, int], extent: float = 1.0
+    model: HyperSiren, photo: Photo, size: tuple[int, int], extent: float = 1.0, refine_steps: int = 0
 ) -> Float[Tensor, "H W C"]:
     """The completed picture at any size, values on [0, 1]; with extent > 1 also what lies around it."""
-    return _render(predicted(model, photo.context), size, extent)[0]
+    predict = refining(model, refine_steps) if refine_steps else model.field
+    with torch.no_grad():
+        field = predict(photo.context)
+    return _render(field, size, extent)[0]
 
 
 def photo_pair(first: Photo, second: Photo) -> Context:

@@ -54,6 +54,19 @@ class Context:
         x = grid((h, w), device=images.device, dtype=images.dtype).expand(b, -1, -1)
         return cls(x, images.flatten(1, 2), mask.flatten(1), (h, w))
 
+    def compact(self) -> "Context":
+        """The same, with no more points than the most that are observed of any signal.
+
+        Example:
+            >>> mask = torch.tensor([[[True, False], [False, True]]])
+            >>> Context.from_images(torch.rand(1, 2, 2, 3), mask).compact().y.shape
+            torch.Size([1, 2, 3])
+        """
+        most = int(self.mask.sum(1).max())
+        order = self.mask.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :most, None]
+        x, y = (torch.take_along_dim(values, order, dim=1) for values in (self.x, self.y))
+        return Context(x, y, self.mask.gather(1, order.squeeze(-1)), self.size)
+
 
 def rasterise(context: Context) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B 1 H W"]]:
     """Observed values on the context's raster (0 where nothing is observed) and the mask as 0 or 1.

@@ -32,7 +32,7 @@ class Network(Section):
 class FitTraining(Optimisation):
     """The optimisation."""
 
-    steps: PositiveInt = 2000
+    steps: PositiveInt = 1000
     """Optimiser updates."""
     points: PositiveInt | None = 8192
     """Random points of the signal in each step; null: all of them, as in the paper."""
@@ -63,8 +63,8 @@ class ImageSignal(Section):
 class KnownSignal(ImageSignal):
     """The image, and what is known of it."""
 
-    share: Known = 1.0
-    """Random share of the pixels that is known."""
+    share: Known | None = None
+    """Random share of the pixels (of the mask) that is known; null: all."""
     mask: Path | None = None
     """Mask image of the picture's size (before `size`): known where it is bright."""
 
@@ -78,18 +78,18 @@ class ImageSettings(FitSettings):
 class InpaintSignal(KnownSignal):
     """The image, and what is known of it."""
 
-    share: Known = 0.1
-    """Random share of the pixels that is known; with a mask, 1."""
+    share: Known | None = None
+    """Random share of the pixels (of the mask) that is known; null: a tenth, or all of the mask."""
 
 
 class InpaintLoss(Section):
     """The prior."""
 
-    prior: Literal["none", "tv", "hessian"] = "hessian"
+    prior: Literal["none", "tv", "hessian"] = "tv"
     """none, total variation, or the Frobenius norm of the Hessian."""
-    weight: NotNegative = 1e-4
+    weight: NotNegative = 3e-3
     """Times the prior; the paper's k1."""
-    prior_points: PositiveInt = 4096
+    prior_points: PositiveInt = 2048
     """Random points of each step that the prior is asked at."""
 
 
@@ -98,6 +98,9 @@ class InpaintSettings(FitSettings):
 
     signal: InpaintSignal = InpaintSignal()
     loss: InpaintLoss = InpaintLoss()
+    # Low frequencies: between the known pixels the field has to be smooth.
+    network: Network = Network(first_omega=10.0, hidden_omega=10.0)
+    training: FitTraining = FitTraining(steps=300)
 
 
 class PoissonLoss(Section):

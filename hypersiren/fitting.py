@@ -1,22 +1,19 @@
 """Fit one field to one signal: from settings to a task, from a task to a fitted field."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor, nn
+from torch import nn
 
 from hypersiren import checkpoints, fit_config
 from hypersiren.baselines import baseline, equal_width
-from hypersiren.pictures import open_mask, open_picture
-from hypersiren.signals import SignalError
 from hypersiren.siren import Params
 from hypersiren.tasks import FieldTask
-from hypersiren.tasks.edit import Edit, blend, clone
+from hypersiren.tasks.edit import Edit
 from hypersiren.tasks.image import Image
 from hypersiren.tasks.inpaint import Inpaint
 from hypersiren.tasks.poisson import Poisson
@@ -128,71 +125,9 @@ def open_task(name: str, settings: fit_config.FitSettings, device: torch.device 
     Raises:
         UserError: If the signal cannot be read or does not fit the settings.
     """
-    return OPENERS[name](settings, device)
+    sections = [getattr(settings, part).model_dump() for part in ("signal", "loss") if hasattr(settings, part)]
+    arguments = {key: value for section in sections for key, value in section.items()}
+    return CLASSES[name].open(**arguments, points=settings.training.points, seed=settings.seed, device=device)
 
 
-def _image(settings: Any, device: torch.device | str) -> Image:
-    pixels, known = _picture(settings)
-    return Image(pixels.to(device), points=settings.training.points, known=None if known is None else known.to(device))
-
-
-def _inpaint(settings: Any, device: torch.device | str) -> Inpaint:
-    pixels, known = _picture(settings)
-    if known is None:
-        known = torch.ones(pixels.shape[:2], dtype=torch.bool)
-    points = settings.training.points
-    return Inpaint(pixels.to(device), known=known.to(device), points=points, **settings.loss.model_dump())
-
-
-def _poisson(settings: Any, device: torch.device | str) -> Poisson:
-    pixels = open_picture(**settings.signal.model_dump()).to(device)
-    return Poisson(pixels, points=settings.training.points, **settings.loss.model_dump())
-
-
-def _edit(settings: Any, device: torch.device | str) -> Edit:
-    signal, loss = settings.signal, settings.loss
-    target = open_picture(signal.target, size=signal.size, gray=signal.gray).to(device)
-    shape = (target.shape[0], target.shape[1])
-    size = signal.source_size or (shape if signal.mask is None else None)
-    source = open_picture(signal.source, size=size, gray=signal.gray).to(device)
-    if signal.mask is None:
-        composition = blend(source, target, loss.share)
-    else:
-        mask = open_mask(signal.mask, signal.source, size).to(device)
-        try:
-            composition = clone(source, target, mask, signal.offset, loss.mix)
-        except ValueError as error:
-            raise SignalError(str(error), signal.mask) from None
-    return Edit(composition, points=settings.training.points, anchor=loss.anchor)
-
-
-def _picture(settings: Any) -> tuple[Tensor, Tensor | None]:
-    """An image, and which of its pixels are known, or None for all."""
-    signal = settings.signal
-    pixels = open_picture(signal.path, size=signal.size, gray=signal.gray)
-    known = None if signal.mask is None else open_mask(signal.mask, signal.path, signal.size)
-    share = signal.share if signal.mask is None or "share" in signal.model_fields_set else 1.0
-    if share < 1:
-        known = random_share(
-            known if known is not None else torch.ones(pixels.shape[:2], dtype=torch.bool), share, settings.seed
-        )
-    if known is not None and not known.any():
-        raise SignalError("no pixel is known", signal.mask or signal.path)
-    return pixels, known
-
-
-def random_share(known: Bool[Tensor, "H W"], share: float, seed: int) -> Bool[Tensor, "H W"]:
-    """A random share of what is known, at least one pixel of it."""
-    index = known.flatten().nonzero().squeeze(1)
-    order = torch.randperm(len(index), generator=torch.Generator().manual_seed(seed))
-    chosen = torch.zeros(known.numel(), dtype=torch.bool)
-    chosen[index[order[: max(1, round(share * len(index)))]]] = True
-    return chosen.view_as(known)
-
-
-OPENERS: dict[str, Callable[[Any, torch.device | str], FieldTask]] = {
-    "image": _image,
-    "inpaint": _inpaint,
-    "poisson": _poisson,
-    "edit": _edit,
-}
+CLASSES: dict[str, Any] = {"image": Image, "inpaint": Inpaint, "poisson": Poisson, "edit": Edit}

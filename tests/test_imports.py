@@ -28,10 +28,11 @@ ROWS = [
     {"tasks"},
     {"tasks.completion", "tasks.image"},
     {"tasks.inpaint", "tasks.poisson"},
-    {"tasks.edit"},
+    {"tasks.edit", "refinement"},
     {"monitor", "checkpoints", "outputs"},
     {"training", "completion"},
     {"benchmark", "fitting"},
+    {"comparison"},
     {"cli_hypernet", "cli_fit"},
     {"cli"},
 ]

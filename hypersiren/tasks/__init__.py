@@ -54,6 +54,8 @@ class Task(Protocol):
 class FieldTask(Task, Protocol):
     """A task on one signal, that one field can be fitted to.
 
+    Its class method `open` makes it from what settings say: the keys of `signal` and `loss`, points, seed and device.
+
     Attributes:
         in_features, out_features: Coordinate dimensions D and channels C of the field that it asks for.
         samples: Samples of the signal along each coordinate.

@@ -6,6 +6,7 @@ clone      inside a mask the gradient is that of the source, outside the picture
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 from hypersiren.coords import evaluate
 from hypersiren.filters import image_gradient
 from hypersiren.metrics import psnr
-from hypersiren.pictures import draw_gradient
+from hypersiren.pictures import draw_gradient, open_mask, open_picture
+from hypersiren.signals import SignalError
 from hypersiren.tasks import Field, ImagePanel, Panel
 from hypersiren.tasks.image import Points, derivatives, draw
 from hypersiren.tasks.poisson import Poisson
@@ -132,6 +134,45 @@ class Edit(Poisson):
         if self.keep is not None:
             index = self.keep.flatten().nonzero().squeeze(1)
             self.kept = Points(self.grid[index], self.pixels.flatten(0, 1)[index])
+
+    @classmethod
+    def open(  # type: ignore[override]
+        cls,
+        source: str | Path,
+        target: str | Path,
+        *,
+        size: int | tuple[int, int] | None = None,
+        source_size: int | tuple[int, int] | None = None,
+        gray: bool = False,
+        mask: Path | None = None,
+        offset: tuple[int, int] = (0, 0),
+        mix: Mix = "source",
+        share: float = 0.5,
+        anchor: float = 1.0,
+        points: int | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> "Edit":
+        """The task of two image files, see `hypersiren.fit_config`.
+
+        Raises:
+            SignalError: If a file cannot be read, or the mask does not fit.
+        """
+        below = open_picture(target, size=size, gray=gray).to(device)
+        h, w, _ = below.shape
+        if mask is None:
+            above = open_picture(source, size=source_size or (h, w), gray=gray).to(device)
+            if above.shape != below.shape:
+                raise SignalError(
+                    f"expected a source of the target's {w}x{h} pixels to average their gradients", source
+                )
+            return cls(blend(above, below, share), points=points, anchor=anchor)
+        above = open_picture(source, size=source_size, gray=gray).to(device)
+        try:
+            composition = clone(above, below, open_mask(mask, source, source_size).to(device), offset, mix)
+        except ValueError as error:
+            raise SignalError(str(error), mask) from None
+        return cls(composition, points=points, anchor=anchor)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Any:
         values = None if self.kept is None else draw(self.kept, self.points, generator)

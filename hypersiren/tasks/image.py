@@ -6,6 +6,8 @@ Symbols: H x W pixels, N points of a batch, C channels.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,7 +17,8 @@ from hypersiren import operators
 from hypersiren.coords import evaluate, grid
 from hypersiren.filters import image_gradient, image_laplacian
 from hypersiren.metrics import psnr, ssim
-from hypersiren.pictures import draw_gradient, draw_signed
+from hypersiren.pictures import draw_gradient, draw_signed, open_mask, open_picture
+from hypersiren.signals import SignalError
 from hypersiren.tasks import Field, ImagePanel, Panel
 
 CHUNK = 32768
@@ -77,6 +80,35 @@ class Image:
             self.all = Points(self.grid[index], self.all.y[index])
         self.points = points if points and points < len(self.all.x) else None
         self.batch_size = self.points or len(self.all.x)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        size: int | tuple[int, int] | None = None,
+        gray: bool | None = None,
+        share: float | None = None,
+        mask: Path | None = None,
+        points: int | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        **prior: Any,
+    ) -> "Image":
+        """The task of an image file, see `hypersiren.fit_config`.
+
+        Raises:
+            SignalError: If a file cannot be read, or no pixel is known.
+        """
+        pixels = open_picture(path, size=size, gray=gray).to(device)
+        known = None if mask is None else open_mask(mask, path, size).to(device)
+        if known is not None and not known.any():
+            raise SignalError("no pixel is known: none of the mask is bright", mask)
+        if share is not None:
+            known = random_share(
+                torch.ones_like(pixels[..., 0], dtype=torch.bool) if known is None else known, share, seed
+            )
+        return cls(pixels, points=points, known=known, **prior)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random known pixels, or all of them."""
@@ -141,6 +173,15 @@ def derivative_psnr(
         name: psnr(found, truth, max((truth.max() - truth.min()).item(), 1e-12))
         for name, (found, truth) in pairs.items()
     }
+
+
+def random_share(known: Bool[Tensor, "H W"], share: float, seed: int) -> Bool[Tensor, "H W"]:
+    """A random share of what is known, at least one pixel of it."""
+    index = known.flatten().nonzero().squeeze(1).cpu()
+    order = torch.randperm(len(index), generator=torch.Generator().manual_seed(seed))
+    chosen = torch.zeros(known.numel(), dtype=torch.bool)
+    chosen[index[order[: max(1, round(share * len(index)))]]] = True
+    return chosen.view(known.shape).to(known.device)
 
 
 def draw(points: Points, count: int | None, generator: torch.Generator) -> Points:

@@ -9,6 +9,7 @@ each averaged over channels, by the coordinates in [-1, 1].
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -39,7 +40,7 @@ class Inpaint(Image):
 
     Args:
         pixels: (H, W, C) values in [-1, 1]; those that are not known serve for `evaluate` alone.
-        known: (H, W) True where known.
+        known: (H, W) True where known; None where all are.
         points: Random known pixels a step; None for all.
         prior: "tv", "hessian" or "none".
         weight: k.
@@ -59,14 +60,22 @@ class Inpaint(Image):
         self,
         pixels: Float[Tensor, "H W C"],
         *,
-        known: Bool[Tensor, "H W"],
+        known: Bool[Tensor, "H W"] | None,
         points: int | None = None,
         prior: Prior = "tv",
-        weight: float = 1e-3,
-        prior_points: int = 4096,
+        weight: float = 3e-3,
+        prior_points: int = 2048,
     ):
         super().__init__(pixels, points=points, known=known)
         self.prior, self.weight, self.prior_points = prior, weight, prior_points
+
+    @classmethod
+    def open(
+        cls, path: str | Path, *, share: float | None = None, mask: Path | None = None, **arguments: Any
+    ) -> "Image":
+        """As for an image, but where nothing says what is known it is a tenth of the pixels."""
+        share = 0.1 if share is None and mask is None else share
+        return super().open(path, share=share, mask=mask, **arguments)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Any:
         known = super().sample(generator, progress)
@@ -76,12 +85,12 @@ class Inpaint(Image):
     def loss(self, field: Any, batch: Any) -> dict[str, Tensor]:
         terms = super().loss(field, batch.known)
         if self.prior != "none":
-            terms[self.prior] = self.weight * prior_energy(field, batch.x, self.prior)
+            terms[self.prior] = self.weight * prior_energy(field, batch.x, self.prior).mean()
         return terms
 
 
-def prior_energy(field: Any, x: Float[Tensor, "*batch N D"], prior: Literal["tv", "hessian"]) -> Float[Tensor, ""]:
-    """The mean over points and channels of the gradient's norm, or of the Hessian's."""
+def prior_energy(field: Any, x: Float[Tensor, "*batch N D"], prior: Literal["tv", "hessian"]) -> Float[Tensor, "*out"]:
+    """The mean over points and channels of the gradient's norm, or of the Hessian's; one number for each signal."""
     if prior == "tv":
-        return operators.gradient(field, x).norm(dim=-1).mean()
-    return operators.hessian(field, x).flatten(-2).norm(dim=-1).mean()
+        return operators.gradient(field, x).norm(dim=-1).mean((-1, -2))
+    return operators.hessian(field, x).flatten(-2).norm(dim=-1).mean((-1, -2))

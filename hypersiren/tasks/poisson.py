@@ -11,7 +11,8 @@ Symbols: H x W pixels, N points of a batch, C channels, D = 2 coordinates.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -19,8 +20,10 @@ from torch import Tensor
 
 from hypersiren import operators
 from hypersiren.coords import evaluate, grid
+from hypersiren.errors import UserError
 from hypersiren.filters import Filter, image_gradient, image_laplacian
 from hypersiren.metrics import psnr, ssim
+from hypersiren.pictures import open_picture
 from hypersiren.tasks import Field, Panel
 from hypersiren.tasks.image import Points, derivative_panels, derivative_psnr, derivatives, draw
 
@@ -83,6 +86,29 @@ class Poisson:
         self.batch_size = self.points or len(self.targets.x)
         center = (self.size[0] // 2) * self.size[1] + self.size[1] // 2
         self.center = Points(self.grid[center : center + 1], pixels.flatten(0, 1)[center : center + 1])
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        size: int | tuple[int, int] | None = None,
+        gray: bool | None = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        **arguments: Any,
+    ) -> "Poisson":
+        """The task of an image file, see `hypersiren.fit_config`.
+
+        Raises:
+            SignalError: If the file cannot be read.
+            UserError: If the filter does not make the target.
+        """
+        pixels = open_picture(path, size=size, gray=gray).to(device)
+        try:
+            return cls(pixels, **arguments)
+        except ValueError as error:
+            raise UserError(f"loss.filter: {error}") from None
 
     def _supervise(self, target: Float[Tensor, "H W C *D"]) -> None:
         self.targets = Points(grid((target.shape[0], target.shape[1]), device=target.device), target.flatten(0, 1))
