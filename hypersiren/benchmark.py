@@ -1,11 +1,21 @@
-"""Speed, as ratios within one run."""
+"""Speed, as ratios within one run: the loop's shares of time, and what a predicted initialisation saves."""
 
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hypersiren.completion import predicted
+from hypersiren.datasets import ImageSet
+from hypersiren.encoders import Context
+from hypersiren.metrics import image_mse
+from hypersiren.models import HyperSiren
+from hypersiren.refinement import refine
+from hypersiren.siren import BoundSiren, Siren
+from hypersiren.tasks.completion import complete, context_masks
 from hypersiren.training import DATA, LOGGING, UPDATE, HypernetObjective, train
 
 
@@ -27,3 +37,39 @@ def loop_shares(objective: HypernetObjective, **training: Any) -> dict[str, floa
     spent = {event.key: event.cpu_time_total for event in profile.key_averages()}
     total = sum(spent[label] for label in (DATA, UPDATE, LOGGING))
     return {label.removeprefix("hypersiren/"): spent[label] / total for label in (DATA, UPDATE, LOGGING)}
+
+
+FRESH_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+"""Learning rates that a fresh fit may choose from."""
+
+
+def warm_start(model: HyperSiren, images: ImageSet, context: str, steps: int) -> dict[str, float]:
+    """Errors of predicted fields, of these refined for a tenth of `steps`, and of fields fitted anew for all of them.
+
+    The fresh fits start from the SIREN's initial weights and have the same loss; theirs is the best of several learning
+    rates, chosen on these very images.
+
+    Args:
+        model: A trained model.
+        images: What is completed.
+        context: What is known of them, see `hypersiren.tasks.completion.context_masks`.
+        steps: Of the fresh fits.
+
+    Returns:
+        Mean squared errors on [0, 1] by what was done.
+    """
+    mask = context_masks(images, [context])[context]
+    fresh = Siren(2, images.channels, model.siren.shapes["layers.0.weight"][0], len(model.siren.layers) - 2,
+                  model.siren.first_omega, model.siren.hidden_omega).to(images.pixels.device)  # fmt: skip
+    few = max(1, steps // 10)
+
+    def error(predict: Callable[[Context], BoundSiren]) -> float:
+        return image_mse(complete(predict, images, mask), images.unit).mean().item()
+
+    found = {
+        "predicted": error(lambda known: predicted(model, known)),
+        f"predicted, then {few} steps": error(lambda known: refine(predicted(model, known), known, steps=few)),
+    }
+    rates = {lr: error(partial(refine, fresh.bind({}), steps=steps, lr=lr)) for lr in FRESH_RATES}
+    best = min(rates, key=rates.__getitem__)
+    return {**found, f"fresh, {steps} steps (lr {best:g})": rates[best]}

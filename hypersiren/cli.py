@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from hypersiren import cli_fit, cli_hypernet
+from hypersiren import cli_benchmark, cli_fit, cli_hypernet
 from hypersiren.config import Settings
 from hypersiren.config_io import describe_settings
 from hypersiren.console import fail, say
@@ -26,7 +26,7 @@ for command in (
     cli_fit.initialisation,
     cli_hypernet.train,
     cli_hypernet.complete,
-    cli_hypernet.benchmark,
+    cli_benchmark.benchmark,
 ):
     app.command(command)
 

@@ -1,9 +1,9 @@
-"""The commands around hypernetworks: train, complete, benchmark. Imports no torch before it must."""
+"""The commands around hypernetworks: train, complete. Imports no torch before it must."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from pydantic import ValidationError
@@ -39,7 +39,7 @@ def train(
 
     from hypersiren.training import train as run_training
 
-    objective, record, training = _prepare(checked)
+    objective, record, training = prepare(checked)
     model = objective.model
     make_folder(folder)
     say(
@@ -86,9 +86,6 @@ def complete(
         baseline_images: Test images that the (slow) baselines are measured on.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
-    from hypersiren import checkpoints
-    from hypersiren.models import HyperSiren
-
     only_pictures = {"--context": context, "--mask": mask, "--interpolate": interpolate}
     if not images and (given := [name for name, value in only_pictures.items() if value is not None]):
         fail(f"{given[0]} needs a picture to complete")
@@ -96,27 +93,32 @@ def complete(
         fail("expected --seed and --refine of at least 0 and --baseline-images of at least 1")
     if refine and interpolate is not None:
         fail("--refine and --interpolate exclude each other: between two pictures there is nothing to fit to")
-    place = choose_device(device)
-    path = checkpoints.find(run)
-    content = checkpoints.read(path)
-    model = checkpoints.restore(content, place)
-    if not isinstance(model, HyperSiren):
-        fail(f"{path}: expected a run of `hypersiren train`, got a fitted field; see `hypersiren render`")
-    try:
-        settings = Settings.model_validate(content["record"]["settings"])
-    except ValidationError:
-        fail(f"{path}: its settings are not those of this version of hypersiren")
+    model, settings, path = open_run(run, choose_device(device))
     folder = out or path.parent / "completion"
     make_folder(folder)
     if images:
         _complete_photos(model, settings, images, folder, context, mask, size, extent, interpolate, seed, refine)
     else:
-        _complete_test(model, settings, folder, place, baseline_images, refine)
+        _complete_test(model, settings, folder, baseline_images, refine)
 
 
-def _complete_test(
-    model: "HyperSiren", settings: Settings, folder: Path, device: "torch.device", baseline_images: int, refine: int
-) -> None:
+def open_run(run: Path, device: "torch.device") -> "tuple[HyperSiren, Settings, Path]":
+    """The model of a run of `train`, its settings, and the checkpoint they are from."""
+    from hypersiren import checkpoints
+    from hypersiren.models import HyperSiren
+
+    path = checkpoints.find(run)
+    content = checkpoints.read(path)
+    model = checkpoints.restore(content, device)
+    if not isinstance(model, HyperSiren):
+        fail(f"{path}: expected a run of `hypersiren train`, got a fitted field; see `hypersiren render`")
+    try:
+        return model, Settings.model_validate(content["record"]["settings"]), path
+    except ValidationError:
+        fail(f"{path}: its settings are not those of this version of hypersiren")
+
+
+def _complete_test(model: "HyperSiren", settings: Settings, folder: Path, baseline_images: int, refine: int) -> None:
     from hypersiren.completion import (
         completion_picture,
         completion_table,
@@ -127,7 +129,8 @@ def _complete_test(
     from hypersiren.datasets import ImageSet
     from hypersiren.signals import write_image
 
-    train_set, validation, test = (s.to(device) for s in _image_sets(settings))
+    device = next(model.parameters()).device
+    train_set, validation, test = (s.to(device) for s in image_sets(settings))
     table = completion_table(model, train_set, validation, test, baseline_images=baseline_images, refine_steps=refine)
     print(table)
     (folder / "table.txt").write_text(f"{table}\n")
@@ -188,31 +191,7 @@ def _complete_photos(
         print(target)
 
 
-def benchmark(
-    what: Literal["loop"],
-    *settings: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
-    config: Path | None = None,
-    steps: int = 100,
-) -> None:
-    """Measure speed, as ratios within one run.
-
-    Args:
-        what: loop, the shares of data, update and logging in the time of a training step.
-        config: YAML file of settings, as for `train`; flags such as --training.batch_size 64 override it.
-        steps: Training steps to measure.
-    """
-    checked = load_settings(Settings, config, settings)
-    if steps < 1:
-        fail(f"expected --steps of at least 1, got {steps}")
-
-    from hypersiren.benchmark import loop_shares
-
-    objective, _, training = _prepare(checked)
-    for name, share in loop_shares(objective, **{**training, "steps": steps, "validate_every": steps}).items():
-        print(f"{name:8} {100 * share:5.1f} %")
-
-
-def _prepare(settings: Settings) -> "tuple[HypernetObjective, dict[str, Any], dict[str, Any]]":
+def prepare(settings: Settings) -> "tuple[HypernetObjective, dict[str, Any], dict[str, Any]]":
     """What is trained, its description for checkpoints, and the arguments of the training loop."""
     import torch
 
@@ -221,7 +200,7 @@ def _prepare(settings: Settings) -> "tuple[HypernetObjective, dict[str, Any], di
     from hypersiren.training import HypernetObjective
 
     device = choose_device(settings.device)
-    train_set, validation, _ = (s.to(device) for s in _image_sets(settings))
+    train_set, validation, _ = (s.to(device) for s in image_sets(settings))
     parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet")}
     record = {
         "settings": settings.model_dump(mode="json"),
@@ -243,7 +222,7 @@ def _prepare(settings: Settings) -> "tuple[HypernetObjective, dict[str, Any], di
     return objective, record, training
 
 
-def _image_sets(settings: Settings) -> "list[ImageSet]":
+def image_sets(settings: Settings) -> "list[ImageSet]":
     from hypersiren.datasets import load_images
 
     arguments = settings.data.model_dump(exclude={"flip", "shift"})

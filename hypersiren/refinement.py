@@ -25,7 +25,7 @@ def refine(
     known: Context,
     *,
     steps: int,
-    lr: float = 2e-7,
+    lr: float | None = None,
     prior: Prior = "tv",
     weight: float = 0.3,
     prior_points: int = 256,
@@ -37,7 +37,7 @@ def refine(
         field: Predicted fields, see `HyperSiren.field`. Weights that they share become each signal's own.
         known: What is known of each signal.
         steps: Updates by Adam, its learning rate falling to 0 along a half cosine.
-        lr: First learning rate for each known point (of the mean number of them), at most 2e-4 in all.
+        lr: First learning rate; by default 2e-7 for each known point (of their mean number), at most 2e-4.
         prior, weight: The prior and its factor k; "none" for no prior.
         prior_points: P random points a step, the same for all signals.
         seed: Fixes them.
@@ -60,7 +60,7 @@ def refine(
     refined = field.siren.bind(params)
     mask = known.mask.unsqueeze(-1)
     number = mask.sum(dim=(1, 2), keepdim=True)
-    optimizer = torch.optim.Adam(params.values(), min(2e-4, lr * number.float().mean().item()))
+    optimizer = torch.optim.Adam(params.values(), lr or min(2e-4, 2e-7 * number.float().mean().item()))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
     generator = torch.Generator(known.x.device)
     for step in range(steps):

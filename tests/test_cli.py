@@ -86,13 +86,17 @@ def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
         (["complete", "RUN", "text.png"], "text.png"),
         (["complete", "RUN", "--context", "3"], "--context needs a picture"),
         (["complete", "RUN", "a.png", "a.png"], "would overwrite"),
-        (["complete", "RUN", "--seed", "-1"], "--seed of at least 0"),
+        (["complete", "RUN", "--seed", "-1"], "--seed and --refine of at least 0"),
         (["complete", "empty.pt"], "not a readable checkpoint"),
         (["train", "--hypernet.layers", "9"], "hypernet.layers (9) must not exceed"),
         (["train", "--encoder.sigmas", "[]"], "encoder.sigmas"),
         (["train", "--data.kind", "2024-13-45"], "cannot read the value"),
         (["train", "--data.size", "0"], "data.size: input should be greater than 0"),
         (["benchmark", "loop", "--steps", "0"], "--steps of at least 1"),
+        (["benchmark", "jets", "--points", "0"], "--points, --width and --rounds of at least 1"),
+        (["benchmark", "warm", "nowhere"], "nowhere: no such run folder"),
+        (["benchmark", "warm", "RUN", "--context", "most"], "--context: expected"),
+        (["complete", "RUN", "a.png", "a.png", "--interpolate", "3", "--refine", "2"], "exclude each other"),
         (["complete"], "run"),
     ],
 )
@@ -163,7 +167,35 @@ def test_benchmark_of_the_loop_gives_shares(capsys):
     assert sum(map(float, rows.values())) == pytest.approx(100, abs=0.2)
 
 
-@pytest.mark.parametrize("script", ["train/hypernet.py", "eval/complete.py", "eval/benchmark.py"])
+def test_benchmark_of_warm_starts(trained, capsys):
+    code, out, _ = run(capsys, "benchmark", "warm", trained, "--context", 30, "--steps", 20)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["predicted", "predicted,", "fresh,"]
+
+
+def test_refined_completions(trained, tmp_path, capsys):
+    code, out, _ = run(capsys, "complete", trained, "--refine", 2, "--out", tmp_path / "table")
+    assert code == 0
+    assert out.splitlines()[2].startswith("refined")
+    Image.fromarray(np.full((20, 20), 90, np.uint8)).save(tmp_path / "a.png")
+    plain, refined = tmp_path / "plain", tmp_path / "refined"
+    run(capsys, "complete", trained, tmp_path / "a.png", "--context", 40, "--out", plain)
+    run(capsys, "complete", trained, tmp_path / "a.png", "--context", 40, "--refine", 100, "--out", refined)
+    errors = [np.abs(np.asarray(Image.open(p / "a_completed.png"), float) - 90).mean() for p in (plain, refined)]
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "train/hypernet.py",
+        "eval/complete.py",
+        "eval/benchmark.py",
+        "train/fit.py",
+        "eval/compare.py",
+        "eval/initialisation.py",
+    ],
+)
 def test_launchers_run(script):
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, root / script, "--help"], capture_output=True, text=True, check=True)

@@ -18,7 +18,7 @@ ROWS = [
     {"config_io", "fit_config", "pictures", "layers"},
     {"jets"},
     {"siren"},
-    {"operators", "activations"},
+    {"operators", "activations", "benchmark_jets"},
     {"encoders", "hypernets", "baselines"},
     {"conv_encoder", "initialisation"},
     {"models"},
@@ -34,6 +34,7 @@ ROWS = [
     {"benchmark", "fitting"},
     {"comparison"},
     {"cli_hypernet", "cli_fit"},
+    {"cli_benchmark"},
     {"cli"},
 ]
 

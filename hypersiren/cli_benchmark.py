@@ -1,0 +1,78 @@
+"""`hypersiren benchmark`: speed, as ratios within one run. Imports no torch before it must."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from hypersiren.cli_hypernet import image_sets, prepare
+from hypersiren.config import Settings
+from hypersiren.config_io import load_settings
+from hypersiren.console import choose_device, fail
+
+benchmark = App(name="benchmark", help="Measure speed, as ratios within one run.", help_format="plaintext")
+
+
+@benchmark.command
+def jets(*, points: int = 16384, width: int = 256, rounds: int = 7, device: str = "auto") -> None:
+    """Training steps on derivatives of a SIREN: jets against the usual double backward, with peak memory.
+
+    Args:
+        points: Points of a step.
+        width: Width of the SIREN, which has three hidden layers.
+        rounds: Rounds in which all variants take turns, and whose median is printed.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+    """
+    if min(points, width, rounds) < 1:
+        fail(f"expected --points, --width and --rounds of at least 1, got {points}, {width} and {rounds}")
+    from hypersiren.benchmark_jets import jet_table
+
+    print(jet_table(points, width, rounds=rounds, device=choose_device(device)))
+
+
+@benchmark.command
+def loop(
+    *settings: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    config: Path | None = None,
+    steps: int = 100,
+) -> None:
+    """The shares of data, update and logging in the time of a training step of `train`.
+
+    Args:
+        config: YAML file of settings, as for `train`; flags such as --training.batch_size 64 override it.
+        steps: Training steps to measure.
+    """
+    checked = load_settings(Settings, config, settings)
+    if steps < 1:
+        fail(f"expected --steps of at least 1, got {steps}")
+
+    from hypersiren.benchmark import loop_shares
+
+    objective, _, training = prepare(checked)
+    for name, share in loop_shares(objective, **{**training, "steps": steps, "validate_every": steps}).items():
+        print(f"{name:8} {100 * share:5.1f} %")
+
+
+@benchmark.command
+def warm(run: Path, *, context: str = "1000", steps: int = 500, device: str = "auto") -> None:
+    """Completion of test images: fields fitted anew, against predicted ones refined for a tenth of the steps.
+
+    Args:
+        run: Run folder of `hypersiren train`.
+        context: Known pixels: a number, half or full.
+        steps: Steps of the fresh fits.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+    """
+    if steps < 1:
+        fail(f"expected --steps of at least 1, got {steps}")
+    from hypersiren.benchmark import warm_start
+    from hypersiren.cli_hypernet import open_run
+
+    model, settings, _ = open_run(run, choose_device(device))
+    test = image_sets(settings)[2].to(next(model.parameters()).device)
+    try:
+        errors = warm_start(model, test, context, steps)
+    except ValueError as error:
+        fail(f"--context: {error}")
+    for name, value in errors.items():
+        print(f"{name:32} {value:.5f}")
