@@ -149,7 +149,7 @@ class EditLoss(Section):
     """Inside the mask the source's gradient, or at each pixel the stronger of both."""
     share: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Without a mask: share of the target's gradient."""
-    anchor: NotNegative = 1.0
+    anchor: NotNegative = 10.0
     """Times the squared error of the pixels that are kept, or of the central one."""
 
 

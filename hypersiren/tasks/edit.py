@@ -19,7 +19,7 @@ from hypersiren.metrics import psnr
 from hypersiren.pictures import draw_gradient, open_mask, open_picture
 from hypersiren.signals import SignalError
 from hypersiren.tasks import Field, ImagePanel, Panel
-from hypersiren.tasks.image import Points, derivatives, draw
+from hypersiren.tasks.image import Points, draw, shown_derivatives
 from hypersiren.tasks.poisson import Poisson
 
 Mix = Literal["source", "stronger"]
@@ -125,7 +125,7 @@ class Edit(Poisson):
 
     name = "edit"
 
-    def __init__(self, composition: Composition, *, points: int | None = None, anchor: float = 1.0):
+    def __init__(self, composition: Composition, *, points: int | None = None, anchor: float = 10.0):
         super().__init__(composition.pixels, points=points, anchor=anchor)
         self.keep = composition.keep
         self._supervise(composition.finer)
@@ -148,7 +148,7 @@ class Edit(Poisson):
         offset: tuple[int, int] = (0, 0),
         mix: Mix = "source",
         share: float = 0.5,
-        anchor: float = 1.0,
+        anchor: float = 10.0,
         points: int | None = None,
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -196,7 +196,7 @@ class Edit(Poisson):
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """The composed picture and its gradient, each beside what was asked: the plain paste, the composed gradient."""
-        gradient, _ = derivatives(field, self.size, self.grid)
+        gradient, _ = shown_derivatives(field, self.size, self.grid)
         return {
             "fit": ImagePanel(self.render(field)),
             "gradient": ImagePanel(draw_gradient(gradient)),

@@ -132,7 +132,7 @@ class Image:
     def panels(self, field: Field) -> dict[str, Panel]:
         """Fit, gradient (direction as hue, strength as brightness) and Laplacian, each beside the truth, and error."""
         fit = self.render(field)
-        panels = derivative_panels(fit, *derivatives(field, self.size, self.grid))
+        panels = derivative_panels(fit, *shown_derivatives(field, self.size, self.grid))
         true_derivatives = image_gradient(self.pixels), image_laplacian(self.pixels)
         panels |= {f"true_{name}": p for name, p in derivative_panels(self.truth, *true_derivatives).items()}
         panels["error"] = ImagePanel(0.5 + 0.5 * (fit - self.truth))  # 0 is mid gray
@@ -197,6 +197,15 @@ def draw(points: Points, count: int | None, generator: torch.Generator) -> Point
     place += torch.rand(count, generator=generator, device=points.x.device, dtype=torch.float64)
     index = (place * (n / count)).long().clamp_max(n - 1)
     return Points(points.x[index], points.y[index])
+
+
+def shown_derivatives(
+    field: Field, size: tuple[int, int], x: Float[Tensor, "N D"], most: int = 512
+) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
+    """As `derivatives`, but of a large image at every second, third ... pixel, for pictures of about `most` pixels."""
+    stride = max(1, max(size) // most)
+    some = x.unflatten(0, size)[::stride, ::stride]
+    return derivatives(field, (some.shape[0], some.shape[1]), some.flatten(0, 1))
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from hypersiren.filters import Filter, image_gradient, image_laplacian
 from hypersiren.metrics import psnr, ssim
 from hypersiren.pictures import open_picture
 from hypersiren.tasks import Field, Panel
-from hypersiren.tasks.image import Points, derivative_panels, derivative_psnr, derivatives, draw
+from hypersiren.tasks.image import Points, derivative_panels, derivative_psnr, derivatives, draw, shown_derivatives
 
 Target = Literal["gradient", "laplacian"]
 
@@ -147,7 +147,7 @@ class Poisson:
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """Fit, gradient (direction as hue, strength as brightness) and Laplacian, each beside the truth."""
-        panels = derivative_panels(self.render(field), *derivatives(field, self.size, self.grid))
+        panels = derivative_panels(self.render(field), *shown_derivatives(field, self.size, self.grid))
         truth = derivative_panels((self.pixels + 1) / 2, *self._true_derivatives())
         return panels | {f"true_{name}": panel for name, panel in truth.items()}
 
