@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from hypersiren.encoders import PaperConvEncoder as PaperConvEncoder
     from hypersiren.encoders import SetEncoder as SetEncoder
     from hypersiren.errors import UserError as UserError
+    from hypersiren.fitting import fit as fit
     from hypersiren.hypernets import FullHypernet as FullHypernet
     from hypersiren.jets import Jet as Jet
     from hypersiren.models import HyperSiren as HyperSiren
+    from hypersiren.pictures import open_picture as open_picture
     from hypersiren.siren import Params as Params
     from hypersiren.siren import Siren as Siren
 
@@ -40,9 +42,11 @@ _HOMES = {
     "Siren": "siren",
     "UserError": "errors",
     "evaluate": "coords",
+    "fit": "fitting",
     "grid": "coords",
     "load": "checkpoints",
     "load_images": "datasets",
+    "open_picture": "pictures",
     "operators": "operators",
 }
 __all__ = list(_HOMES)

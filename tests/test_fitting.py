@@ -64,6 +64,8 @@ def test_unknown_pixels_have_no_influence():
     known[::2] = True
     pixels = camera(12)
     changed = torch.where(known[..., None], pixels, -pixels)
+    assert Image(pixels, known=known).criterion is None
+    assert Image(pixels).criterion == "mse"
     fields = [
         fit(Inpaint(p, known=known, prior="tv"), steps=5, network={"hidden_features": 16}).field
         for p in (pixels, changed)

@@ -1,11 +1,13 @@
 """What the README shows is there and runs."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from hypersiren.cli import app
+from hypersiren.cli_fit import read_settings
 from hypersiren.config import Settings
 from hypersiren.config_io import load_settings
 
@@ -35,9 +37,12 @@ def test_files_that_it_names_exist():
 
 @pytest.mark.parametrize("line", re.findall(r"uv run hypersiren ([^`\n]+)", TEXT))
 def test_commands_parse(line):
-    words = line.split("#")[0].split()
-    if words[0] in ("train", "benchmark"):
-        config = ROOT / words[words.index("--config") + 1]
-        flags = [w for i, w in enumerate(words[1:], 1) if w != "--config" and words[i - 1] != "--config"]
-        load_settings(Settings, config, flags)
+    words = shlex.split(line, comments=True)
+    if words[:2] == ["benchmark", "loop"] or words[0] == "train":
+        at = words.index("--config")
+        load_settings(Settings, ROOT / words[at + 1], words[at + 2 :])
+    if words[0] in ("fit", "compare"):
+        own = {"--fields", "--run-dir", "--out", "--preset"}
+        rest = [w for i, w in enumerate(words[2:], 2) if w not in own and words[i - 1] not in own]
+        read_settings(words[1], rest, "fast", None)
     app.parse_args(words, print_error=False, exit_on_error=False)

@@ -76,6 +76,7 @@ class Image:
                 raise ValueError(
                     f"expected a mask of {self.size} with a known pixel, got {tuple(known.shape)} with {known.sum()}"
                 )
+            self.criterion = None  # what is unknown must not choose
             index = known.flatten().nonzero().squeeze(1)
             self.all = Points(self.grid[index], self.all.y[index])
         self.points = points if points and points < len(self.all.x) else None

@@ -54,7 +54,6 @@ class Inpaint(Image):
     """
 
     name = "inpaint"
-    criterion: str | None = None  # what is unknown must not choose
 
     def __init__(
         self,
