@@ -73,6 +73,7 @@ class ImageSettings(FitSettings):
     """Fit a field to an image."""
 
     signal: KnownSignal = KnownSignal()
+    training: FitTraining = FitTraining(steps=700)
 
 
 class InpaintSignal(KnownSignal):
