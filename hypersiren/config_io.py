@@ -50,6 +50,10 @@ def load_settings(root: type[S], path: str | Path | None = None, flags: Sequence
     data = _read_yaml(Path(path)) if path is not None else {}
     if path is not None:
         _check_keys(root, data, str(path))
+    # What a task's settings say otherwise than its sections' own defaults holds for the keys that are not overridden.
+    for name, field in root.model_fields.items():
+        if isinstance(field.default, Section) and len(_models(field)) == 1:
+            data[name] = {**field.default.model_dump(exclude_unset=True), **data.get(name, {})}
     # The kind of a section with several, made explicit once, decides which other keys there are.
     kinds = {name: field.default.kind for name, field in root.model_fields.items() if len(_models(field)) > 1}
     data |= {name: {"kind": kind, **data.get(name, {})} for name, kind in kinds.items()}
@@ -100,23 +104,23 @@ def describe_settings(root: type[Section] = Settings) -> str:
     for name, field in root.model_fields.items():
         models = _models(field)
         if not models:
-            lines.append(_describe(name, field))
+            lines.append(_describe(name, field, field.default))
         for model in models:
             doc = (model.__doc__ or "").strip()
             kind = model.model_fields.get("kind")
             tag = f" ({name}.kind: {kind.default})" if kind and len(models) > 1 else ""
             lines += ["", f"{name}{tag}: {doc}"]
+            defaults = field.default if isinstance(field.default, model) else model()
             lines += [
-                _describe(f"{name}.{key}", inner)
+                _describe(f"{name}.{key}", inner, getattr(defaults, key))
                 for key, inner in model.model_fields.items()
-                if not (key == "kind" and get_origin(inner.annotation) is Literal)
+                if key != "kind" or len(models) == 1
             ]
     return "\n".join(lines)
 
 
-def _describe(key: str, field: FieldInfo) -> str:
-    value = field.get_default()
-    default = value if isinstance(value, str) else json.dumps(value)
+def _describe(key: str, field: FieldInfo, value: Any) -> str:
+    default = value if isinstance(value, str) else json.dumps(value, default=str)
     choices = " | ".join(map(str, get_args(field.annotation))) + ". " if get_origin(field.annotation) is Literal else ""
     return f"  --{key} [{default}]  {choices}{field.description}"
 

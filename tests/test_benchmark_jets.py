@@ -21,4 +21,4 @@ def test_the_table_holds_times_ratios_and_memory():
     for case in table.seconds:
         assert table.ratio(case, "jet") == table.seconds[case]["usual"] / table.seconds[case]["jet"] > 0
         assert table.memory[case]["usual"] >= 0
-    assert "Hessian diagonal, C=11" in str(table)
+    assert "diagonal, C=11, 1/8 of points" in str(table)

@@ -142,3 +142,16 @@ def test_differing_keys():
 
 def test_every_baseline_can_be_chosen():
     assert get_args(Network.model_fields["kind"].annotation) == BASELINES
+
+
+def test_overriding_one_key_keeps_the_tasks_own_defaults_of_the_others():
+    settings = load_settings(TASKS["inpaint"], flags=["--training.lr", "0.5", "--network.hidden_features", "8"])
+    assert settings.training.steps == TASKS["inpaint"]().training.steps == 300
+    assert settings.network.first_omega == 10
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_description_of_a_task_tells_its_defaults(task):
+    text = describe_settings(TASKS[task])
+    assert f"--training.steps [{TASKS[task]().training.steps}]" in text
+    assert "--network.kind [siren]  siren | relu" in text

@@ -43,7 +43,7 @@ class Image:
 
     Args:
         pixels: (H, W, C) values in [-1, 1], on the device where it shall run.
-        points: Random pixels a step, evenly spread (see `draw`); None for all known ones in every step, as in the paper.
+        points: Random pixels a step, evenly spread (see `draw`); None for all known ones, as in the paper.
         known: Which pixels may be learned from; None for all.
 
     Raises:
