@@ -77,7 +77,7 @@ def test_a_tone_is_a_line_at_its_frequency():
     brightness = drawing[:, LEFT + 440].mean(-1)
     strip = brightness[GAP + 2 : GAP + 178]
     assert strip.argmax() + 2 == pytest.approx(180 * 3 / 4, abs=1)
-    assert strip.max() > 0.8
+    assert strip.max() > 0.7
     assert (brightness[GAP + 180 + GAP + 2 : 2 * (GAP + 180) - 2] < 0.1).all()  # the fit has none
     assert spectrogram_comparison(levels.repeat(2, 0), levels.repeat(2, 0), 3.0, 16_000).shape[0] == 4 * (180 + GAP) + 40
 

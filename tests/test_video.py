@@ -30,7 +30,7 @@ def written(path, ending: str, frames: np.ndarray, fps: float = 25.0):
         np.save(path / "clip.npy", frames)
         return path / "clip.npy", 0
     write_video(path / f"clip{ending}", frames, fps)
-    return path / f"clip{ending}", {".gif": 20, ".mp4": 30}[ending]
+    return path / f"clip{ending}", {".gif": 20, ".mp4": 45}[ending]
 
 
 KINDS = [".mp4", ".gif", ".npy", "folder"]
