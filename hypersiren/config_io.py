@@ -50,6 +50,10 @@ def load_settings(root: type[S], path: str | Path | None = None, flags: Sequence
     data = _read_yaml(Path(path)) if path is not None else {}
     if path is not None:
         _check_keys(root, data, str(path))
+    # What a task's settings say otherwise than its sections' own defaults holds for the keys that are not overridden.
+    for name, field in root.model_fields.items():
+        if isinstance(field.default, Section) and len(_models(field)) == 1:
+            data[name] = {**field.default.model_dump(exclude_unset=True), **data.get(name, {})}
     # The kind of a section with several, made explicit once, decides which other keys there are.
     kinds = {name: field.default.kind for name, field in root.model_fields.items() if len(_models(field)) > 1}
     data |= {name: {"kind": kind, **data.get(name, {})} for name, kind in kinds.items()}
