@@ -61,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # torch has no one class for this: CUDA's is a RuntimeError of its own, the CPU's a plain one.
         if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
             raise
-        fail("out of memory; try a smaller --training.batch_size, --training.target_points 256, or a smaller --size")
+        fail(
+            "out of memory; try a smaller --training.batch_size or --training.target_points (train), "
+            "--training.points or --signal.size (fit), or --size"
+        )
     except OSError as error:
         fail(f"{error.filename or 'file'}: {error.strerror or error}")
 

@@ -85,7 +85,8 @@ def _spectral(pixels: Pixels, orders: tuple[int, int], finer: int) -> Float[Tens
     down, right = (
         _cosine_matrix(n, finer, order).to(pixels.device) for n, order in zip(pixels.shape, orders, strict=False)
     )
-    return torch.einsum("ih,jw,hwc->ijc", down, right, pixels.double()).to(pixels.dtype)
+    columns = torch.einsum("ih,hwc->iwc", down, pixels.double())
+    return torch.einsum("jw,iwc->ijc", right, columns).to(pixels.dtype)
 
 
 def _cosine_matrix(n: int, finer: int, order: int) -> Float[Tensor, "FN N"]:

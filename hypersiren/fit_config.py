@@ -17,8 +17,8 @@ Known = Annotated[float, Field(gt=0, le=1)]
 class Network(Section):
     """The field that is fitted."""
 
-    kind: str = "siren"
-    """siren, or a baseline of as many weights: relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer."""
+    kind: Literal["siren", "relu", "tanh", "softplus", "relu_pe", "relu_fourier", "rbf", "wire", "finer"] = "siren"
+    """siren, or a baseline of as many weights."""
     hidden_features: PositiveInt = 256
     """Width of the SIREN; a baseline's is chosen so that it has as many weights."""
     hidden_layers: Annotated[int, Field(ge=0)] = 3

@@ -1,14 +1,16 @@
 """Settings: what is accepted, what is refused and how."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
+from hypersiren.baselines import BASELINES
 from hypersiren.cli_fit import preset_file
 from hypersiren.config import Settings
 from hypersiren.config_io import ConfigError, describe_settings, differing_keys, load_settings, to_yaml
-from hypersiren.fit_config import TASKS
+from hypersiren.fit_config import TASKS, Network
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
@@ -136,3 +138,7 @@ def test_differing_keys():
     assert found["training.lr"] == (a.training.lr, 0.5)
     assert found["encoder.kind"] == ("conv", "set")
     assert yaml.safe_load(to_yaml(b.model_dump(mode="json")))["training"]["lr"] == 0.5
+
+
+def test_every_baseline_can_be_chosen():
+    assert get_args(Network.model_fields["kind"].annotation) == BASELINES
