@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,6 +15,8 @@ from hypersiren.console import choose_device, fail, make_folder, say
 from hypersiren.fit_config import PATHS, TASKS, FitSettings
 
 if TYPE_CHECKING:
+    import torch
+
     from hypersiren.tasks import FieldTask
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -46,8 +49,7 @@ def fit(
     from hypersiren import fitting
     from hypersiren.outputs import write_panels
 
-    made = fitting.open_task(task, settings, device)
-    settings = _choose_omega(settings, made)
+    made, settings = _open_task(task, settings, device)
     make_folder(folder)
     say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
     arguments = settings.training.model_dump(exclude={"points"})
@@ -86,15 +88,14 @@ def compare(
     folder = out or Path("runs") / f"compare-{_run_name(task, settings)}"
     device = choose_device(settings.device)
 
-    from hypersiren import comparison, fitting
+    from hypersiren import comparison
     from hypersiren.baselines import BASELINES
     from hypersiren.signals import write_image
 
     names = fields.split(",")
     if unknown := [name for name in names if name not in BASELINES]:
         fail(f"--fields: expected some of {', '.join(BASELINES)}, got {unknown[0]!r}")
-    made = fitting.open_task(task, settings, device)
-    settings = _choose_omega(settings, made)
+    made, settings = _open_task(task, settings, device)
     make_folder(folder)
     arguments = settings.training.model_dump(exclude={"points"})
     found = comparison.compare(
@@ -137,15 +138,20 @@ def initialisation(
     say(str(out))
 
 
-def _choose_omega(settings: FitSettings, task: "FieldTask") -> FitSettings:
-    """The settings with a first omega: where they have none, the one that the task chooses, which is said."""
-    from hypersiren.fitting import choose_omega
+def _open_task(name: str, settings: FitSettings, device: "torch.device") -> tuple["FieldTask", FitSettings]:
+    """The task, and the settings with the first omega that it chooses where they have none; what is odd is said."""
+    from hypersiren import fitting
 
-    if settings.network.first_omega is not None:
-        return settings
-    network = choose_omega(settings.network, task)
-    say(f"first omega {network.first_omega:.0f}, chosen from the signal's spectrum and duration")
-    return settings.model_copy(update={"network": network})
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UserWarning)
+        task = fitting.open_task(name, settings, device)
+    for warning in heard:
+        say(f"warning: {warning.message}")
+    if settings.network.first_omega is None:
+        network = fitting.choose_omega(settings.network, task)
+        say(f"first omega {network.first_omega:.0f}, chosen from the signal's spectrum and duration")
+        settings = settings.model_copy(update={"network": network})
+    return task, settings
 
 
 def _run_name(task: str, settings: FitSettings) -> str:

@@ -37,7 +37,7 @@ class FitTraining(Optimisation):
     points: PositiveInt | None = 8192
     """Random points of the signal in each step; null: all of them, as in the paper."""
     first_lr: PositiveFloat | None = None
-    """Times the learning rate, for the first layer; null: a SIREN's hidden_omega / first_omega where that is below 1."""
+    """Times the learning rate, for the first layer; null: a SIREN's hidden_omega / first_omega, at most 1."""
 
 
 class FitSettings(Section):
@@ -178,7 +178,7 @@ class AudioSettings(FitSettings):
 
     signal: AudioSignal = AudioSignal()
     network: Network = Network(first_omega=None)
-    training: FitTraining = FitTraining(steps=3000, points=16384, optimizer="adam")
+    training: FitTraining = FitTraining(steps=3000, points=16384, optimizer="adam", lr=5e-4)
 
 
 class VideoSignal(Section):

@@ -28,6 +28,7 @@ class Monitor:
 
         self._writer = SummaryWriter(str(run_dir), purge_step=step)
         self._pending: dict[str, list[Tensor]] = {}
+        self._truths: set[str] = set()
 
     def record(self, values: Mapping[str, Tensor]) -> None:
         """Keep scalars of one step, without waiting for the device."""
@@ -48,6 +49,10 @@ class Monitor:
 
     def panels(self, step: int, panels: Mapping[str, Panel]) -> None:
         for name, panel in panels.items():
+            if name.rpartition("/")[2].startswith("true_"):  # sounds and clips are large, and it stays the same
+                if name in self._truths:
+                    continue
+                self._truths.add(name)
             if isinstance(panel, ImagePanel):
                 self._writer.add_image(name, panel.pixels.clamp(0, 1).cpu().numpy(), step, dataformats="HWC")
                 continue

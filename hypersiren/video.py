@@ -197,7 +197,7 @@ def _write_mp4(file: BinaryIO, pictures: Iterator[Image.Image], fps: float) -> N
         container.mux(stream.encode())
 
 
-def _write_gif(file: BinaryIO, pictures: Iterator[Image.Image], fps: float) -> None:
+def _write_gif(file: BinaryIO | io.BytesIO, pictures: Iterator[Image.Image], fps: float) -> None:
     rate = min(fps, 50.0)  # faster ones are played slowly, at 10 a second
 
     def frames() -> Iterator[Image.Image]:

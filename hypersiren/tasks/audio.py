@@ -2,11 +2,13 @@
 
 The wave is scaled to a maximum of 1, and errors are reported on that scale. A SIREN's first omega decides whether it
 learns a sound at all. The paper has the coordinates run over [-100, 100], an omega of 3000, for its clips; here it is
-chosen for each: the root mean square angular frequency of the sound over x, in which duration and spectrum are both.
+chosen for each, so that the frequencies of the first layer have the root mean square of the sound's angular frequency
+over x, in which duration and spectrum are both.
 
 Symbols: N samples, C channels.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ CHIME = "chime"
 """Names the sound made by `hypersiren.sound.chime` where no file is called so."""
 
 LEAST_OMEGA = 30.0
-"""Of sounds so short or low that their own frequency is less: the paper's omega."""
+"""First omega of sounds so short or low that their own is less: the paper's of images."""
 
 
 class Audio:
@@ -57,7 +59,8 @@ class Audio:
         self.samples = (len(wave),)
         self.device = wave.device
         self.playback = {"rate": rate, "scale": min(scale, 1.0)}
-        self.first_omega = max(LEAST_OMEGA, rms_omega(wave))
+        # Frequencies spread evenly up to omega have a root mean square of omega / sqrt(3): the sound's.
+        self.first_omega = max(LEAST_OMEGA, math.sqrt(3) * rms_omega(wave))
         self.batch_size = min(points or len(wave), len(wave))
 
     @classmethod
