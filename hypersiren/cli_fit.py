@@ -2,15 +2,22 @@
 
 import difflib
 import json
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from hypersiren.config_io import load_settings
 from hypersiren.console import choose_device, fail, make_folder, say
 from hypersiren.fit_config import PATHS, TASKS, FitSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from hypersiren.tasks import FieldTask
 
 CONFIGS = Path(__file__).parent / "configs"
 """The presets, in an installed package; in a clone they lie beside it."""
@@ -29,7 +36,7 @@ def fit(
     --training.steps 500; `hypersiren settings image` lists them all.
 
     Args:
-        task: image, inpaint, poisson or edit (with two files: source and target).
+        task: image, inpaint, poisson, edit (with two files: source and target), audio or video.
         words: File, then flags.
         preset: fast, or the paper's settings.
         config: YAML file of settings in place of a preset.
@@ -42,7 +49,7 @@ def fit(
     from hypersiren import fitting
     from hypersiren.outputs import write_panels
 
-    made = fitting.open_task(task, settings, device)
+    made, settings = _open_task(task, settings, device)
     make_folder(folder)
     say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
     arguments = settings.training.model_dump(exclude={"points"})
@@ -81,14 +88,14 @@ def compare(
     folder = out or Path("runs") / f"compare-{_run_name(task, settings)}"
     device = choose_device(settings.device)
 
-    from hypersiren import comparison, fitting
+    from hypersiren import comparison
     from hypersiren.baselines import BASELINES
     from hypersiren.signals import write_image
 
     names = fields.split(",")
     if unknown := [name for name in names if name not in BASELINES]:
         fail(f"--fields: expected some of {', '.join(BASELINES)}, got {unknown[0]!r}")
-    made = fitting.open_task(task, settings, device)
+    made, settings = _open_task(task, settings, device)
     make_folder(folder)
     arguments = settings.training.model_dump(exclude={"points"})
     found = comparison.compare(
@@ -131,6 +138,22 @@ def initialisation(
     say(str(out))
 
 
+def _open_task(name: str, settings: FitSettings, device: "torch.device") -> tuple["FieldTask", FitSettings]:
+    """The task, and the settings with the first omega that it chooses where they have none; what is odd is said."""
+    from hypersiren import fitting
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UserWarning)
+        task = fitting.open_task(name, settings, device)
+    for warning in heard:
+        say(f"warning: {warning.message}")
+    if settings.network.first_omega is None:
+        network = fitting.choose_omega(settings.network, task)
+        say(f"first omega {network.first_omega:.0f}, chosen from the signal's spectrum and duration")
+        settings = settings.model_copy(update={"network": network})
+    return task, settings
+
+
 def _run_name(task: str, settings: FitSettings) -> str:
     signal = [Path(getattr(settings.signal, key)).stem for key in PATHS.get(task, ("path",))]  # type: ignore[attr-defined]
     return "-".join([task, *signal])
@@ -158,42 +181,68 @@ def preset_file(task: str, preset: str) -> Path:
     return folder / task / f"{preset}.yaml"
 
 
+FLAGS = {"image": ("size", "region"), "sound": ("rate",), "video": ("size", "fps", "slow")}
+"""Flags of `render` that a kind of signal has."""
+
+
 def render(
     run: Path,
     *,
-    size: int = 512,
-    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+    size: int | None = None,
+    region: tuple[float, float, float, float] | None = None,
+    rate: int | None = None,
+    fps: float | None = None,
+    slow: float | None = None,
     out: Path | None = None,
     device: str = "auto",
 ) -> None:
-    """Render a fitted image at any resolution, all of it or a region.
+    """Render a fitted image, sound or video at any resolution.
 
     Args:
-        run: Run folder of `hypersiren fit image`, inpaint, poisson or edit.
-        size: Height of the rendering in pixels; the width follows.
-        region: Top, left, bottom and right as shares of the image: 0 0 1 1 is all of it, 0.25 0.25 0.5 0.5 a part, and
+        run: Run folder of `hypersiren fit image`, inpaint, poisson, edit, audio or video.
+        size: Height of an image (512 by default) or a video (its own) in pixels; the width follows.
+        region: Top, left, bottom and right as shares of an image: 0 0 1 1 is all of it, 0.25 0.25 0.5 0.5 a part, and
             beyond 0 and 1 is what the field does outside.
-        out: Image file; by default render.png in the run folder.
+        rate: Samples per second of a sound; its own by default.
+        fps: Frames per second of a video; its own by default.
+        slow: Slow motion: the video plays so many times longer, with new frames between.
+        out: File; by default render.png, render.wav or render.mp4 (.gif without PyAV) in the run folder.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
-    top, left, bottom, right = region
-    if size < 1 or not (top < bottom and left < right):
-        fail(f"expected --size of at least 1 and --region TOP LEFT BOTTOM RIGHT with top < bottom, left < right, "
-             f"got {size} and {region}")  # fmt: skip
-    from hypersiren import checkpoints
+    top, left, bottom, right = region or (0.0, 0.0, 1.0, 1.0)
+    if not (top < bottom and left < right):
+        fail(f"expected --region TOP LEFT BOTTOM RIGHT with top < bottom, left < right, got {region}")
+    numbers = {"size": size, "rate": rate, "fps": fps, "slow": slow}
+    for name, number in numbers.items():
+        if number is not None and not 0 < number < math.inf:
+            fail(f"expected --{name} above 0, got {number}")
+    from hypersiren import checkpoints, playback
     from hypersiren.coords import evaluate, grid
+    from hypersiren.outputs import video_ending
     from hypersiren.signals import write_image
 
     place = choose_device(device)
     path = checkpoints.find(run)
     content = checkpoints.read(path)
-    samples = content["record"]["model"].get("field", {}).get("samples", [])
-    if len(samples) != 2:
-        fail(f"{path}: expected a fitted image (hypersiren fit image, inpaint, poisson or edit)")
+    about = content["record"]["model"]
+    samples = about.get("field", {}).get("samples", [])
+    kind = {"audio": "sound", "video": "video"}.get(about.get("task"), "image")
+    if kind == "image" and len(samples) != 2:
+        fail(f"{path}: expected a fitted image, sound or video (hypersiren fit image, audio, video ...)")
+    given = [name for name, value in {**numbers, "region": region}.items() if value is not None]
+    if wrong := [name for name in given if name not in FLAGS[kind]]:
+        fail(f"--{wrong[0]}: not for the {kind} that {run} holds; it has --{', --'.join(FLAGS[kind])}")
     field = checkpoints.restore(content, place)
-    width = max(1, round(size * samples[1] * (right - left) / (samples[0] * (bottom - top))))
-    x = grid((size, width), (2 * top - 1, 2 * left - 1), (2 * bottom - 1, 2 * right - 1), device=place)
-    pixels = (evaluate(field, x).view(size, width, -1) + 1) / 2
-    target = out or path.parent / "render.png"
-    write_image(target, pixels.cpu().numpy())
+    ending = {"image": ".png", "sound": ".wav", "video": video_ending()}[kind]
+    target = out or path.parent / f"render{ending}"
+    if kind == "sound":
+        playback.render_sound(target, field, samples[0], about, rate=rate, device=place)
+    elif kind == "video":
+        playback.render_video(target, field, samples, about, fps=fps, slow=slow or 1.0, height=size, device=place)
+    else:
+        height = size or 512
+        width = max(1, round(height * samples[1] * (right - left) / (samples[0] * (bottom - top))))
+        x = grid((height, width), (2 * top - 1, 2 * left - 1), (2 * bottom - 1, 2 * right - 1), device=place)
+        pixels = (evaluate(field, x).view(height, width, -1) + 1) / 2
+        write_image(target, pixels.cpu().numpy())
     print(target)

@@ -8,7 +8,7 @@ import numpy as np
 
 from hypersiren.drawing import tile
 from hypersiren.fitting import Fit, fit
-from hypersiren.tasks import FieldTask, ImagePanel
+from hypersiren.tasks import FieldTask, ImagePanel, Panel, SoundPanel, VideoPanel
 from hypersiren.tasks.image import Image
 
 
@@ -39,7 +39,7 @@ class Comparison:
         """A row for the truth, where it is known, and one for each field, as (H, W, 3) uint8."""
         panels = {name: self.task.panels(fitted.field) for name, fitted in self.fits.items()}
         first = next(iter(panels.values()))
-        columns = [name for name in first if not name.startswith("true_") and f"true_{name}" in first]
+        columns = [name for name in first if f"true_{name}" in first and not isinstance(first[name], SoundPanel)]
         rows = [[first[f"true_{column}"] for column in columns]]
         rows += [[shown[column] for column in columns] for shown in panels.values()]
         return tile([[_enlarged(panel) for panel in row] for row in rows], ["truth", *panels], columns)
@@ -69,8 +69,10 @@ def compare(
     return Comparison(task, fits, metrics)
 
 
-def _enlarged(panel: ImagePanel, least: int = 160) -> np.ndarray:
-    """The pixels of a panel, repeated until the picture is large enough to be looked at."""
+def _enlarged(panel: Panel, least: int = 160) -> np.ndarray:
+    """The pixels of a panel, or of a clip's middle frame, repeated until they are large enough to be looked at."""
+    panel = panel.middle() if isinstance(panel, VideoPanel) else panel
+    assert isinstance(panel, ImagePanel)
     pixels = panel.pixels.cpu().numpy()
     zoom = max(1, least // max(pixels.shape[:2]))
     return pixels.repeat(zoom, 0).repeat(zoom, 1)

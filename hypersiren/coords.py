@@ -10,7 +10,7 @@ Symbols: N points, D coordinate dimensions, C channels, B signals.
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -64,6 +64,35 @@ def nearest_cell(x: Float[Tensor, "*batch D"], size: Sequence[int]) -> Tensor:
         cell = ((x[..., d] + 1) * (0.5 * n)).floor().long().clamp(0, n - 1)
         index = index * n + cell
     return index
+
+
+def cell_centers(index: Int[Tensor, " N"], size: Sequence[int]) -> Float[Tensor, "N D"]:
+    """Rows of `grid(size)`, without the grid: that of a video has more points than memory holds.
+
+    Example:
+        >>> cell_centers(torch.tensor([0, 3]), (2, 2)).tolist()
+        [[-0.5, -0.5], [0.5, 0.5]]
+    """
+    cells = []
+    for n in reversed(size):
+        cells.append((index % n + 0.5) / n * 2 - 1)
+        index = index // n
+    return torch.stack(cells[::-1], dim=-1)
+
+
+def strata(n: int, count: int, generator: torch.Generator, device: torch.device | str) -> Int[Tensor, " count"]:
+    """Indices of `count` of n points: one at random from each of `count` equal runs.
+
+    Such a batch covers a signal evenly, and its gradient varies less than that of independent points.
+
+    Example:
+        >>> strata(8, 4, torch.Generator().manual_seed(0), "cpu").div(2, rounding_mode="floor").tolist()
+        [0, 1, 2, 3]
+    """
+    # In float64: a float32 cannot count the samples of a minute of sound.
+    place = torch.arange(count, device=device, dtype=torch.float64)
+    place += torch.rand(count, generator=generator, device=device, dtype=torch.float64)
+    return (place * (n / count)).long().clamp_max(n - 1)
 
 
 @torch.no_grad()

@@ -144,6 +144,7 @@ def plot(
     y_range: tuple[float, float] | None = None,
     y_ticks: bool = True,
     letters: int = 11,
+    backdrop: AnyImage | None = None,
 ) -> Pixels:
     """Curves on axes with ticks at round numbers; the labels of the curves stand above the axes.
 
@@ -153,6 +154,7 @@ def plot(
         x_range, y_range: Ends of the axes; by default those of the data, y with a little room.
         y_ticks: Whether the y axis has numbers; a density needs none.
         letters: Height of the letters.
+        backdrop: An image behind the curves that fills the axes, such as a spectrogram.
 
     Raises:
         ValueError: If the picture is too small for axes beside its words.
@@ -184,7 +186,8 @@ def plot(
     def down(y: np.ndarray) -> np.ndarray:
         return (h * (y_high - y) / (y_high - y_low)).clip(-h, 2 * h)
 
-    inside = Image.new("RGB", (w * _FINER, h * _FINER), "white")
+    behind = to_rgb(np.ones((1, 1)) if backdrop is None else backdrop)
+    inside = Image.fromarray(behind).resize((w, h), Image.Resampling.BILINEAR).resize((w * _FINER, h * _FINER))
     pen = ImageDraw.Draw(inside)
     for s, color in zip(series, colors, strict=True):
         for x, y in _finite_runs(s):

@@ -23,8 +23,8 @@ class Network(Section):
     """Width of the SIREN; a baseline's is chosen so that it has as many weights."""
     hidden_layers: Annotated[int, Field(ge=0)] = 3
     """Layers between the first and the last."""
-    first_omega: PositiveFloat = 30.0
-    """Frequency factor of the first layer."""
+    first_omega: PositiveFloat | None = 30.0
+    """Frequency factor of the first layer; null: chosen from the signal (audio)."""
     hidden_omega: PositiveFloat = 30.0
     """Frequency factor of the hidden layers."""
 
@@ -36,6 +36,8 @@ class FitTraining(Optimisation):
     """Optimiser updates."""
     points: PositiveInt | None = 8192
     """Random points of the signal in each step; null: all of them, as in the paper."""
+    first_lr: PositiveFloat | None = None
+    """Times the learning rate, for the first layer; null: a SIREN's hidden_omega / first_omega, at most 1."""
 
 
 class FitSettings(Section):
@@ -161,11 +163,55 @@ class EditSettings(FitSettings):
     loss: EditLoss = EditLoss()
 
 
+class AudioSignal(Section):
+    """The sound: each channel is an output of the field."""
+
+    path: Path = Path("chime")
+    """File of any kind that libsndfile reads; chime: a sound that is made here."""
+    start: NotNegative = 0.0
+    """Second at which the part begins that is taken."""
+    stop: PositiveFloat | None = None
+    """Second at which it ends; null: the end of the file."""
+
+
+class AudioSettings(FitSettings):
+    """Fit a field to a sound."""
+
+    signal: AudioSignal = AudioSignal()
+    network: Network = Network(first_omega=None)
+    training: FitTraining = FitTraining(steps=3000, points=16384, optimizer="adam", lr=5e-4)
+
+
+class VideoSignal(Section):
+    """The video."""
+
+    path: Path = Path("coffee")
+    """File that FFmpeg decodes, GIF, folder of pictures, or .npy; or a photograph that scikit-image ships, by its name,
+    as for an image: a flight over it that is made here."""
+    start: NotNegative = 0.0
+    """Second at which the part begins that is taken."""
+    stop: PositiveFloat | None = None
+    """Second at which it ends; null: the end of the file."""
+    frames: PositiveInt | None = None
+    """Most frames that are taken."""
+    size: Size | None = None
+    """Pixels: one number for a square, or [height, width], of the largest central part; null: the file's."""
+
+
+class VideoSettings(FitSettings):
+    """Fit a field to a video."""
+
+    signal: VideoSignal = VideoSignal()
+    training: FitTraining = FitTraining(steps=3000, points=16384)
+
+
 TASKS: dict[str, type[FitSettings]] = {
     "image": ImageSettings,
     "inpaint": InpaintSettings,
     "poisson": PoissonSettings,
     "edit": EditSettings,
+    "audio": AudioSettings,
+    "video": VideoSettings,
 }
 """The settings of each task of `hypersiren fit`."""
 

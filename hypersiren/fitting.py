@@ -11,12 +11,15 @@ from torch import nn
 
 from hypersiren import checkpoints, fit_config
 from hypersiren.baselines import baseline, equal_width
+from hypersiren.errors import UserError
 from hypersiren.siren import Params
 from hypersiren.tasks import FieldTask
+from hypersiren.tasks.audio import Audio
 from hypersiren.tasks.edit import Edit
 from hypersiren.tasks.image import Image
 from hypersiren.tasks.inpaint import Inpaint
 from hypersiren.tasks.poisson import Poisson
+from hypersiren.tasks.video import Video
 from hypersiren.training import FieldObjective, train
 
 
@@ -66,6 +69,7 @@ def fit(
 
     Raises:
         TrainingError: If the loss is not finite, or the folder holds a run with other settings.
+        UserError: If the network has no first omega and the task chooses none.
         ValueError: If `init` holds other weights than the field.
 
     Example:
@@ -75,20 +79,37 @@ def fit(
     defaults = fit_config.TASKS[task.name]()
     description: dict[str, Any] = {}
     if field is None:
-        made = defaults.network.model_copy(update=dict(network or {}))
-        description = {"field": describe_field(made, task)}
+        made = choose_omega(defaults.network.model_copy(update=dict(network or {})), task)
+        description = {"field": describe_field(made, task), "task": task.name, **getattr(task, "playback", {})}
         torch.manual_seed(seed)
         field = baseline(**description["field"]).to(task.device)
     if init is not None:
         set_weights(field, init)
     arguments = {**defaults.training.model_dump(exclude={"points"}), **training}
+    first_lr = arguments.pop("first_lr")
     record = {"settings": dict(settings or {}), "model": description}
     with tempfile.TemporaryDirectory() as scratch:
         folder = run_dir or Path(scratch)
-        finished = train(FieldObjective(field, task), folder, record, seed=seed, progress=progress, **arguments)
+        finished = train(
+            FieldObjective(field, task, first_lr), folder, record, seed=seed, progress=progress, **arguments
+        )
         content = checkpoints.read(checkpoints.find(folder))
     field.load_state_dict(content["ema"])
     return Fit(field.eval().requires_grad_(False), content["metrics"], content["seconds"], run_dir, finished)
+
+
+def choose_omega(network: fit_config.Network, task: FieldTask) -> fit_config.Network:
+    """The network with a first omega: where it has none, the task's.
+
+    Raises:
+        UserError: If the task has none either.
+    """
+    if network.first_omega is not None:
+        return network
+    omega = getattr(task, "first_omega", None)
+    if omega is None:
+        raise UserError(f"network.first_omega: expected a number, got null; {task.name} does not choose one")
+    return network.model_copy(update={"first_omega": omega})
 
 
 def describe_field(network: fit_config.Network, task: FieldTask) -> dict[str, Any]:
@@ -130,4 +151,11 @@ def open_task(name: str, settings: fit_config.FitSettings, device: torch.device 
     return CLASSES[name].open(**arguments, points=settings.training.points, seed=settings.seed, device=device)
 
 
-CLASSES: dict[str, Any] = {"image": Image, "inpaint": Inpaint, "poisson": Poisson, "edit": Edit}
+CLASSES: dict[str, Any] = {
+    "image": Image,
+    "inpaint": Inpaint,
+    "poisson": Poisson,
+    "edit": Edit,
+    "audio": Audio,
+    "video": Video,
+}

@@ -1,12 +1,18 @@
-"""TensorBoard: scalars kept on the device and flushed together, pictures, text."""
+"""TensorBoard: scalars kept on the device and flushed together, pictures, sounds, clips, text."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
-from hypersiren.tasks import Panel
+from hypersiren.sound import encode_wav
+from hypersiren.tasks import ImagePanel, Panel, SoundPanel, VideoPanel
+from hypersiren.video import encode_gif
+
+CLIP_FRAMES = 40
+"""Frames of a clip that TensorBoard gets at most."""
 
 
 class Monitor:
@@ -22,6 +28,7 @@ class Monitor:
 
         self._writer = SummaryWriter(str(run_dir), purge_step=step)
         self._pending: dict[str, list[Tensor]] = {}
+        self._truths: set[str] = set()
 
     def record(self, values: Mapping[str, Tensor]) -> None:
         """Keep scalars of one step, without waiting for the device."""
@@ -42,10 +49,38 @@ class Monitor:
 
     def panels(self, step: int, panels: Mapping[str, Panel]) -> None:
         for name, panel in panels.items():
-            self._writer.add_image(name, panel.pixels.clamp(0, 1).cpu().numpy(), step, dataformats="HWC")
+            if name.rpartition("/")[2].startswith("true_"):  # sounds and clips are large, and it stays the same
+                if name in self._truths:
+                    continue
+                self._truths.add(name)
+            if isinstance(panel, ImagePanel):
+                self._writer.add_image(name, panel.pixels.clamp(0, 1).cpu().numpy(), step, dataformats="HWC")
+                continue
+            value = _sound(name, panel) if isinstance(panel, SoundPanel) else _clip(name, panel)
+            self._writer._get_file_writer().add_summary(Summary(value=[value]), step)
 
     def text(self, name: str, text: str) -> None:
         self._writer.add_text(name, f"```\n{text}\n```")
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _sound(name: str, panel: SoundPanel) -> Summary.Value:
+    """A sound as TensorBoard keeps it. (`add_audio` of torch knows one channel.)"""
+    wave = panel.wave.cpu().numpy()
+    samples, channels = wave.shape
+    audio = Summary.Audio(
+        sample_rate=panel.rate, num_channels=channels, length_frames=samples,
+        encoded_audio_string=encode_wav(wave, panel.rate, bits=16), content_type="audio/wav",
+    )  # fmt: skip
+    return Summary.Value(tag=name, audio=audio)
+
+
+def _clip(name: str, panel: VideoPanel) -> Summary.Value:
+    """A clip as a GIF, which TensorBoard plays where it expects an image. (`add_video` of torch needs moviepy.)"""
+    every = -(-len(panel.frames) // CLIP_FRAMES)
+    frames = panel.frames[::every].cpu().numpy()
+    height, width = frames.shape[1:3]
+    gif = encode_gif(frames, panel.fps / every)
+    return Summary.Value(tag=name, image=Summary.Image(height=height, width=width, encoded_image_string=gif))

@@ -3,8 +3,20 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from hypersiren.signals import write_image
-from hypersiren.tasks import Panel
+from hypersiren.signals import SignalError, write_image
+from hypersiren.sound import write_sound
+from hypersiren.tasks import ImagePanel, Panel, SoundPanel
+from hypersiren.video import write_video
+from hypersiren.video_sources import import_av
+
+
+def video_ending() -> str:
+    """.mp4, or .gif where PyAV is missing."""
+    try:
+        import_av("")
+    except SignalError:
+        return ".gif"
+    return ".mp4"
 
 
 def write_panels(folder: Path, panels: Mapping[str, Panel]) -> list[Path]:
@@ -15,6 +27,13 @@ def write_panels(folder: Path, panels: Mapping[str, Panel]) -> list[Path]:
     """
     written = []
     for name, panel in panels.items():
-        written.append(folder / f"{name}.png")
-        write_image(written[-1], panel.pixels.cpu().numpy())
+        if isinstance(panel, ImagePanel):
+            written.append(folder / f"{name}.png")
+            write_image(written[-1], panel.pixels.cpu().numpy())
+        elif isinstance(panel, SoundPanel):
+            written.append(folder / f"{name}.wav")
+            write_sound(written[-1], panel.wave.cpu().numpy(), panel.rate)
+        else:
+            written.append(folder / f"{name}{video_ending()}")
+            write_video(written[-1], panel.frames.cpu().numpy(), panel.fps)
     return written

@@ -83,7 +83,7 @@ def read_image(
     except SignalError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever their file leads them to
-        raise SignalError(f"broken or truncated image ({_one_line(error)})", path) from error
+        raise SignalError(f"broken or truncated image ({one_line(error)})", path) from error
     try:
         return np.array(_as_array(plain)) if size is None else fit_image(plain, size, crop)
     except SizeError as error:
@@ -171,9 +171,7 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
         SignalError: If the format is unknown, or the file cannot be written (no such folder, forbidden, full disk).
         ValueError: If the array is not an image.
     """
-    if np.issubdtype(pixels.dtype, np.floating):
-        pixels = np.rint(np.nan_to_num(pixels).clip(0, 1) * 255).astype(np.uint8)
-    image = _from_array(pixels)
+    image = _from_array(to_uint8(pixels))
     ending = Path(path).suffix.lower()
     kind = Image.registered_extensions().get(ending)
     if kind is None or kind not in Image.SAVE:
@@ -183,7 +181,33 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
         with atomic_write(path) as file:
             image.save(file, kind, **settings)
     except (OSError, ValueError) as error:
-        raise SignalError(f"cannot be written ({_one_line(error)})", path) from error
+        raise SignalError(f"cannot be written ({one_line(error)})", path) from error
+
+
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Pixels as they are stored: floats in [0, 1] times 255, those beyond clipped; any others are left as they are.
+
+    Example:
+        >>> to_uint8(np.array([-1, 0.5, 2])).tolist()
+        [0, 128, 255]
+    """
+    if np.issubdtype(pixels.dtype, np.floating):
+        return np.rint(np.nan_to_num(pixels).clip(0, 1) * 255).astype(np.uint8)
+    return pixels
+
+
+def check_file(path: str | os.PathLike[str], what: str) -> None:
+    """Raise a SignalError unless there is a readable file that holds anything; `what` it should be, e.g. "a sound"."""
+    try:
+        if os.path.isdir(path):
+            raise SignalError(f"a folder, not {what}", path)
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise SignalError("empty file", path)
+    except FileNotFoundError:
+        raise SignalError("no such file", path) from None
+    except OSError as error:
+        raise SignalError(f"cannot be read ({one_line(error)})", path) from error
 
 
 @contextlib.contextmanager
@@ -208,15 +232,16 @@ def _open(path: str | os.PathLike[str]) -> Image.Image:
         empty = os.path.getsize(path) == 0
         raise SignalError("empty file" if empty else "not an image that Pillow can read", path) from None
     except Image.DecompressionBombError as error:
-        raise SignalError(f"too many pixels to be trusted ({_one_line(error)})", path) from None
+        raise SignalError(f"too many pixels to be trusted ({one_line(error)})", path) from None
     except FileNotFoundError:
         raise SignalError("no such file", path) from None
     except OSError as error:
-        reason = "a folder, not an image" if os.path.isdir(path) else f"cannot be read ({_one_line(error)})"
+        reason = "a folder, not an image" if os.path.isdir(path) else f"cannot be read ({one_line(error)})"
         raise SignalError(reason, path) from error
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, without line breaks and error numbers."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__
 

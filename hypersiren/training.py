@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -49,20 +49,41 @@ class Objective(nn.Module):
     def forward(self, batch: Any) -> dict[str, Tensor]:
         raise NotImplementedError
 
+    def lr_factors(self) -> dict[Tensor, float]:
+        """Parameters that learn at a multiple of the learning rate."""
+        return {}
+
     def predictor(self, model: nn.Module) -> Any:
         """What the task evaluates of `model`, which is this one's or its average."""
         raise NotImplementedError
 
 
 class FieldObjective(Objective):
-    """The loss of one field on a task."""
+    """The loss of one field on a task.
 
-    def __init__(self, field: nn.Module, task: Task):
+    Args:
+        field: What is fitted.
+        task: Gives the terms.
+        first_lr: Times the learning rate, for the first layer; None for hidden_omega / first_omega where the field has
+            them and that is below 1. An update then moves the phases of the first layer as it does those of the hidden
+            ones; with the thousands that a sound needs for first omega, a SIREN without this forgets its frequencies.
+    """
+
+    def __init__(self, field: nn.Module, task: Task, first_lr: float | None = None):
         super().__init__()
-        self.model, self.task = field, task
+        self.model, self.task, self.first_lr = field, task, first_lr
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         return self.task.loss(self.model, batch)
+
+    def lr_factors(self) -> dict[Tensor, float]:
+        layers = getattr(self.model, "layers", None)
+        if not layers:
+            return {}
+        sines = getattr(self.model, "activation", self.model)  # a Finer holds its omegas in its activation
+        omegas = getattr(sines, "hidden_omega", 1.0), getattr(sines, "first_omega", 1.0)
+        factor = min(1.0, omegas[0] / omegas[1]) if self.first_lr is None else self.first_lr
+        return dict.fromkeys(layers[0].parameters(), factor)
 
     def predictor(self, model: nn.Module) -> Field:
         return model
@@ -122,20 +143,32 @@ def learning_rate(step: int, *, steps: int, lr: float, warmup: int, decay: Liter
 
 
 def make_optimizers(
-    parameters: Sequence[Tensor], kind: Literal["adam", "muon"], lr: float, weight_decay: float
+    parameters: Sequence[Tensor],
+    kind: Literal["adam", "muon"],
+    lr: float,
+    weight_decay: float,
+    factors: Mapping[Tensor, float] | None = None,
 ) -> list[torch.optim.Optimizer]:
     """Adam for all parameters, or Muon (Jordan et al. 2024) for the matrices and Adam for the others.
 
-    Muon's updates are scaled to the size of Adam's, so that one learning rate serves both (Liu et al. 2025).
+    Muon's updates are scaled to the size of Adam's, so that one learning rate serves both (Liu et al. 2025). A group's
+    `factor` multiplies it.
     """
+
+    def groups(members: list[Tensor]) -> list[dict[str, Any]]:
+        found: dict[float, list[Tensor]] = {}
+        for p in members:
+            found.setdefault((factors or {}).get(p, 1.0), []).append(p)
+        return [{"params": params, "factor": factor} for factor, params in found.items()]
+
     matrices = [p for p in parameters if p.ndim == 2 and kind == "muon"]
     others = [p for p in parameters if p.ndim != 2 or kind == "adam"]
     made: list[torch.optim.Optimizer] = []
     if matrices:
-        made.append(torch.optim.Muon(matrices, lr, weight_decay, adjust_lr_fn="match_rms_adamw"))
+        made.append(torch.optim.Muon(groups(matrices), lr, weight_decay, adjust_lr_fn="match_rms_adamw"))
     if others:
         fused = others[0].device.type in ("cpu", "cuda")
-        made.append(torch.optim.AdamW(others, lr, weight_decay=weight_decay, fused=fused))
+        made.append(torch.optim.AdamW(groups(others), lr, weight_decay=weight_decay, fused=fused))
     return made
 
 
@@ -186,7 +219,7 @@ def train(
     average = copy.deepcopy(model).eval()
     averaged: list[Tensor] = [p for p in average.parameters() if p.requires_grad]
     average.requires_grad_(False)
-    optimizers = make_optimizers(trained, optimizer, lr, weight_decay)
+    optimizers = make_optimizers(trained, optimizer, lr, weight_decay, objective.lr_factors())
     run = _Run(run_dir, record, model, average, optimizers, task.criterion)
     start = run.resume()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -209,7 +242,7 @@ def train(
                 rate = learning_rate(step, steps=steps, lr=lr, warmup=warmup, decay=decay)
                 for each in optimizers:
                     for group in each.param_groups:
-                        group["lr"] = rate
+                        group["lr"] = rate * group["factor"]
                 for part in range(accumulate):
                     with record_function(DATA):
                         batch = task.sample(generator.manual_seed(step_seed(seed, step, part)), step / steps)

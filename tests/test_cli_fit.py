@@ -124,7 +124,7 @@ def test_initialisation_draws(photo, capsys):
         (["compare", "image", "a.png", "--fields", "siren,rely"], "got 'rely'"),
         (["render", "nowhere"], "nowhere: no such run"),
         (["render", "RUN", "--region", "0", "0", "0", "1"], "top < bottom"),
-        (["render", "RUN", "--size", "0"], "--size of at least 1"),
+        (["render", "RUN", "--size", "0"], "--size above 0"),
         (["complete", "RUN"], "expected a run of `hypersiren train`"),
         (["settings", "imag"], 'unknown task "imag"'),
     ],

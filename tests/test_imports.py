@@ -13,10 +13,10 @@ ROOT = Path(hypersiren.__file__).parent
 
 # Each row may import the rows above it.
 ROWS = [
-    {"errors"},
+    {"errors", "spectrum"},
     {"config", "coords", "metrics", "signals", "interpolation", "filters", "console", "drawing", "encodings"},
-    {"config_io", "fit_config", "pictures", "layers"},
-    {"jets"},
+    {"config_io", "fit_config", "pictures", "layers", "sound", "video_sources", "sound_pictures"},
+    {"jets", "video"},
     {"siren"},
     {"operators", "activations", "benchmark_jets"},
     {"encoders", "hypernets", "baselines"},
@@ -27,10 +27,10 @@ ROWS = [
     {"datasets"},
     {"tasks"},
     {"tasks.completion", "tasks.image"},
-    {"tasks.inpaint", "tasks.poisson"},
+    {"tasks.inpaint", "tasks.poisson", "tasks.audio", "tasks.video"},
     {"tasks.edit", "refinement"},
     {"monitor", "checkpoints", "outputs"},
-    {"training", "completion"},
+    {"training", "completion", "playback"},
     {"benchmark", "fitting"},
     {"comparison"},
     {"cli_hypernet", "cli_fit"},

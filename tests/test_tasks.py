@@ -8,13 +8,16 @@ import torch
 from hypersiren import Siren
 from hypersiren.config_io import load_settings
 from hypersiren.fit_config import TASKS
-from hypersiren.fitting import describe_field, fit, open_task
+from hypersiren.fitting import choose_omega, describe_field, fit, open_task
+from hypersiren.tasks import ImagePanel, VideoPanel
 
 SMALL: dict[str, list[str]] = {
     "image": ["--signal.size", "16"],
     "inpaint": ["--signal.size", "16", "--signal.share", "0.5"],
     "poisson": ["--signal.size", "16"],
     "edit": ["--signal.size", "16"],
+    "audio": [],
+    "video": ["--signal.size", "16", "--signal.frames", "3"],
 }
 """Flags that make a task's default signal small."""
 
@@ -49,7 +52,12 @@ def test_numbers_are_finite_and_panels_are_pictures(task):
     panels = task.panels(field)
     assert "fit" in panels
     for panel in panels.values():
-        assert 0 <= panel.pixels.min() <= panel.pixels.max() <= 1
+        if isinstance(panel, ImagePanel):
+            assert 0 <= panel.pixels.min() <= panel.pixels.max() <= 1
+        elif isinstance(panel, VideoPanel):
+            assert panel.frames.ndim == 4
+        else:
+            assert panel.wave.isfinite().all()
 
 
 def test_a_batch_of_predicted_weights_equals_a_loop(task):
@@ -75,4 +83,5 @@ def test_sampling_is_seeded(task):
 
 def test_the_field_fits_the_task(task):
     settings = TASKS[task.name]()
-    assert describe_field(settings.network, task)["in_features"] == task.in_features == len(task.samples)
+    described = describe_field(choose_omega(settings.network, task), task)
+    assert described["in_features"] == task.in_features == len(task.samples)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Generator, Tensor, device
 
 Field = Callable[[Tensor], Tensor]
@@ -17,7 +17,27 @@ class ImagePanel:
     pixels: Float[Tensor, "H W C"]
 
 
-Panel = ImagePanel
+@dataclass(frozen=True)
+class SoundPanel:
+    """A sound for a person: (N, C) amplitudes, 1 being full scale, so many samples a second."""
+
+    wave: Float[Tensor, "N C"]
+    rate: int
+
+
+@dataclass(frozen=True)
+class VideoPanel:
+    """A clip for a person, at so many frames a second."""
+
+    frames: UInt8[Tensor, "T H W C"]
+    fps: float
+
+    def middle(self) -> ImagePanel:
+        """The frame in the middle."""
+        return ImagePanel(self.frames[len(self.frames) // 2] / 255)
+
+
+Panel = ImagePanel | SoundPanel | VideoPanel
 
 
 @runtime_checkable
@@ -60,6 +80,10 @@ class FieldTask(Task, Protocol):
         in_features, out_features: Coordinate dimensions D and channels C of the field that it asks for.
         samples: Samples of the signal along each coordinate.
         device: Where its tensors are.
+
+    A task may also have
+        playback: What a rendering must know beside the field: rate and scale of a sound, frames a second of a video.
+        first_omega: The first omega that suits its signal.
     """
 
     in_features: int

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hypersiren import operators
-from hypersiren.coords import evaluate, grid
+from hypersiren.coords import evaluate, grid, strata
 from hypersiren.filters import image_gradient, image_laplacian
 from hypersiren.metrics import psnr, ssim
 from hypersiren.pictures import draw_gradient, draw_signed, open_mask, open_picture
@@ -186,17 +186,10 @@ def random_share(known: Bool[Tensor, "H W"], share: float, seed: int) -> Bool[Te
 
 
 def draw(points: Points, count: int | None, generator: torch.Generator) -> Points:
-    """So many of the points: one at random from each of so many equal runs of their order; all of them if None.
-
-    Such a batch covers the signal evenly, and its gradient varies less than that of independent points.
-    """
+    """So many of the points, spread evenly (see `coords.strata`); all of them if None."""
     if count is None:
         return points
-    n = len(points.x)
-    # In float64: a float32 cannot count the samples of a minute of sound.
-    place = torch.arange(count, device=points.x.device, dtype=torch.float64)
-    place += torch.rand(count, generator=generator, device=points.x.device, dtype=torch.float64)
-    index = (place * (n / count)).long().clamp_max(n - 1)
+    index = strata(len(points.x), count, generator, points.x.device)
     return Points(points.x[index], points.y[index])
 
 
