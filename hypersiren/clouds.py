@@ -37,7 +37,7 @@ class PointCloud:
         points: Where the points are.
         normals: Unit normals.
         scale, centre: The way back to the input's units.
-        skipped: Rows of the input that were left out: not finite, or with a normal of no length.
+        skipped: Rows of the input that were left out as not finite or with a normal of no length.
     """
 
     points: Float[np.ndarray, "N 3"]
@@ -62,6 +62,7 @@ def read_points(
     seed: int = 0,
     vertices: bool = False,
     sensor: Sequence[float] | None = None,
+    reach: tuple[float, float] | None = None,
     margin: float = 0.1,
 ) -> PointCloud:
     """Read oriented points, or sample them on a mesh.
@@ -72,7 +73,7 @@ def read_points(
         count: Points to sample on a mesh, evenly by area.
         seed: Of that sample.
         vertices: Take the vertices of a .ply as points even if it has faces.
-        sensor, margin: See `make_cloud`; a .pcd tells its sensor by its VIEWPOINT.
+        sensor, reach, margin: See `make_cloud`; a .pcd tells its sensor by its VIEWPOINT.
 
     Raises:
         SignalError: If the file cannot be read as such, or `make_cloud` refuses its points.
@@ -92,7 +93,8 @@ def read_points(
             points, normals = sample(*_read_triangles(path), count, seed)
             return make_cloud(points, normals, margin=margin)
         raw = read_raw_points(path)
-        return make_cloud(raw.points, raw.normals, sensor=raw.sensor if sensor is None else sensor, margin=margin)
+        seen_from = raw.sensor if sensor is None else sensor
+        return make_cloud(raw.points, raw.normals, sensor=seen_from, reach=reach, margin=margin)
     except SignalError as error:
         raise SignalError(error.reason, path) from error.__cause__
 
@@ -126,6 +128,7 @@ def make_cloud(
     normals: Float[np.ndarray, "N 3"] | None = None,
     *,
     sensor: Sequence[float] | np.ndarray | None = None,
+    reach: tuple[float, float] | None = None,
     margin: float = 0.1,
 ) -> PointCloud:
     """Points in any units as a cloud.
@@ -137,10 +140,13 @@ def make_cloud(
         points: Where the points are.
         normals: Their normals, of any length; None to estimate them, see `estimate_normals`.
         sensor: Where the points were seen from, in the same units: estimated normals point there. None for outwards.
+        reach: Keep only points at such distances from the sensor, from least to most: a scanner also sees its own
+            mount, and the street through a window.
         margin: What is left free on either side of the longest side, as a share of it: 0.1 puts it in [-0.9, 0.9].
 
     Raises:
-        SignalError: If fewer than 10 rows remain, all at one place, or so far apart that no scale is finite.
+        SignalError: If fewer than 10 rows remain, all at one place, or so far apart that no scale is finite; or if
+            there is a reach without a sensor.
     """
     kept = np.isfinite(points).all(1)
     if normals is not None:
@@ -151,8 +157,13 @@ def make_cloud(
             normals = normals[kept] / lengths[kept, None]
         else:
             normals = None
-    points = points[kept].astype(np.float64)
-    skipped = int((~kept).sum())
+    points, skipped = points[kept].astype(np.float64), int((~kept).sum())
+    if reach is not None:
+        if sensor is None:
+            raise SignalError("expected a sensor, from which the reach is measured, got none")
+        distances = np.linalg.norm(points - np.asarray(sensor), axis=1)
+        within = (distances >= reach[0]) & (distances <= reach[1])
+        points, normals = points[within], None if normals is None else normals[within]
     if len(points) < _FEWEST:
         left_out = f", {skipped} left out as not finite or without a normal" if skipped else ""
         raise SignalError(f"expected at least {_FEWEST} points, got {len(points)}{left_out}")

@@ -17,9 +17,7 @@ from hypersiren.errors import UserError
 from hypersiren.marching_cubes import CORNERS
 from hypersiren.operators import Field, gradient
 
-LEAF = 2
-"""Cells along the side of the smallest blocks."""
-
+_LEAF = 2  # cells along the side of the smallest blocks, as `level_slabs` has it
 _COARSE = 64  # blocks along the longest side in the first test
 
 
@@ -61,7 +59,8 @@ class Probe:
         return values
 
     def gradients(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        return evaluate(lambda part: gradient(self.field, part)[..., 0, :], x, self.chunk)
+        """Zero where there is none, as at the centre of a ball's distance."""
+        return evaluate(lambda part: gradient(self.field, part)[..., 0, :], x, self.chunk).nan_to_num()
 
 
 def make_grid(
@@ -71,6 +70,7 @@ def make_grid(
     device: torch.device | str | None,
     dtype: torch.dtype,
 ) -> Grid:
+    """The grid of a box with `resolution` cells along its longest side; see `hypersiren.level_sets.extract`."""
     corners = torch.tensor([list(lower), list(upper)], dtype=torch.float64, device=device)
     sides = corners[1] - corners[0]
     if not (sides.isfinite().all() and (sides > 0).all()):
@@ -92,7 +92,7 @@ def leaves_of(probe: Probe, grid: Grid, factor: float) -> Int[Tensor, "M 3"] | N
     """
     if factor == math.inf:
         return None
-    side = LEAF
+    side = _LEAF
     while side * _COARSE < max(grid.cells):
         side *= 2
     counts = [-(-n // side) for n in grid.cells]
@@ -106,7 +106,7 @@ def leaves_of(probe: Probe, grid: Grid, factor: float) -> Int[Tensor, "M 3"] | N
         return None
     while True:
         index, bound = index[near], bound[near]
-        if side == LEAF:
+        if side == _LEAF:
             return index[index[:, 0].argsort()]
         side //= 2
         index = (2 * index[:, None] + CORNERS.to(index.device)).flatten(0, 1)

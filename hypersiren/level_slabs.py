@@ -72,13 +72,12 @@ def _visited(
 ) -> Bool[Tensor, "X Y Z"]:
     """Which leaves of the layers first..last-1 are visited, with a rim of one; beyond the box all are."""
     mask = torch.ones(last - first + 2, counts[1] + 2, counts[2] + 2, dtype=torch.bool, device=device)
-    if leaves is None:
-        return mask
-    ends = range(max(first - 1, 0), min(last + 1, counts[0]))
-    mask[ends.start - first + 1 : ends.stop - first + 1, 1:-1, 1:-1] = False
-    start, stop = torch.searchsorted(leaves[:, 0].contiguous(), torch.tensor([ends.start, ends.stop], device=device))
-    x, y, z = leaves[start:stop].unbind(1)
-    mask[x - first + 1, y + 1, z + 1] = True
+    if leaves is not None:
+        lower, upper = max(first - 1, 0), min(last + 1, counts[0])
+        mask[lower - first + 1 : upper - first + 1, 1:-1, 1:-1] = False
+        ends = torch.searchsorted(leaves[:, 0].contiguous(), torch.tensor([lower, upper], device=device))
+        x, y, z = leaves[ends[0] : ends[1]].unbind(1)
+        mask[x - first + 1, y + 1, z + 1] = True
     return mask
 
 
@@ -90,25 +89,25 @@ def _march_slab(
     Grid points of the slab are numbered from its first plane on, x slowest.
     """
     device = grid.step.device
-    last = grid.step.new_tensor(grid.cells).long()
+    plane = len(seam.values)
     planes = 2 * (len(visited) - 2) + 1
+    last = torch.tensor(grid.cells, device=device)
     origin = torch.tensor([2 * first, 0, 0], device=device)
-    strides = torch.tensor([len(seam.values), grid.cells[2] + 1, 1], device=device)
+    strides = torch.tensor([plane, grid.cells[2] + 1, 1], device=device)
 
     leaf = visited[1:-1, 1:-1, 1:-1].nonzero()
-    corner = torch.minimum(2 * leaf[:, None] + _LEAF_POINTS.to(device), last - origin)
-    number = corner @ strides  # (M, 27)
-    wanted = torch.zeros(planes * len(seam.values), dtype=torch.bool, device=device)
-    wanted[number] = True
-    values = torch.zeros(wanted.shape, dtype=seam.values.dtype, device=device)
-    values[: len(seam.values)] = seam.values
-    known = wanted[-len(seam.values) :].clone()
-    wanted[: len(seam.values)] &= ~seam.known
+    points = torch.minimum(2 * leaf[:, None] + _LEAF_POINTS.to(device), last - origin) @ strides  # (M, 27)
+    wanted = torch.zeros(planes * plane, dtype=torch.bool, device=device)
+    wanted[points] = True
+    known = wanted[-plane:].clone()
+    wanted[:plane] &= ~seam.known
     asked = wanted.nonzero()[:, 0]
+    values = torch.empty(planes * plane, dtype=seam.values.dtype, device=device)
+    values[:plane] = seam.values
     values[asked] = probe.values(grid.points(_unravel(asked, strides) + origin)).to(values.dtype)
 
-    inside = (values < 0)[number][:, _CELL_CORNERS.to(device)]  # (M, 8, 8)
-    cell = 2 * leaf[:, None] + CORNERS.to(device)
+    cell = 2 * leaf[:, None] + CORNERS.to(device)  # (M, 8, 3)
+    inside = (values[points] < 0)[:, _CELL_CORNERS.to(device)]  # (M, 8, 8)
     mixed = inside.any(-1) & ~inside.all(-1) & (cell + origin < last).all(-1)
     cell, inside = cell[mixed], inside[mixed]
     if _runs_out(cell, inside, visited):
@@ -117,20 +116,19 @@ def _march_slab(
     owner, edges = triangles(inside)
     start = (cell[owner, None] + CORNERS.to(device)[EDGE_CORNER.to(device)[edges]]) @ strides  # (T, 3)
     # The name of a grid edge: the number in the whole grid of the point that it starts from, and its axis.
-    names = 3 * (start + origin @ strides) + EDGE_AXIS.to(device)[edges]
-    names, corners = names.unique(return_inverse=True)
-    vertex = torch.empty_like(names)
+    names, corners = (3 * (start + origin @ strides) + EDGE_AXIS.to(device)[edges]).unique(return_inverse=True)
+    start, axis = names // 3 - origin @ strides, names % 3
     old = torch.isin(names, seam.names, assume_unique=True)
+    vertex = total + (~old).cumsum(0) - 1
     vertex[old] = seam.vertices[torch.searchsorted(seam.names, names[old])]
-    vertex[~old] = total + torch.arange(int((~old).sum()), device=device)
+    ahead = start >= (planes - 1) * plane
+    following = _Seam(values[-plane:].clone(), known, names[ahead], vertex[ahead])
 
-    axis, start = names[~old] % 3, names[~old] // 3 - origin @ strides
+    start, axis = start[~old], axis[~old]
     low, high = values[start], values[start + strides[axis]]
-    share = (low / (low - high)).double().clamp(_OFF_CORNER, 1 - _OFF_CORNER)
     place = (_unravel(start, strides) + origin).double()
-    place[torch.arange(len(axis), device=device), axis] += share
-    ahead = (names // 3 - origin @ strides >= (planes - 1) * len(seam.values)).nonzero()[:, 0]
-    following = _Seam(values[-len(seam.values) :].clone(), known, names[ahead], vertex[ahead])
+    share = (low / (low - high)).double().clamp(_OFF_CORNER, 1 - _OFF_CORNER)
+    place.scatter_add_(1, axis[:, None], share[:, None])
     return grid.points(place), vertex[corners], following
 
 

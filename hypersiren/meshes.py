@@ -71,6 +71,24 @@ def sample(
     return a + u * ((1 - v) * (b - a) + v * (c - a)), crosses[chosen] / areas[chosen, None]
 
 
+def trim(mesh: Mesh, points: Float[np.ndarray, "N 3"], distance: float) -> Mesh:
+    """The faces of a mesh whose corners all lie within `distance` of some point: what a scan has seen of a surface.
+
+    A level set closes where nothing was measured too, behind walls and beyond windows.
+
+    Example:
+        >>> both = Mesh(np.vstack([np.eye(3), np.eye(3) + 9]), np.array([[0, 1, 2], [3, 4, 5]]), np.ones((6, 3)))
+        >>> trim(both, np.zeros((1, 3)), 2.0).vertices.tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    from scipy.spatial import cKDTree
+
+    gaps, _ = cKDTree(points).query(mesh.vertices, distance_upper_bound=distance, workers=-1)
+    faces = mesh.faces[np.isfinite(gaps)[mesh.faces].all(1)]
+    used, corners = np.unique(faces, return_inverse=True)
+    return Mesh(mesh.vertices[used], corners.reshape(-1, 3).astype(mesh.faces.dtype), mesh.normals[used])
+
+
 def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
     """Write a mesh with its normals, in the format that the name's ending tells; complete or not at all.
 

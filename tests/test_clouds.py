@@ -128,6 +128,18 @@ def test_the_sensor_of_a_pcd_and_one_that_is_given(tmp_path):
     assert (far[np.abs(normals[:, 2]) > 0.2, 2] > 0).all()
 
 
+def test_only_what_lies_within_reach_of_the_sensor():
+    rows = np.vstack([directions(30, seed=i) * radius + 5 for i, radius in enumerate((0.1, 2.0, 9.0))])
+    cloud = make_cloud(rows, directions(90), sensor=(5, 5, 5), reach=(0.5, 8.0))
+    assert cloud.skipped == 0
+    np.testing.assert_allclose(cloud.to_input(cloud.points), rows[30:60], atol=1e-5)
+    np.testing.assert_allclose(cloud.normals, directions(90)[30:60], atol=1e-6)
+    with pytest.raises(SignalError, match="expected a sensor"):
+        make_cloud(rows, reach=(0.5, 8.0))
+    with pytest.raises(SignalError, match="at least 10 points, got 0"):
+        make_cloud(rows, sensor=(5, 5, 5), reach=(0.2, 0.5))
+
+
 @pytest.mark.parametrize("ending", [e.removeprefix(".") for e in MESHES])
 def test_meshes_are_sampled(tmp_path, ending):
     ball = trimesh.creation.icosphere(3, radius=2.0)

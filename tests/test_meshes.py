@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from hypersiren import meshes
-from hypersiren.meshes import Mesh, face_crosses, sample, write_mesh
+from hypersiren.meshes import Mesh, face_crosses, sample, trim, write_mesh
 from hypersiren.signals import SignalError
 
 
@@ -113,3 +113,16 @@ def test_crosses_are_twice_the_area():
     crosses = face_crosses(mesh.vertices, mesh.faces)
     np.testing.assert_allclose(np.linalg.norm(crosses, axis=1), 2 * found.area_faces, rtol=1e-5)
     assert ((crosses * mesh.vertices[mesh.faces].mean(1)).sum(1) > 0).all()
+
+
+def test_trimming_keeps_what_lies_near_the_points():
+    mesh = ball()
+    seen = mesh.vertices[mesh.vertices[:, 2] > 0.3]
+    kept = trim(mesh, seen, 0.2)
+    corners = kept.vertices[kept.faces]
+    expected = [f for f in mesh.faces if all(np.linalg.norm(seen - v, axis=1).min() <= 0.2 for v in mesh.vertices[f])]
+    np.testing.assert_array_equal(corners, mesh.vertices[np.array(expected)])
+    np.testing.assert_array_equal(kept.normals, kept.vertices)
+    assert 0 < len(kept.vertices) < len(mesh.vertices)
+    assert kept.faces.dtype == np.int32
+    assert len(trim(mesh, seen + 10, 0.2).faces) == 0
