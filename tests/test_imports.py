@@ -15,10 +15,15 @@ ROOT = Path(hypersiren.__file__).parent
 ROWS = [
     {"errors"},
     {"config", "coords", "metrics", "signals", "interpolation", "filters", "console", "drawing", "encodings"},
-    {"config_io", "fit_config", "pictures", "layers"},
-    {"jets"},
+    {"config_io", "fit_config", "pictures", "layers", "raw_points", "meshes", "marching_cubes"},
+    {"jets", "ply", "pcd", "rendering"},
+    {"point_files"},
+    {"clouds"},
     {"siren"},
     {"operators", "activations"},
+    {"level_blocks", "shape_metrics"},
+    {"level_slabs"},
+    {"level_sets"},
     {"encoders", "hypernets", "baselines"},
     {"conv_encoder", "initialisation"},
     {"models"},
@@ -72,7 +77,9 @@ def test_arrows_run_one_way(room):
     assert not wrong, f"{room} imports {wrong}"
 
 
-@pytest.mark.parametrize("module", ["hypersiren", "hypersiren.cli", "hypersiren.config_io", "hypersiren.signals"])
+@pytest.mark.parametrize(
+    "module", ["hypersiren", "hypersiren.cli", "hypersiren.config_io", "hypersiren.signals", "hypersiren.clouds"]
+)
 def test_torch_is_not_imported_before_it_must(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'torchvision', 'skimage', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
