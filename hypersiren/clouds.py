@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -61,7 +62,7 @@ def read_points(
     count: int = 500_000,
     seed: int = 0,
     vertices: bool = False,
-    sensor: Sequence[float] | None = None,
+    sensor: Sequence[float] | Literal["outwards"] | None = None,
     reach: tuple[float, float] | None = None,
     margin: float = 0.1,
 ) -> PointCloud:
@@ -73,7 +74,9 @@ def read_points(
         count: Points to sample on a mesh, evenly by area.
         seed: Of that sample.
         vertices: Take the vertices of a .ply as points even if it has faces.
-        sensor, reach, margin: See `make_cloud`; a .pcd tells its sensor by its VIEWPOINT.
+        sensor: Where the points were seen from; None for what the file says, the VIEWPOINT of a .pcd; "outwards" for
+            nowhere, as for an object in a .pcd, which says the origin if nobody told it.
+        reach, margin: See `make_cloud`.
 
     Raises:
         SignalError: If the file cannot be read as such, or `make_cloud` refuses its points.
@@ -93,7 +96,7 @@ def read_points(
             points, normals = sample(*_read_triangles(path), count, seed)
             return make_cloud(points, normals, margin=margin)
         raw = read_raw_points(path)
-        seen_from = raw.sensor if sensor is None else sensor
+        seen_from = raw.sensor if sensor is None else None if sensor == "outwards" else sensor
         return make_cloud(raw.points, raw.normals, sensor=seen_from, reach=reach, margin=margin)
     except SignalError as error:
         raise SignalError(error.reason, path) from error.__cause__

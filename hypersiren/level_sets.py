@@ -30,7 +30,7 @@ from hypersiren.level_slabs import march
 from hypersiren.meshes import Mesh
 from hypersiren.operators import Field
 
-_FACTORS = (1.5, 3.0, 6.0)  # for the gradient's bound, in the order they are tried
+_FACTORS = (1.25, 2.5, 5.0)  # for the gradient's bound, in the order they are tried
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,7 @@ def test_the_sensor_of_a_pcd_and_one_that_is_given(tmp_path):
     )
     (tmp_path / "a.pcd").write_bytes(header.encode() + (points + 7).tobytes())
     assert ((read_points(tmp_path / "a.pcd").normals * normals).sum(1) < -0.9).all()
+    assert ((read_points(tmp_path / "a.pcd", sensor="outwards").normals * normals).sum(1) > 0.9).all()
     far = read_points(tmp_path / "a.pcd", sensor=(7, 7, 1000)).normals
     assert (far[np.abs(normals[:, 2]) > 0.2, 2] > 0).all()
 
