@@ -39,6 +39,7 @@ class PointCloud:
         normals: Unit normals.
         scale, centre: The way back to the input's units.
         skipped: Rows of the input that were left out as not finite or with a normal of no length.
+        sensor: Where they were seen from, in the same frame as the points, if that is known.
     """
 
     points: Float[np.ndarray, "N 3"]
@@ -46,6 +47,7 @@ class PointCloud:
     scale: float
     centre: Float[np.ndarray, " 3"]
     skipped: int = 0
+    sensor: Float[np.ndarray, " 3"] | None = None
 
     def to_input(self, x: Float[np.ndarray, "M 3"]) -> Float[np.ndarray, "M 3"]:
         """From [-1, 1]^3 to the input's units, in double precision."""
@@ -179,9 +181,10 @@ def make_cloud(
         raise SignalError(f"expected a finite extent, got points from {lower.min():.3g} to {upper.max():.3g}")
     centre = lower / 2 + upper / 2
     unit = (points - centre) / scale
+    seen_from = None if sensor is None else (np.asarray(sensor, np.float64) - centre) / scale
     if normals is None:
-        normals = estimate_normals(unit, None if sensor is None else (np.asarray(sensor, np.float64) - centre) / scale)
-    return PointCloud(unit.astype(np.float32), normals.astype(np.float32), scale, centre, skipped)
+        normals = estimate_normals(unit, seen_from)
+    return PointCloud(unit.astype(np.float32), normals.astype(np.float32), scale, centre, skipped, seen_from)
 
 
 def estimate_normals(

@@ -17,6 +17,7 @@ from hypersiren.tasks.edit import Edit
 from hypersiren.tasks.image import Image
 from hypersiren.tasks.inpaint import Inpaint
 from hypersiren.tasks.poisson import Poisson
+from hypersiren.tasks.sdf import SDF
 from hypersiren.training import FieldObjective, train
 
 
@@ -76,7 +77,7 @@ def fit(
     description: dict[str, Any] = {}
     if field is None:
         made = defaults.network.model_copy(update=dict(network or {}))
-        description = {"field": describe_field(made, task)}
+        description = {"field": describe_field(made, task), "task": task.name, **getattr(task, "playback", {})}
         torch.manual_seed(seed)
         field = baseline(**description["field"]).to(task.device)
     if init is not None:
@@ -130,4 +131,4 @@ def open_task(name: str, settings: fit_config.FitSettings, device: torch.device 
     return CLASSES[name].open(**arguments, points=settings.training.points, seed=settings.seed, device=device)
 
 
-CLASSES: dict[str, Any] = {"image": Image, "inpaint": Inpaint, "poisson": Poisson, "edit": Edit}
+CLASSES: dict[str, Any] = {"image": Image, "inpaint": Inpaint, "poisson": Poisson, "edit": Edit, "sdf": SDF}

@@ -1,12 +1,14 @@
-"""TensorBoard: scalars kept on the device and flushed together, pictures, text."""
+"""TensorBoard: scalars kept on the device and flushed together, pictures, surfaces, text."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from hypersiren.tasks import Panel
+from hypersiren.meshes import Mesh
+from hypersiren.tasks import MeshPanel, Panel
 
 
 class Monitor:
@@ -42,7 +44,18 @@ class Monitor:
 
     def panels(self, step: int, panels: Mapping[str, Panel]) -> None:
         for name, panel in panels.items():
-            self._writer.add_image(name, panel.pixels.clamp(0, 1).cpu().numpy(), step, dataformats="HWC")
+            if isinstance(panel, MeshPanel):
+                self._mesh(name, panel.mesh, step)
+            else:
+                self._writer.add_image(name, panel.pixels.clamp(0, 1).cpu().numpy(), step, dataformats="HWC")
+
+    def _mesh(self, name: str, mesh: Mesh, step: int) -> None:
+        """To the mesh plugin, which knows no light: coloured by the normals."""
+        centre = mesh.vertices.mean(0)
+        vertices = (mesh.vertices - centre) / np.abs(mesh.vertices - centre).max()
+        colors = (127.5 + 127.5 * mesh.normals).astype(np.uint8)
+        points, paint, faces = (torch.from_numpy(array[None]) for array in (vertices, colors, mesh.faces))
+        self._writer.add_mesh(name, points.float(), colors=paint, faces=faces.int(), global_step=step)
 
     def text(self, name: str, text: str) -> None:
         self._writer.add_text(name, f"```\n{text}\n```")

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from hypersiren.meshes import write_mesh
 from hypersiren.signals import write_image
-from hypersiren.tasks import Panel
+from hypersiren.tasks import MeshPanel, Panel
 
 
 def write_panels(folder: Path, panels: Mapping[str, Panel]) -> list[Path]:
@@ -15,6 +16,10 @@ def write_panels(folder: Path, panels: Mapping[str, Panel]) -> list[Path]:
     """
     written = []
     for name, panel in panels.items():
-        written.append(folder / f"{name}.png")
-        write_image(written[-1], panel.pixels.cpu().numpy())
+        if isinstance(panel, MeshPanel):
+            written.append(folder / f"{name}.ply")
+            write_mesh(written[-1], panel.mesh)
+        else:
+            written.append(folder / f"{name}.png")
+            write_image(written[-1], panel.pixels.cpu().numpy())
     return written

@@ -75,6 +75,34 @@ def render(
     return picture.reshape(size[0], smooth, size[1], smooth, 3).mean((1, 3))
 
 
+def blank(size: tuple[int, int] = (600, 800)) -> Float[np.ndarray, "H W 3"]:
+    """The picture of nothing."""
+    return np.broadcast_to(_BACKGROUND, (*size, 3)).copy()
+
+
+def splats(points: Float[np.ndarray, "N 3"], normals: Float[np.ndarray, "N 3"], most: int = 100_000) -> Mesh:
+    """Oriented points as a mesh to `render`: a triangle across each normal, as large as points are apart.
+
+    Example:
+        >>> splats(np.zeros((4, 3)), np.tile([0.0, 0.0, 1.0], (4, 1))).faces.shape
+        (4, 3)
+    """
+    from scipy.spatial import cKDTree
+
+    step = -(-len(points) // most)
+    points, normals = points[::step], normals[::step]
+    # The fourth neighbour's distance is about the mean spacing in an irregular cloud.
+    gap = cKDTree(points).query(points, min(5, len(points)), workers=-1)[0][:, -1:]
+    least = np.eye(3)[np.abs(normals).argmin(1)]  # the axis that is most nearly across
+    one = np.cross(normals, least)
+    one /= np.linalg.norm(one, axis=1, keepdims=True)
+    other = np.cross(normals, one)
+    turns = 2 * np.pi * np.arange(3) / 3
+    corners = [points + np.minimum(gap, 3 * np.median(gap)) * (np.cos(a) * one + np.sin(a) * other) for a in turns]
+    vertices = np.stack(corners, 1).reshape(-1, 3)
+    return Mesh(vertices, np.arange(len(vertices)).reshape(-1, 3), normals.repeat(3, axis=0))
+
+
 def _camera(view: tuple[float, float], up: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit vectors to the right, upwards, and towards the eye."""
     around, over = np.radians(view)

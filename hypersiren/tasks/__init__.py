@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Generator, Tensor, device
 
+from hypersiren.meshes import Mesh
+
 Field = Callable[[Tensor], Tensor]
 
 
@@ -17,7 +19,14 @@ class ImagePanel:
     pixels: Float[Tensor, "H W C"]
 
 
-Panel = ImagePanel
+@dataclass(frozen=True)
+class MeshPanel:
+    """A surface for a person, in the units of the signal."""
+
+    mesh: Mesh
+
+
+Panel = ImagePanel | MeshPanel
 
 
 @runtime_checkable
@@ -60,6 +69,7 @@ class FieldTask(Task, Protocol):
         in_features, out_features: Coordinate dimensions D and channels C of the field that it asks for.
         samples: Samples of the signal along each coordinate.
         device: Where its tensors are.
+        playback: What a rendering must know beside the field: the scale and place of a shape.
     """
 
     in_features: int

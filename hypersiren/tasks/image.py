@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hypersiren import operators
@@ -191,12 +191,16 @@ def draw(points: Points, count: int | None, generator: torch.Generator) -> Point
     """
     if count is None:
         return points
-    n = len(points.x)
-    # In float64: a float32 cannot count the samples of a minute of sound.
-    place = torch.arange(count, device=points.x.device, dtype=torch.float64)
-    place += torch.rand(count, generator=generator, device=points.x.device, dtype=torch.float64)
-    index = (place * (n / count)).long().clamp_max(n - 1)
+    index = stratified(len(points.x), count, generator, points.x.device)
     return Points(points.x[index], points.y[index])
+
+
+def stratified(n: int, count: int, generator: torch.Generator, device: torch.device) -> Int[Tensor, " N"]:
+    """So many indices below n: one at random from each of so many equal runs."""
+    # In float64: a float32 cannot count the samples of a minute of sound.
+    place = torch.arange(count, device=device, dtype=torch.float64)
+    place += torch.rand(count, generator=generator, device=device, dtype=torch.float64)
+    return (place * (n / count)).long().clamp_max(n - 1)
 
 
 @torch.no_grad()
