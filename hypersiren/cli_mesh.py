@@ -25,6 +25,8 @@ def mesh(
         view: Where the picture looks from, in degrees: around the upward axis, and above the horizon.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
+    if out is not None and (out.suffix.lower() not in (".ply", ".obj", ".glb") or not out.parent.is_dir()):
+        fail(f"{out}: expected the ending .ply, .obj or .glb, in a folder that exists")
     if resolution < 1:
         fail(f"expected --resolution of at least 1, got {resolution}")
     import numpy as np

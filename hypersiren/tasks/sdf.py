@@ -43,7 +43,7 @@ from hypersiren.tasks import Field, ImagePanel, MeshPanel, Panel
 from hypersiren.tasks.image import stratified
 
 POOL = 200_000
-"""Points off and near the surface that are drawn once, with their sides, for the whole training."""
+"""At most so many points off the surface, and near it, are drawn once, with their sides, for the whole training."""
 
 SIGMA = 0.02
 """Standard deviation of a near point's place around its surface point, where the longest side is 1.8 long."""
@@ -132,10 +132,11 @@ class SDF:
         half = len(kept) if points is None else min(max(1, points // 2), len(kept))
         self.count = half, max(1, round(half * (1 - near))), round(half * near)
         self.batch_size = sum(self.count)
+        pool = min(POOL, 20 * len(kept))
         self.points, self.normals = self._tensor(surface_points), self._tensor(normals)
-        anywhere, anywhere_side = _off_surface(cloud, self.placement, surface_points, normals, generator)
-        around = surface_points[generator.integers(len(kept), size=POOL)]
-        around = (around + SIGMA * generator.normal(size=(POOL, 3))).astype(np.float32)
+        anywhere, anywhere_side = _off_surface(cloud, self.placement, surface_points, normals, pool, generator)
+        around = surface_points[generator.integers(len(kept), size=pool)]
+        around = (around + SIGMA * generator.normal(size=(pool, 3))).astype(np.float32)
         self.off, self.off_side = self._tensor(anywhere), self._tensor(anywhere_side)
         self.near, self.near_side = self._tensor(around), self._tensor(facing(surface_points, normals, around))
 
@@ -207,7 +208,7 @@ class SDF:
         if mesh is not None:
             sides = np.ptp(self.cloud.points, axis=0)
             percent = 100 / float(np.linalg.norm(sides))
-            points, normals = sample(mesh.vertices, mesh.faces, 100_000)
+            points, normals = sample(mesh.vertices, mesh.faces, max(10_000, 2 * len(self.held_points)))
             error = compare_surfaces(points, normals, self.held_points, self.held_normals, 1 / percent)
             numbers = {
                 "chamfer_l1": percent * error.chamfer_l1,
@@ -216,7 +217,7 @@ class SDF:
                 "normal_consistency": error.normal_consistency,
                 "median": 100 * median_distance(points, self.held_points) / float(sides.max()),
             }
-        x = self._tensor(np.asarray(self.off[:: len(self.off) // 20_000].cpu()))
+        x = self._tensor(np.asarray(self.off[:20_000].cpu()))
         watertight = {"watertight": float(mesh is not None and is_watertight(mesh))}
         parts = {"components": float(components(mesh)) if mesh is not None else 0.0}
         return {**numbers, "eikonal": eikonal_error(field, x), **watertight, **parts}
@@ -259,16 +260,17 @@ def _off_surface(
     placement: Placement,
     points: Float[np.ndarray, "N 3"],
     normals: Float[np.ndarray, "N 3"],
+    pool: int,
     generator: np.random.Generator,
 ) -> tuple[Float[np.ndarray, "M 3"], Float[np.ndarray, " M"]]:
     """Points in the box with their sides: those at hand of the surface, and on the ways from the sensor free ones."""
-    x = generator.uniform(placement.lower, placement.upper, (POOL, 3)).astype(np.float32)
+    x = generator.uniform(placement.lower, placement.upper, (pool, 3)).astype(np.float32)
     side = facing(points, normals, x)
     if cloud.sensor is None:
         return x, side
-    ways = points[generator.integers(len(points), size=POOL // 2)] - cloud.sensor
+    ways = points[generator.integers(len(points), size=pool // 2)] - cloud.sensor
     # In a cone the volume grows with the cube of the distance; short of the point by what its normal may be wrong.
-    share = generator.random((POOL // 2, 1)) ** (1 / 3)
+    share = generator.random((pool // 2, 1)) ** (1 / 3)
     x[::2] = cloud.sensor + np.minimum(share, 1 - SIGMA) * ways
     side[::2] = 1.0
     return x, side
