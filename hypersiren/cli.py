@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from hypersiren import cli_benchmark, cli_fit, cli_hypernet
+from hypersiren import cli_benchmark, cli_fit, cli_hypernet, cli_mesh
 from hypersiren.config import Settings
 from hypersiren.config_io import describe_settings
 from hypersiren.console import fail, say
@@ -24,6 +24,7 @@ for command in (
     cli_fit.compare,
     cli_fit.render,
     cli_fit.initialisation,
+    cli_mesh.mesh,
     cli_hypernet.train,
     cli_hypernet.complete,
     cli_benchmark.benchmark,

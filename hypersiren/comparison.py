@@ -37,7 +37,10 @@ class Comparison:
 
     def picture(self) -> np.ndarray:
         """A row for the truth, where it is known, and one for each field, as (H, W, 3) uint8."""
-        panels = {name: self.task.panels(fitted.field) for name, fitted in self.fits.items()}
+        panels = {
+            name: {key: panel for key, panel in self.task.panels(fitted.field).items() if isinstance(panel, ImagePanel)}
+            for name, fitted in self.fits.items()
+        }
         first = next(iter(panels.values()))
         columns = [name for name in first if f"true_{name}" in first and not isinstance(first[name], SoundPanel)]
         rows = [[first[f"true_{column}"] for column in columns]]

@@ -92,7 +92,7 @@ def strata(n: int, count: int, generator: torch.Generator, device: torch.device 
     # In float64: a float32 cannot count the samples of a minute of sound.
     place = torch.arange(count, device=device, dtype=torch.float64)
     place += torch.rand(count, generator=generator, device=device, dtype=torch.float64)
-    return (place * (n / count)).long().clamp_max(n - 1)
+    return (place * (n / max(count, 1))).long().clamp_max(n - 1)
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from hypersiren.tasks.edit import Edit
 from hypersiren.tasks.image import Image
 from hypersiren.tasks.inpaint import Inpaint
 from hypersiren.tasks.poisson import Poisson
+from hypersiren.tasks.sdf import SDF
 from hypersiren.tasks.video import Video
 from hypersiren.training import FieldObjective, train
 
@@ -158,4 +159,5 @@ CLASSES: dict[str, Any] = {
     "edit": Edit,
     "audio": Audio,
     "video": Video,
+    "sdf": SDF,
 }

@@ -1,14 +1,16 @@
-"""TensorBoard: scalars kept on the device and flushed together, pictures, sounds, clips, text."""
+"""TensorBoard: scalars kept on the device and flushed together, pictures, sounds, clips, surfaces, text."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
+from hypersiren.meshes import Mesh
 from hypersiren.sound import encode_wav
-from hypersiren.tasks import ImagePanel, Panel, SoundPanel, VideoPanel
+from hypersiren.tasks import ImagePanel, MeshPanel, Panel, SoundPanel, VideoPanel
 from hypersiren.video import encode_gif
 
 CLIP_FRAMES = 40
@@ -56,8 +58,19 @@ class Monitor:
             if isinstance(panel, ImagePanel):
                 self._writer.add_image(name, panel.pixels.clamp(0, 1).cpu().numpy(), step, dataformats="HWC")
                 continue
+            if isinstance(panel, MeshPanel):
+                self._mesh(name, panel.mesh, step)
+                continue
             value = _sound(name, panel) if isinstance(panel, SoundPanel) else _clip(name, panel)
             self._writer._get_file_writer().add_summary(Summary(value=[value]), step)
+
+    def _mesh(self, name: str, mesh: Mesh, step: int) -> None:
+        """To the mesh plugin, which knows no light: coloured by the normals."""
+        centre = mesh.vertices.mean(0)
+        vertices = (mesh.vertices - centre) / np.abs(mesh.vertices - centre).max()
+        colors = (127.5 + 127.5 * mesh.normals).astype(np.uint8)
+        points, paint, faces = (torch.from_numpy(array[None]) for array in (vertices, colors, mesh.faces))
+        self._writer.add_mesh(name, points.float(), colors=paint, faces=faces.int(), global_step=step)
 
     def text(self, name: str, text: str) -> None:
         self._writer.add_text(name, f"```\n{text}\n```")

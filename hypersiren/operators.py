@@ -23,13 +23,26 @@ def gradient(field: Field, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*ou
         >>> gradient(lambda x: x.square(), torch.tensor([[1.0, 3.0]])).tolist()
         [[[2.0, 0.0], [0.0, 6.0]]]
     """
+    return value_and_gradient(field, x)[1]
+
+
+def value_and_gradient(
+    field: Field, x: Float[Tensor, "*batch N D"]
+) -> tuple[Float[Tensor, "*out N C"], Float[Tensor, "*out N C D"]]:
+    """y_c and dy_c / dx_d, for little more than the gradient alone.
+
+    Example:
+        >>> [found.tolist() for found in value_and_gradient(lambda x: x.square(), torch.tensor([[3.0]]))]
+        [[[9.0]], [[[6.0]]]]
+    """
     if (jet := getattr(field, "jet", None)) is not None:
-        return jet(x).gradient
+        found = jet(x)
+        return found.value, found.gradient
     y, pullback = torch.func.vjp(field, x)  # type: ignore[misc]
     if y.shape[:-1] != x.shape[:-1]:  # one set of points for several signals: each signal needs its own gradient
         y, pullback = torch.func.vjp(field, x.expand(*y.shape[:-1], -1))  # type: ignore[misc]
     channels = torch.eye(y.shape[-1], dtype=y.dtype, device=y.device)
-    return torch.stack([pullback(channel.expand_as(y))[0] for channel in channels], dim=-2)
+    return y, torch.stack([pullback(channel.expand_as(y))[0] for channel in channels], dim=-2)
 
 
 def divergence(vector_field: Field, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*out N 1"]:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from hypersiren.meshes import write_mesh
 from hypersiren.signals import SignalError, write_image
 from hypersiren.sound import write_sound
-from hypersiren.tasks import ImagePanel, Panel, SoundPanel
+from hypersiren.tasks import ImagePanel, MeshPanel, Panel, SoundPanel
 from hypersiren.video import write_video
 from hypersiren.video_sources import import_av
 
@@ -33,6 +34,9 @@ def write_panels(folder: Path, panels: Mapping[str, Panel]) -> list[Path]:
         elif isinstance(panel, SoundPanel):
             written.append(folder / f"{name}.wav")
             write_sound(written[-1], panel.wave.cpu().numpy(), panel.rate)
+        elif isinstance(panel, MeshPanel):
+            written.append(folder / f"{name}.ply")
+            write_mesh(written[-1], panel.mesh)
         else:
             written.append(folder / f"{name}{video_ending()}")
             write_video(written[-1], panel.frames.cpu().numpy(), panel.fps)

@@ -14,11 +14,40 @@ ROOT = Path(hypersiren.__file__).parent
 # Each row may import the rows above it.
 ROWS = [
     {"errors", "spectrum"},
-    {"config", "coords", "metrics", "signals", "interpolation", "filters", "console", "drawing", "encodings"},
-    {"config_io", "fit_config", "pictures", "layers", "sound", "video_sources", "sound_pictures"},
-    {"jets", "video"},
+    {
+        "config",
+        "coords",
+        "metrics",
+        "signals",
+        "interpolation",
+        "filters",
+        "console",
+        "drawing",
+        "encodings",
+        "contours",
+    },
+    {
+        "config_io",
+        "fit_config",
+        "pictures",
+        "layers",
+        "raw_points",
+        "meshes",
+        "marching_cubes",
+        "sound",
+        "video_sources",
+        "sound_pictures",
+    },
+    {"jets", "ply", "pcd", "rendering", "video"},
+    {"point_files"},
+    {"clouds"},
+    {"example_shapes"},
     {"siren"},
     {"operators", "activations", "benchmark_jets"},
+    {"level_blocks", "shape_metrics"},
+    {"level_slabs"},
+    {"level_sets"},
+    {"surfaces"},
     {"encoders", "hypernets", "baselines"},
     {"conv_encoder", "initialisation"},
     {"models"},
@@ -27,13 +56,13 @@ ROWS = [
     {"datasets"},
     {"tasks"},
     {"tasks.completion", "tasks.image"},
-    {"tasks.inpaint", "tasks.poisson", "tasks.audio", "tasks.video"},
+    {"tasks.inpaint", "tasks.poisson", "tasks.audio", "tasks.video", "tasks.sdf"},
     {"tasks.edit", "refinement"},
     {"monitor", "checkpoints", "outputs"},
     {"training", "completion", "playback"},
     {"benchmark", "fitting"},
     {"comparison"},
-    {"cli_hypernet", "cli_fit"},
+    {"cli_hypernet", "cli_fit", "cli_mesh"},
     {"cli_benchmark"},
     {"cli"},
 ]
@@ -73,7 +102,9 @@ def test_arrows_run_one_way(room):
     assert not wrong, f"{room} imports {wrong}"
 
 
-@pytest.mark.parametrize("module", ["hypersiren", "hypersiren.cli", "hypersiren.config_io", "hypersiren.signals"])
+@pytest.mark.parametrize(
+    "module", ["hypersiren", "hypersiren.cli", "hypersiren.config_io", "hypersiren.signals", "hypersiren.clouds"]
+)
 def test_torch_is_not_imported_before_it_must(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'torchvision', 'skimage', 'scipy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float, UInt8
 from torch import Generator, Tensor, device
 
+from hypersiren.meshes import Mesh
+
 Field = Callable[[Tensor], Tensor]
 
 
@@ -37,7 +39,14 @@ class VideoPanel:
         return ImagePanel(self.frames[len(self.frames) // 2] / 255)
 
 
-Panel = ImagePanel | SoundPanel | VideoPanel
+@dataclass(frozen=True)
+class MeshPanel:
+    """A surface for a person, in the units of the signal."""
+
+    mesh: Mesh
+
+
+Panel = ImagePanel | SoundPanel | VideoPanel | MeshPanel
 
 
 @runtime_checkable
@@ -82,7 +91,8 @@ class FieldTask(Task, Protocol):
         device: Where its tensors are.
 
     A task may also have
-        playback: What a rendering must know beside the field: rate and scale of a sound, frames a second of a video.
+        playback: What a rendering must know beside the field: rate and scale of a sound, frames a second of a video,
+            scale and place of a shape.
         first_omega: The first omega that suits its signal.
     """
 

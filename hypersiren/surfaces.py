@@ -1,0 +1,73 @@
+"""From a fitted signed distance function back to the surface in the units of its input.
+
+Symbols: K points.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from hypersiren.clouds import PointCloud
+from hypersiren.level_sets import Extraction, extract
+from hypersiren.meshes import trim
+from hypersiren.operators import Field
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a shape lies, as plain numbers that a run's record keeps: meshing needs nothing else of the input.
+
+    Attributes:
+        scale, centre: scale * x + centre is in the input's units.
+        lower, upper: The box in which the field was trained, in [-1, 1]^3.
+        up: The axis that points upwards.
+        reach: The surface ends so far from the nearest point of `seen`; None for a closed surface.
+        seen: Where points were measured, at most one in each cube of half of `reach`.
+    """
+
+    scale: float
+    centre: list[float]
+    lower: list[float]
+    upper: list[float]
+    up: int = 2
+    reach: float | None = None
+    seen: list[list[float]] | None = None
+
+
+def place_cloud(cloud: PointCloud, edge: float, share: float | None = None, up: int = 2) -> Placement:
+    """The placement of a cloud, in a box that leaves `edge` free; `share` of the longest side is its reach.
+
+    Example:
+        >>> from hypersiren.clouds import make_cloud
+        >>> found = place_cloud(make_cloud(np.random.default_rng(0).random((99, 3)) * [9, 3, 3]), 0.1)
+        >>> [round(x, 3) for x in found.upper][0], round(found.scale)
+        (1.0, 5)
+    """
+    low, high = cloud.points.min(0).astype(float), cloud.points.max(0).astype(float)
+    reach = None if share is None else share * float((high - low).max())
+    seen = None
+    if reach is not None:
+        cube = reach / 2
+        seen = (np.unique(np.round(cloud.points / cube), axis=0) * cube).tolist()
+    return Placement(cloud.scale, cloud.centre.tolist(), (low - edge).tolist(), (high + edge).tolist(), up, reach, seen)
+
+
+def surface(
+    field: Field,
+    placement: Placement,
+    resolution: int,
+    *,
+    device: torch.device | str | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Extraction:
+    """The zero level set in the placement's box, trimmed to its reach, in [-1, 1]^3.
+
+    Raises:
+        UserError: If the box holds no surface.
+    """
+    found = extract(field, resolution, placement.lower, placement.upper, device=device, progress=progress)
+    if placement.reach is None or placement.seen is None:
+        return found
+    return replace(found, mesh=trim(found.mesh, np.array(placement.seen), placement.reach))
