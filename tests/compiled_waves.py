@@ -2,7 +2,9 @@
 
 import torch
 
+from hypersiren.initial_pulse import InitialPulse
 from hypersiren.media import VelocityImage
+from hypersiren.near_field import WithNearField
 from hypersiren.siren import Siren
 from hypersiren.waves import gaussian_sources, helmholtz_residual, split_medium, wave_residual
 
@@ -13,11 +15,12 @@ def main() -> None:
     image = VelocityImage(0.5 + torch.rand(5, 7, generator=generator))
 
     def inversion(siren, x):
-        wavefields, m = split_medium(x, siren.jet(x, second="diagonal"))
+        field = WithNearField(siren, centres, variance=1e-2, radius=0.5)
+        wavefields, m = split_medium(x, field.jet(x))
         return helmholtz_residual(x, wavefields, 5.0, m, gaussian_sources(x, centres, variance=1e-2))
 
     def wave(siren, x):
-        return wave_residual(siren.jet(x, second="diagonal"), image(x[:, 1:]).rsqrt())
+        return wave_residual(InitialPulse(siren, centres[0], variance=1e-2).jet(x), image(x[:, 1:]).rsqrt())
 
     for residual, dimensions, channels in [(inversion, 2, 5), (wave, 3, 1)]:
         siren = Siren(dimensions, channels, 16, 1, generator=generator)

@@ -19,7 +19,7 @@ ROWS = [
     {"jets", "helmholtz_solver"},
     {"inversion_data", "waves"},
     {"siren"},
-    {"operators"},
+    {"operators", "near_field", "initial_pulse"},
     {"encoders", "hypernets"},
     {"conv_encoder"},
     {"models"},
