@@ -14,11 +14,12 @@ ROOT = Path(hypersiren.__file__).parent
 # Each row may import the rows above it.
 ROWS = [
     {"errors"},
-    {"config", "coords", "metrics", "signals", "interpolation", "filters", "console", "drawing", "encodings"},
-    {"config_io", "fit_config", "pictures", "layers"},
-    {"jets"},
-    {"siren"},
-    {"operators", "activations"},
+    {"config", "coords", "metrics", "signals", "interpolation", "filters", "console", "drawing", "encodings"}
+    | {"complex_channels", "wave_solver"},
+    {"config_io", "fit_config", "pictures", "layers", "pml", "media"},
+    {"jets", "helmholtz_solver"},
+    {"siren", "inversion_data", "waves"},
+    {"operators", "activations", "near_field", "initial_pulse"},
     {"encoders", "hypernets", "baselines"},
     {"conv_encoder", "initialisation"},
     {"models"},
