@@ -29,7 +29,8 @@ def fit(
     --training.steps 500; `hypersiren settings image` lists them all.
 
     Args:
-        task: image, inpaint, poisson or edit (with two files: source and target).
+        task: image, inpaint, poisson, edit (with two files: source and target), helmholtz, wave (both: a medium) or
+            inversion (measured data).
         words: File, then flags.
         preset: fast, or the paper's settings.
         config: YAML file of settings in place of a preset.
@@ -188,7 +189,7 @@ def render(
     path = checkpoints.find(run)
     content = checkpoints.read(path)
     samples = content["record"]["model"].get("field", {}).get("samples", [])
-    if len(samples) != 2:
+    if len(samples) != 2 or content["record"]["model"]["field"]["out_features"] not in (1, 3):
         fail(f"{path}: expected a fitted image (hypersiren fit image, inpaint, poisson or edit)")
     field = checkpoints.restore(content, place)
     width = max(1, round(size * samples[1] * (right - left) / (samples[0] * (bottom - top))))

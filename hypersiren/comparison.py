@@ -42,7 +42,8 @@ class Comparison:
         columns = [name for name in first if not name.startswith("true_") and f"true_{name}" in first]
         rows = [[first[f"true_{column}"] for column in columns]]
         rows += [[shown[column] for column in columns] for shown in panels.values()]
-        return tile([[_enlarged(panel) for panel in row] for row in rows], ["truth", *panels], columns)
+        cells = [[_enlarged(panel) for panel in row if isinstance(panel, ImagePanel)] for row in rows]
+        return tile(cells, ["truth", *panels], columns)
 
 
 def compare(

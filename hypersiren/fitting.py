@@ -14,9 +14,12 @@ from hypersiren.baselines import baseline, equal_width
 from hypersiren.siren import Params
 from hypersiren.tasks import FieldTask
 from hypersiren.tasks.edit import Edit
+from hypersiren.tasks.helmholtz import Helmholtz
 from hypersiren.tasks.image import Image
 from hypersiren.tasks.inpaint import Inpaint
+from hypersiren.tasks.inversion import Inversion
 from hypersiren.tasks.poisson import Poisson
+from hypersiren.tasks.wave import Wave
 from hypersiren.training import FieldObjective, train
 
 
@@ -130,4 +133,12 @@ def open_task(name: str, settings: fit_config.FitSettings, device: torch.device 
     return CLASSES[name].open(**arguments, points=settings.training.points, seed=settings.seed, device=device)
 
 
-CLASSES: dict[str, Any] = {"image": Image, "inpaint": Inpaint, "poisson": Poisson, "edit": Edit}
+CLASSES: dict[str, Any] = {
+    "image": Image,
+    "inpaint": Inpaint,
+    "poisson": Poisson,
+    "edit": Edit,
+    "helmholtz": Helmholtz,
+    "wave": Wave,
+    "inversion": Inversion,
+}

@@ -97,6 +97,26 @@ def cell_sources(
     return amplitude / h**2 * mass[:, 0, :, None] * mass[:, 1, None, :]
 
 
+def check_resolution(n: int, wavenumber: float, largest: float = 1.0) -> None:
+    """Refuse a grid of n x n cells on [-1, 1]² that is too coarse.
+
+    Args:
+        n: Cells along each axis.
+        wavenumber: k.
+        largest: The largest m.
+
+    Raises:
+        UserError: If there are fewer than `POINTS_PER_WAVELENGTH` cells to the shortest wavelength.
+    """
+    shortest = 2 * math.pi / (wavenumber * math.sqrt(largest))
+    if shortest < POINTS_PER_WAVELENGTH * 2 / n:
+        needed = math.ceil(2 * POINTS_PER_WAVELENGTH / shortest)
+        raise UserError(
+            f"wavenumber {wavenumber:g} has a shortest wavelength of {shortest:.3g}, which a grid of {n} x {n} cells "
+            f"cannot resolve: expected at least {needed} x {needed}"
+        )
+
+
 def solve_helmholtz(
     squared_slowness: Float64[np.ndarray, "n n"],
     sources: Complex128[np.ndarray, "S n n"],
@@ -131,13 +151,7 @@ def solve_helmholtz(
         wrong = squared_slowness[~possible][0]
         raise UserError(f"expected a finite squared slowness above 0 everywhere, got {wrong:g}")
     h = 2 / n
-    shortest = 2 * math.pi / (wavenumber * math.sqrt(squared_slowness.max()))
-    if shortest < POINTS_PER_WAVELENGTH * h:
-        needed = math.ceil(2 * POINTS_PER_WAVELENGTH / shortest)
-        raise UserError(
-            f"wavenumber {wavenumber:g} has a shortest wavelength of {shortest:.3g}, which a grid of {n} x {n} cells "
-            f"cannot resolve: expected at least {needed} x {needed}"
-        )
+    check_resolution(n, wavenumber, squared_slowness.max())
     centres, faces = -1 + h * (np.arange(n) + 0.5), -1 + h * np.arange(n + 1)
     e_centre, e_face = (1 - 1j * pml.absorption(torch.from_numpy(x)).numpy() for x in (centres, faces))
     flux = 1 / (e_face * h**2)

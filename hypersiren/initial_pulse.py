@@ -11,13 +11,14 @@ Symbols: N points (t, x_0, x_1), a amplitude, v variance.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.jets import Jet
-from hypersiren.siren import BoundSiren, Siren
+from hypersiren.operators import Field, diagonal_jet
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,20 @@ class InitialPulse:
     """A field of (t, x_0, x_1) that begins as a pulse at rest: see above.
 
     Attributes:
-        field: The network, with one channel and a jet.
+        field: The network, with one channel.
         centre: (2,), of the pulse.
         amplitude: Of the pulse, its peak (authors' code: 1/50).
         variance: Of the pulse (authors' code: 5e-4).
         velocity: c at the pulse; tau is sqrt(variance) / c.
 
     Example:
+        >>> from hypersiren.siren import Siren
         >>> field = InitialPulse(Siren(3, 1, 16), torch.zeros(2), amplitude=2.0)
         >>> field(torch.zeros(1, 3)).item()
         2.0
     """
 
-    field: Siren | BoundSiren
+    field: Field
     centre: Float[Tensor, "2"]
     amplitude: float = 1.0
     variance: float = 5e-4
@@ -47,9 +49,9 @@ class InitialPulse:
         start, (phi, _, _) = self._start(x).value, self._blend(x)
         return start + phi * (self.field(x) - start)
 
-    def jet(self, x: Float[Tensor, "*batch N 3"]) -> Jet:
+    def jet(self, x: Float[Tensor, "*batch N 3"], *, second: Literal["diagonal"] = "diagonal") -> Jet:
         """Values with gradient and Hessian's diagonal."""
-        start, jet = self._start(x), self.field.jet(x, second="diagonal")
+        start, jet = self._start(x), diagonal_jet(self.field, x)
         assert start.gradient is not None and start.hessian_diagonal is not None  # noqa: PT018
         assert jet.gradient is not None and jet.hessian_diagonal is not None  # noqa: PT018
         # u = u0 + phi w; phi depends on time alone, the first coordinate.

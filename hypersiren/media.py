@@ -5,7 +5,9 @@ Symbols: N points, c velocity, m squared slowness; the background has c = m = 1.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from einops import reduce
 from jaxtyping import Float
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 
 from hypersiren.coords import grid
 from hypersiren.errors import UserError
+from hypersiren.signals import SignalError, read_image
 
 Medium = Callable[[Float[Tensor, "*batch N 2"]], Float[Tensor, "*batch N 1"]]
 
@@ -98,3 +101,37 @@ class VelocityImage:
         columns_first = x.flip(-1).reshape(1, 1, -1, 2)  # grid_sample wants (column, row)
         velocity = F.grid_sample(image, columns_first, "bilinear", "border", align_corners=False)
         return velocity.reshape(*x.shape[:-1], 1).square().reciprocal()
+
+
+def open_medium(path: str | Path, *, slowest: float = 1.0, fastest: float = 2.0) -> Medium:
+    """One of `MEDIA` by name, or a file of velocities.
+
+    Args:
+        path: A name, a NumPy file (.npy) of an array (H, W) of velocities, or a picture.
+        slowest, fastest: The velocities that black and white of a picture stand for.
+
+    Raises:
+        SignalError: If the file cannot be read, or holds what no velocity can be.
+
+    Example:
+        >>> open_medium("circle")(torch.zeros(1, 2)).tolist()
+        [[0.25]]
+    """
+    if str(path) in MEDIA:
+        return MEDIA[str(path)]
+    if Path(path).suffix != ".npy":
+        return VelocityImage(
+            slowest + (fastest - slowest) * torch.from_numpy(read_image(path, gray=True))[..., 0] / 255
+        )
+    try:
+        velocity = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise SignalError(f"cannot be read ({error.strerror})", path) from None
+    except (ValueError, EOFError):
+        raise SignalError("not a NumPy file of numbers", path) from None
+    if velocity.ndim != 2 or not np.isrealobj(velocity) or not np.issubdtype(velocity.dtype, np.number):
+        raise SignalError(f"expected velocities (H, W), got {velocity.dtype} of shape {velocity.shape}", path)
+    try:
+        return VelocityImage(torch.from_numpy(velocity.astype(np.float32)))
+    except UserError as error:
+        raise SignalError(str(error), path) from None

@@ -1,12 +1,14 @@
-"""TensorBoard: scalars kept on the device and flushed together, pictures, text."""
+"""TensorBoard: scalars kept on the device and flushed together, pictures, clips, text."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 
-from hypersiren.tasks import Panel
+from hypersiren.pictures import encode_gif
+from hypersiren.tasks import ImagePanel, Panel
 
 
 class Monitor:
@@ -42,7 +44,13 @@ class Monitor:
 
     def panels(self, step: int, panels: Mapping[str, Panel]) -> None:
         for name, panel in panels.items():
-            self._writer.add_image(name, panel.pixels.clamp(0, 1).cpu().numpy(), step, dataformats="HWC")
+            if isinstance(panel, ImagePanel):
+                self._writer.add_image(name, panel.pixels.clamp(0, 1).cpu().numpy(), step, dataformats="HWC")
+            else:  # a GIF, which TensorBoard plays where it expects an image (`add_video` of torch needs moviepy)
+                gif = encode_gif(panel.frames.cpu().numpy(), panel.fps)
+                _, height, width, _ = panel.frames.shape
+                image = Summary.Image(height=height, width=width, encoded_image_string=gif)
+                self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
 
     def text(self, name: str, text: str) -> None:
         self._writer.add_text(name, f"```\n{text}\n```")

@@ -15,6 +15,7 @@ Symbols: N points, S sources, a amplitude, R radius of the window.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 
 from hypersiren.complex_channels import pair
 from hypersiren.jets import Jet
-from hypersiren.siren import BoundSiren, Siren
+from hypersiren.operators import Field, diagonal_jet
 
 EULER = 0.57721566490153286
 
@@ -38,12 +39,13 @@ class WithNearField:
         radius: R, see `near_field`.
 
     Example:
+        >>> from hypersiren.siren import Siren
         >>> field = WithNearField(Siren(2, 2, 16), torch.zeros(1, 2))
         >>> field.jet(torch.rand(7, 2)).gradient.shape
         torch.Size([7, 2, 2])
     """
 
-    field: Siren | BoundSiren
+    field: Field
     centres: Float[Tensor, "S 2"]
     amplitude: complex = 1 + 1j
     variance: float = 1e-4
@@ -52,9 +54,9 @@ class WithNearField:
     def __call__(self, x: Float[Tensor, "*batch N 2"]) -> Float[Tensor, "*out N C"]:
         return self._add(self.field(x), self._near(x).value, 0)
 
-    def jet(self, x: Float[Tensor, "*batch N 2"]) -> Jet:
+    def jet(self, x: Float[Tensor, "*batch N 2"], *, second: Literal["diagonal"] = "diagonal") -> Jet:
         """Values with gradient and Hessian's diagonal."""
-        jet, near = self.field.jet(x, second="diagonal"), self._near(x)
+        jet, near = diagonal_jet(self.field, x), self._near(x)
         return Jet(
             self._add(jet.value, near.value, 0),
             self._add(jet.gradient, near.gradient, 1),

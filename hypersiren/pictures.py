@@ -3,10 +3,12 @@
 Letters in shapes: H height, W width, C channels.
 """
 
+import io
 import os
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -105,6 +107,30 @@ def draw_signed(values: Float[Tensor, "H W C"]) -> Float[Tensor, "H W C"]:
         [0.0, 0.5, 1.0]
     """
     return (0.5 + 0.5 * values.float() / _percentile(values.abs(), 0.99)).clamp(0, 1)
+
+
+def draw_wave(values: Float[Tensor, "*shape"], full: float) -> Float[Tensor, "*shape 3"]:
+    """Signed values as colour: 0 is white, `full` and beyond red, -`full` blue.
+
+    Example:
+        >>> draw_wave(torch.tensor([-2.0, 0.0, 1.0]), full=2.0).tolist()
+        [[0.0, 0.0, 1.0], [1.0, 1.0, 1.0], [1.0, 0.5, 0.5]]
+    """
+    part = (values.float() / full).clamp(-1, 1)
+    return torch.stack([1 + part.clamp(max=0), 1 - part.abs(), 1 - part.clamp(min=0)], dim=-1)
+
+
+def encode_gif(frames: UInt8[np.ndarray, "T H W C"], fps: float) -> bytes:
+    """A clip as a GIF that plays for ever.
+
+    Example:
+        >>> encode_gif(np.zeros((2, 4, 4, 3), np.uint8), fps=10.0)[:6]
+        b'GIF89a'
+    """
+    pictures = [Image.fromarray(frame.squeeze(-1) if frame.shape[-1] == 1 else frame) for frame in frames]
+    file = io.BytesIO()
+    pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0)
+    return file.getvalue()
 
 
 def _percentile(values: Tensor, share: float) -> Tensor:

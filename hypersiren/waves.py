@@ -140,8 +140,24 @@ def split_medium(
     """
     value, gradient, curvature = _pieces(jet)
     wavefields = Jet(value[..., :-1], gradient[..., :-1, :], hessian_diagonal=curvature[..., :-1, :])
+    return wavefields, medium_of(x, value, known_beyond=known_beyond, least=least)
+
+
+def medium_of(
+    x: Float[Tensor, "*batch N 2"],
+    values: Float[Tensor, "*out N C"],
+    *,
+    known_beyond: float = 0.75,
+    least: float = 1e-3,
+) -> Float[Tensor, "*out N 1"]:
+    """The medium m in the last channel of an inversion's field, see `split_medium`.
+
+    Example:
+        >>> medium_of(torch.tensor([[0.0, 0.1], [0.0, 0.8]]), torch.tensor([[7.0, -0.5], [7.0, -0.5]])).tolist()
+        [[0.5], [1.0]]
+    """
     known = x.abs().amax(-1, keepdim=True) > known_beyond
-    return wavefields, torch.where(known, 1.0, 1 + value[..., -1:].clamp(min=least - 1))
+    return torch.where(known, 1.0, 1 + values[..., -1:].clamp(min=least - 1))
 
 
 def _pieces(jet: Jet) -> tuple[Tensor, Tensor, Tensor]:

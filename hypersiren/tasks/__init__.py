@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Generator, Tensor, device
 
 Field = Callable[[Tensor], Tensor]
@@ -17,7 +17,15 @@ class ImagePanel:
     pixels: Float[Tensor, "H W C"]
 
 
-Panel = ImagePanel
+@dataclass(frozen=True)
+class VideoPanel:
+    """A clip for a person, at so many frames a second."""
+
+    frames: UInt8[Tensor, "T H W C"]
+    fps: float
+
+
+Panel = ImagePanel | VideoPanel
 
 
 @runtime_checkable
