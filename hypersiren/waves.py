@@ -61,7 +61,7 @@ def helmholtz_residual(
     jet: Jet,
     wavenumber: float,
     squared_slowness: Float[Tensor, "*batch2 N 1"] | float = 1.0,
-    source: Float[Tensor, "*batch2 N C"] | float = 0.0,
+    source: Float[Tensor, "*batch3 N C"] | float = 0.0,
     pml: PML = PML(),  # noqa: B008  (frozen)
 ) -> Float[Tensor, "*out N C"]:
     """What is missing for Helmholtz's equation: d_0(A d_0 u) + d_1(B d_1 u) + C k² m u + f, zero for its solutions.
