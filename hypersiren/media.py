@@ -120,9 +120,8 @@ def open_medium(path: str | Path, *, slowest: float = 1.0, fastest: float = 2.0)
     if str(path) in MEDIA:
         return MEDIA[str(path)]
     if Path(path).suffix != ".npy":
-        return VelocityImage(
-            slowest + (fastest - slowest) * torch.from_numpy(read_image(path, gray=True))[..., 0] / 255
-        )
+        brightness = torch.from_numpy(read_image(path, gray=True))[..., 0] / 255
+        return VelocityImage(slowest + (fastest - slowest) * brightness)
     try:
         velocity = np.load(path, allow_pickle=False)
     except OSError as error:
