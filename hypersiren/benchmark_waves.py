@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -106,16 +107,16 @@ def step_times(
         siren.zero_grad(set_to_none=True)
         way().backward()
 
-    peaks = {name: peak_memory(lambda way=way: step(way), torch.device(device)) for name, way in ways.items()}
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    peaks = {key: peak_memory(partial(step, way), torch.device(device)) for key, way in ways.items()}
+    times: dict[str, list[float]] = {key: [] for key in ways}
     for _ in range(rounds):
-        for name, way in ways.items():
+        for key, way in ways.items():
             _wait(device)
             start = time.perf_counter()
             step(way)
             _wait(device)
-            times[name].append(time.perf_counter() - start)
-    return {name: StepTime(statistics.median(times[name]), peaks[name]) for name in ways}
+            times[key].append(time.perf_counter() - start)
+    return {key: StepTime(statistics.median(times[key]), peaks[key]) for key in ways}
 
 
 def report(times: dict[str, StepTime]) -> str:

@@ -50,7 +50,7 @@ class Monitor:
                 gif = encode_gif(panel.frames.cpu().numpy(), panel.fps)
                 _, height, width, _ = panel.frames.shape
                 image = Summary.Image(height=height, width=width, encoded_image_string=gif)
-                self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
+                self._writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
 
     def text(self, name: str, text: str) -> None:
         self._writer.add_text(name, f"```\n{text}\n```")

@@ -8,6 +8,7 @@ Symbols: N points, D coordinate dimensions, C channels.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -74,16 +75,16 @@ def diagonal_jet(field: Field, x: Float[Tensor, "*batch N D"]) -> Jet:
 
     def along(direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The value and its first two derivatives in one direction, forward over forward: all channels at once."""
-        tangent = direction.expand_as(x)
 
-        def first(x: Tensor) -> tuple[Tensor, Tensor]:
-            return torch.func.jvp(field, (x,), (tangent,))  # type: ignore[return-value]
+        def first(x: Tensor) -> Any:
+            return torch.func.jvp(field, (x,), (direction.expand_as(x),))
 
-        (value, derivative), (_, second) = torch.func.jvp(first, (x,), (tangent,))
-        return value, derivative, second
+        found: Any = torch.func.jvp(first, (x,), (direction.expand_as(x),))
+        (value, derivative), (_, curvature) = found
+        return value, derivative, curvature
 
     axes = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    values, first, second = zip(*(along(axis) for axis in axes), strict=True)
+    values, first, second = zip(*[along(axis) for axis in axes], strict=True)
     return Jet(values[0], torch.stack(first, dim=-1), hessian_diagonal=torch.stack(second, dim=-1))
 
 

@@ -11,6 +11,7 @@ from scipy.io import savemat
 from hypersiren import CoordinateMLP, Siren
 from hypersiren.benchmark_waves import DoubleBackward, step_times
 from hypersiren.cli import main
+from hypersiren.jets import Jet
 from hypersiren.media import MEDIA, open_medium
 from hypersiren.operators import diagonal_jet
 from hypersiren.tasks.helmholtz import VIEW, Equation, Helmholtz
@@ -59,8 +60,6 @@ def test_the_source_rows_are_told_apart_and_weighted():
     near = (x - equation.sources).norm(dim=-1) < 6.1 * math.sqrt(1e-3)
     assert near.sum() >= 500
     zero = torch.zeros(700, 2)
-    from hypersiren.jets import Jet
-
     still = Jet(zero, zero[..., None].expand(-1, -1, 2), hessian_diagonal=zero[..., None].expand(-1, -1, 2))
     terms = equation.terms(x, still, torch.ones(700, 1))
     assert terms["source"] > 1e6 * terms["residual"]  # of no wave at all, the residual is the source
@@ -134,9 +133,8 @@ def test_commands(tmp_path, capsys):
     assert code == 0
     assert out.startswith("error")
     assert (tmp_path / "h/run/imaginary.png").exists()
-    code, out, _ = run(
-        capsys, tmp_path / "w", "fit", "wave", "--signal.variance", "0.02", "--signal.cells", "64", *TINY
-    )
+    pulse = ["--signal.variance", "0.02", "--signal.cells", "64"]
+    code, _, _ = run(capsys, tmp_path / "w", "fit", "wave", *pulse, *TINY)
     assert code == 0
     with Image.open(tmp_path / "w/run/movie.gif") as movie:
         assert movie.n_frames > 2
@@ -146,7 +144,7 @@ def test_commands(tmp_path, capsys):
     assert code == 0
     assert out.startswith("data_error")
     assert not (tmp_path / "i/run/true_fit.png").exists()
-    code, _, err = run(capsys, tmp_path / "r", "fit", "inversion", "circle", *small)
+    code, _, _ = run(capsys, tmp_path / "r", "fit", "inversion", "circle", *small)
     assert code == 0
     with pytest.raises(SystemExit):  # two channels are no picture
         main(["render", str(tmp_path / "h/run")])
@@ -169,7 +167,7 @@ def test_compare(tmp_path, capsys):
         (["helmholtz", "--signal.wavenumber", "500"], "wavenumber 500 has a shortest wavelength of 0.0126"),
         (["helmholtz", "missing.npy"], "missing.npy: cannot be read"),
         (["helmholtz", "cube.npy"], "expected velocities (H, W), got float64 of shape (2, 2, 2)"),
-        (["helmholtz", "--loss.source_points", "5000"], "loss.source_points"),
+        (["helmholtz", "--loss.source_points", "5000"], "expected loss.source_points below training.points"),
         (["wave", "nan.npy"], "expected finite velocities above 0"),
         (["wave", "--signal.source=[0, 1.5]"], "expected the source inside [-1, 1]²"),
         (["wave", "--signal.variance", "1e-6"], "narrower than a grid of 384 x 384 cells can resolve"),

@@ -92,8 +92,7 @@ class Equation:
         """The wavefields of a network: itself, and what is given in closed form."""
         if not self.near_field:
             return field
-        radius = min(self.near_field, 1 - self.sources.abs().max().item())
-        return WithNearField(field, self.sources, self.amplitude, self.variance, radius)
+        return WithNearField(field, self.sources, self.amplitude, self.variance, self.near_field)
 
     def terms(self, x: Float[Tensor, "N 2"], jet: Jet, m: Float[Tensor, "*batch N 1"]) -> dict[str, Tensor]:
         """The residual where no source is, and where one is."""
@@ -149,7 +148,7 @@ class Helmholtz:
         self.equation, self.medium, self.cells = equation, medium, cells
         self.points = self.batch_size = points
         self.device = equation.sources.device
-        check_points(equation)
+        check_equation(equation, points)
         half = 1 - equation.pml.width
         self.grid = grid((VIEW, VIEW), -half, half, device=self.device)
         self._m = cell_means(medium, cells)
@@ -235,12 +234,14 @@ def misfit(difference: Float[Tensor, "*shape"], norm: Norm) -> Float[Tensor, "*s
     return difference.square() if norm == "l2" else difference.abs()
 
 
-def check_points(equation: Equation) -> None:
-    """Refuse sources that are not in the open square.
+def check_equation(equation: Equation, points: int) -> None:
+    """Refuse sources that are not in the open square, and more points around them than there are in all.
 
     Raises:
-        UserError: If one is in the absorbing layer or outside.
+        UserError: If it is so.
     """
+    if equation.source_points >= points:
+        raise UserError(f"expected loss.source_points below training.points, got {equation.source_points} of {points}")
     half = 1 - equation.pml.width
     for source in equation.sources.tolist():
         if not max(map(abs, source)) < half:

@@ -26,7 +26,7 @@ from hypersiren.media import Medium, cell_means, open_medium
 from hypersiren.operators import diagonal_jet
 from hypersiren.pml import PML
 from hypersiren.tasks import Field, Panel
-from hypersiren.tasks.helmholtz import VIEW, Equation, WavePoints, check_points, misfit, square_panel, velocity_panel
+from hypersiren.tasks.helmholtz import VIEW, Equation, WavePoints, check_equation, misfit, square_panel, velocity_panel
 from hypersiren.waves import medium_of, split_medium
 
 
@@ -73,12 +73,8 @@ class Inversion:
         device: torch.device | str = "cpu",
         **equation: Any,
     ):
-        self.true_medium, self.data_weight, self.pretrain, self.known_beyond = (
-            truth,
-            data_weight,
-            pretrain,
-            known_beyond,
-        )
+        self.true_medium, self.data_weight = truth, data_weight
+        self.pretrain, self.known_beyond = pretrain, known_beyond
         self.points = self.batch_size = points
         self.out_features = 2 * len(data.sources) + 1
 
@@ -91,7 +87,7 @@ class Inversion:
         self.equation = Equation(
             data.wavenumber, tensor(data.sources), data.amplitude, data.variance, scale=scale, **equation
         )
-        check_points(self.equation)
+        check_equation(self.equation, points)
         self.device = self.receivers.device
         half = 1 - self.equation.pml.width
         self.grid = grid((VIEW, VIEW), -half, half, device=device)

@@ -117,6 +117,7 @@ class Wave:
         self.centre = torch.tensor(list(source), dtype=torch.float32, device=device)
         self.device = self.centre.device
         self._velocity = cell_means(medium, cells).rsqrt().numpy()
+        self.velocity_there = medium(self.centre[None]).rsqrt().item()
         self.fastest = float(self._velocity.max())
         self.times = [duration * i / FRAMES for i in range(FRAMES + 1)]
         self.grid = grid((VIEW, VIEW), device=device)
@@ -143,8 +144,7 @@ class Wave:
         """The wave of a network: itself, or started exactly."""
         if self.start_points:
             return field
-        here = self.medium(self.centre[None]).rsqrt().item()
-        return InitialPulse(field, self.centre, variance=self.variance, velocity=here)
+        return InitialPulse(field, self.centre, variance=self.variance, velocity=self.velocity_there)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> WaveBatch:
         """Random points in the part of the cone that the training has come to, and at the start."""
