@@ -122,11 +122,10 @@ class Inversion:
             found = read_inversion(path, wavenumber)
             known = None if truth is None else open_medium(truth, slowest=slowest, fastest=fastest)
         else:
-            known = open_medium(truth or path, slowest=slowest, fastest=fastest)
-            medium = open_medium(path, slowest=slowest, fastest=fastest)
-            check_resolution(cells, wavenumber, cell_means(medium, cells).max().item())
+            known = open_medium(path, slowest=slowest, fastest=fastest)
+            check_resolution(cells, wavenumber, cell_means(known, cells).max().item())
             found = make_inversion(
-                medium, *line_and_sides(sources, receivers, 1 - layer), wavenumber, variance=variance, n=cells, pml=pml
+                known, *line_and_sides(sources, receivers, 1 - layer), wavenumber, variance=variance, n=cells, pml=pml
             )
         return cls(found, known, data_weight=data, pml=pml, **arguments)
 
