@@ -36,7 +36,8 @@ def fit(
     --training.steps 500; `hypersiren settings image` lists them all.
 
     Args:
-        task: image, inpaint, poisson, edit (with two files: source and target), audio or video.
+        task: image, inpaint, poisson, edit (with two files: source and target), audio, video, sdf, helmholtz, wave (of
+            both the file is a medium) or inversion (measured data).
         words: File, then flags.
         preset: fast, or the paper's settings.
         config: YAML file of settings in place of a preset.
@@ -227,7 +228,7 @@ def render(
     about = content["record"]["model"]
     samples = about.get("field", {}).get("samples", [])
     kind = {"audio": "sound", "video": "video"}.get(about.get("task"), "image")
-    if kind == "image" and len(samples) != 2:
+    if kind == "image" and (len(samples) != 2 or about["field"]["out_features"] not in (1, 3)):
         fail(f"{path}: expected a fitted image, sound or video (hypersiren fit image, audio, video ...)")
     given = [name for name, value in {**numbers, "region": region}.items() if value is not None]
     if wrong := [name for name in given if name not in FLAGS[kind]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hypersiren.drawing import tile
 from hypersiren.fitting import Fit, fit
-from hypersiren.tasks import FieldTask, ImagePanel, Panel, SoundPanel, VideoPanel
+from hypersiren.tasks import FieldTask, ImagePanel, Panel, VideoPanel
 from hypersiren.tasks.image import Image
 
 
@@ -37,12 +37,11 @@ class Comparison:
 
     def picture(self) -> np.ndarray:
         """A row for the truth, where it is known, and one for each field, as (H, W, 3) uint8."""
-        panels = {
-            name: {key: panel for key, panel in self.task.panels(fitted.field).items() if isinstance(panel, ImagePanel)}
-            for name, fitted in self.fits.items()
-        }
+        panels = {name: self.task.panels(fitted.field) for name, fitted in self.fits.items()}
         first = next(iter(panels.values()))
-        columns = [name for name in first if f"true_{name}" in first and not isinstance(first[name], SoundPanel)]
+        columns = [
+            name for name in first if f"true_{name}" in first and isinstance(first[name], ImagePanel | VideoPanel)
+        ]
         rows = [[first[f"true_{column}"] for column in columns]]
         rows += [[shown[column] for column in columns] for shown in panels.values()]
         return tile([[_enlarged(panel) for panel in row] for row in rows], ["truth", *panels], columns)

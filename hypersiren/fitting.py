@@ -16,11 +16,14 @@ from hypersiren.siren import Params
 from hypersiren.tasks import FieldTask
 from hypersiren.tasks.audio import Audio
 from hypersiren.tasks.edit import Edit
+from hypersiren.tasks.helmholtz import Helmholtz
 from hypersiren.tasks.image import Image
 from hypersiren.tasks.inpaint import Inpaint
+from hypersiren.tasks.inversion import Inversion
 from hypersiren.tasks.poisson import Poisson
 from hypersiren.tasks.sdf import SDF
 from hypersiren.tasks.video import Video
+from hypersiren.tasks.wave import Wave
 from hypersiren.training import FieldObjective, train
 
 
@@ -160,4 +163,7 @@ CLASSES: dict[str, Any] = {
     "audio": Audio,
     "video": Video,
     "sdf": SDF,
+    "helmholtz": Helmholtz,
+    "wave": Wave,
+    "inversion": Inversion,
 }

@@ -107,6 +107,17 @@ def draw_signed(values: Float[Tensor, "H W C"]) -> Float[Tensor, "H W C"]:
     return (0.5 + 0.5 * values.float() / _percentile(values.abs(), 0.99)).clamp(0, 1)
 
 
+def draw_wave(values: Float[Tensor, "*shape"], full: float) -> Float[Tensor, "*shape 3"]:
+    """Signed values as colour: 0 is white, `full` and beyond red, -`full` blue.
+
+    Example:
+        >>> draw_wave(torch.tensor([-2.0, 0.0, 1.0]), full=2.0).tolist()
+        [[0.0, 0.0, 1.0], [1.0, 1.0, 1.0], [1.0, 0.5, 0.5]]
+    """
+    part = (values.float() / full).clamp(-1, 1)
+    return torch.stack([1 + part.clamp(max=0), 1 - part.abs(), 1 - part.clamp(min=0)], dim=-1)
+
+
 def _percentile(values: Tensor, share: float) -> Tensor:
     flat = values.float().flatten()
     flat = flat[:: max(1, len(flat) // 1_000_000)]  # torch.quantile takes no more than 16 million

@@ -144,20 +144,28 @@ def encode_wav(wave: Float[np.ndarray, "N C"], rate: int, bits: Literal[16, 24] 
     return data.getvalue()
 
 
-def chime(seconds: float = 2.0, rate: int = 16_000) -> Sound:
-    """Four bells, one after the other, each of five partials that fade: a sound to try things on, made here.
+def chime(start: float = 0.0, stop: float | None = None) -> Sound:
+    """Four bells, one after the other, each of five partials that fade: two seconds to try things on, made here.
+
+    Args:
+        start, stop: The part wanted, in seconds.
+
+    Raises:
+        SignalError: If the part does not lie within.
 
     Example:
         >>> chime().wave.shape
         (32000, 1)
     """
+    seconds, rate = 2.0, 16_000
     t = np.arange(round(seconds * rate)) / rate
     wave = np.zeros_like(t)
     for i, note in enumerate((523.25, 659.26, 783.99, 1046.5)):
         after = (t - i * seconds / 4).clip(0)
         for k, partial in enumerate((0.5, 1.0, 1.19, 2.0, 2.74)):
             wave += np.sin(2 * np.pi * note * partial * after) * np.exp(-(2 + k) * after) / (1 + k)
-    return Sound((0.9 * wave / np.abs(wave).max()).astype(np.float32)[:, None], rate)
+    first, last = _part(len(t), rate, start, stop, "chime")
+    return Sound((0.9 * wave / np.abs(wave).max()).astype(np.float32)[first:last, None], rate)
 
 
 def _part(samples: int, rate: int, start: float, stop: float | None, path: str | os.PathLike[str]) -> tuple[int, int]:

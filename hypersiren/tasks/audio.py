@@ -79,7 +79,7 @@ class Audio:
         Raises:
             SignalError: If the file cannot be read, the part does not lie within it, or it is silent.
         """
-        sound = chime() if str(path) == CHIME and not Path(path).exists() else read_sound(path, start, stop)
+        sound = chime(start, stop) if str(path) == CHIME and not Path(path).exists() else read_sound(path, start, stop)
         try:
             sound, scale = scaled(sound)
         except SignalError as error:

@@ -1,0 +1,166 @@
+"""Speed of one training step of the waves: jets against double backward, in turns within one run.
+
+The reference differentiates the network by autograd, channel by channel, and then every derivative once more, which
+a backward pass must then go through. The same loss of the same network at the same points is found here both ways.
+
+    python -c "from hypersiren.benchmark_waves import step_times, report; print(report(step_times('helmholtz')))"
+"""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hypersiren import fit_config
+from hypersiren.fitting import open_task
+from hypersiren.jets import Jet
+from hypersiren.siren import Siren
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """One way to a step.
+
+    Attributes:
+        seconds: Median over the rounds.
+        peak: Bytes that the step's tensors took at most, beside what there was before.
+    """
+
+    seconds: float
+    peak: int
+
+
+class DoubleBackward(nn.Module):
+    """A network whose jet is found by autograd as the reference does: D gradients of each channel's gradient.
+
+    Example:
+        >>> siren, x = Siren(2, 3, 8), torch.rand(5, 2)
+        >>> found, right = DoubleBackward(siren).jet(x), siren.jet(x, second="diagonal")
+        >>> torch.allclose(found.hessian_diagonal, right.hessian_diagonal, rtol=1e-3, atol=1e-3)
+        True
+    """
+
+    def __init__(self, field: nn.Module):
+        super().__init__()
+        self.field = field
+
+    def forward(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N C"]:
+        return self.field(x)
+
+    def jet(self, x: Float[Tensor, "N D"], *, second: Literal["diagonal"] = "diagonal") -> Jet:
+        """Values with gradient and Hessian's diagonal."""
+        x = x.detach().requires_grad_()
+        y = self.field(x)
+
+        def gradient(value: Tensor) -> Tensor:
+            return torch.autograd.grad(value.sum(), x, create_graph=True)[0]
+
+        first = [gradient(channel) for channel in y.unbind(-1)]
+        diagonal = [
+            torch.stack([gradient(derivative)[:, d] for d, derivative in enumerate(g.unbind(-1))], dim=-1)
+            for g in first
+        ]
+        return Jet(y, torch.stack(first, dim=-2), hessian_diagonal=torch.stack(diagonal, dim=-2))
+
+
+def step_times(
+    name: Literal["helmholtz", "wave", "inversion"],
+    *,
+    points: int = 16384,
+    hidden_features: int = 256,
+    hidden_layers: int = 3,
+    rounds: int = 5,
+    compiled: bool = True,
+    device: torch.device | str = "cpu",
+) -> dict[str, StepTime]:
+    """Time forward and backward of a task's loss: by double backward, by jets, and by jets compiled.
+
+    Args:
+        name: The task, with its default signal (inversion: 5 sources).
+        points: Random points of the step.
+        hidden_features, hidden_layers: The SIREN; by default the paper's.
+        rounds: Turns of each way.
+        compiled: Whether to compile, too.
+        device: Where.
+    """
+    settings = fit_config.TASKS[name]()
+    settings = settings.model_copy(update={"training": settings.training.model_copy(update={"points": points})})
+    task = open_task(name, settings, device)
+    siren = Siren(task.in_features, task.out_features, hidden_features, hidden_layers).to(device)
+    batch = task.sample(torch.Generator(device).manual_seed(0), 0.5)
+
+    def loss(field: nn.Module) -> Callable[[], Tensor]:
+        return lambda: torch.stack(list(task.loss(field, batch).values())).sum()
+
+    ways = {"double backward": loss(DoubleBackward(siren)), "jets": loss(siren)}
+    if compiled:
+        ways["jets, compiled"] = torch.compile(ways["jets"])
+
+    def step(way: Callable[[], Tensor]) -> None:
+        siren.zero_grad(set_to_none=True)
+        way().backward()
+
+    peaks = {key: peak_memory(partial(step, way), torch.device(device)) for key, way in ways.items()}
+    times: dict[str, list[float]] = {key: [] for key in ways}
+    for _ in range(rounds):
+        for key, way in ways.items():
+            _wait(device)
+            start = time.perf_counter()
+            step(way)
+            _wait(device)
+            times[key].append(time.perf_counter() - start)
+    return {key: StepTime(statistics.median(times[key]), peaks[key]) for key in ways}
+
+
+def report(times: dict[str, StepTime]) -> str:
+    """A table: seconds, how many times as fast as the first way, and megabytes.
+
+    Example:
+        >>> print(report({"slow": StepTime(1.0, 2_000_000), "fast": StepTime(0.25, 1_000_000)}))
+        slow                 1.000 s    1.0 x       2 MB
+        fast                 0.250 s    4.0 x       1 MB
+    """
+    first = next(iter(times.values())).seconds
+    return "\n".join(
+        f"{name:18} {way.seconds:7.3f} s {first / way.seconds:6.1f} x {way.peak / 1e6:7.0f} MB"
+        for name, way in times.items()
+    )
+
+
+def peak_memory(run: Callable[[], None], device: torch.device) -> int:
+    """The most bytes that tensors made by `run` take at once; it runs twice, what the first time leaves is not counted.
+
+    Example:
+        >>> peak_memory(lambda: torch.zeros(1000, dtype=torch.float64).sum().item() and None, torch.device("cpu"))
+        8008
+    """
+    run()
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    assert profile.profiler is not None
+    assert profile.profiler.kineto_results is not None
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    now = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        peak = max(peak, now)
+    return peak
+
+
+def _wait(device: torch.device | str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
