@@ -19,7 +19,7 @@ from torch import Tensor
 from hypersiren.coords import cell_centers, evaluate, grid, strata
 from hypersiren.metrics import log_spectral_distance, si_snr, snr
 from hypersiren.signals import SignalError
-from hypersiren.sound import chime, read_sound, scaled
+from hypersiren.sound import Sound, chime, read_sound, sample_range, scaled
 from hypersiren.sound_pictures import draw_spectrogram, draw_waveform
 from hypersiren.spectrum import rms_omega, spectrogram
 from hypersiren.tasks import Field, ImagePanel, Panel, SoundPanel
@@ -79,7 +79,12 @@ class Audio:
         Raises:
             SignalError: If the file cannot be read, the part does not lie within it, or it is silent.
         """
-        sound = chime() if str(path) == CHIME and not Path(path).exists() else read_sound(path, start, stop)
+        if str(path) == CHIME and not Path(path).exists():
+            sound = chime()
+            first, last = sample_range(len(sound.wave), sound.rate, start, stop, path)
+            sound = Sound(sound.wave[first:last], sound.rate)
+        else:
+            sound = read_sound(path, start, stop)
         try:
             sound, scale = scaled(sound)
         except SignalError as error:
@@ -131,7 +136,7 @@ class Audio:
 
 def render(field: Field, samples: int, device: torch.device | str = "cpu") -> Float[Tensor, "N C"]:
     """The wave that a field is, at so many samples."""
-    return evaluate(field, grid((samples,), device=device))
+    return evaluate(field, grid((samples,), device=device), chunk=16384)
 
 
 def _picture(pixels: UInt8[np.ndarray, "H W 3"]) -> ImagePanel:
