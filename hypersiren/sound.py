@@ -78,7 +78,7 @@ def read_sound(path: str | os.PathLike[str], start: float = 0.0, stop: float | N
     except Exception as error:  # TypeError for headerless endings such as .raw, LibsndfileError for all else
         raise SignalError("not a sound that libsndfile can read, or one cut off within its header", path) from error
     with file:
-        rate, first, last = file.samplerate, *_part(file.frames, file.samplerate, start, stop, path)
+        rate, first, last = file.samplerate, *sample_range(file.frames, file.samplerate, start, stop, path)
         wave = _decode(file, first, last)
     if not len(wave):
         raise SignalError(f"damaged or cut off: nothing can be decoded from {start:g} s on", path)
@@ -164,12 +164,18 @@ def chime(start: float = 0.0, stop: float | None = None) -> Sound:
         after = (t - i * seconds / 4).clip(0)
         for k, partial in enumerate((0.5, 1.0, 1.19, 2.0, 2.74)):
             wave += np.sin(2 * np.pi * note * partial * after) * np.exp(-(2 + k) * after) / (1 + k)
-    first, last = _part(len(t), rate, start, stop, "chime")
+    first, last = sample_range(len(t), rate, start, stop, "chime")
     return Sound((0.9 * wave / np.abs(wave).max()).astype(np.float32)[first:last, None], rate)
 
 
-def _part(samples: int, rate: int, start: float, stop: float | None, path: str | os.PathLike[str]) -> tuple[int, int]:
-    """First and last sample (exclusive) of the part in seconds."""
+def sample_range(
+    samples: int, rate: int, start: float, stop: float | None, path: str | os.PathLike[str]
+) -> tuple[int, int]:
+    """First and last sample (exclusive) of a part in seconds, of a sound of so many samples.
+
+    Raises:
+        SignalError: If no sample lies in it, or it does not lie within the sound.
+    """
     if samples == 0:
         raise SignalError("holds no samples", path)
     seconds = samples / rate

@@ -131,7 +131,7 @@ class Audio:
 
 def render(field: Field, samples: int, device: torch.device | str = "cpu") -> Float[Tensor, "N C"]:
     """The wave that a field is, at so many samples."""
-    return evaluate(field, grid((samples,), device=device))
+    return evaluate(field, grid((samples,), device=device), chunk=16384)
 
 
 def _picture(pixels: UInt8[np.ndarray, "H W 3"]) -> ImagePanel:

@@ -6,6 +6,7 @@ Values are in [-1, 1]; errors are reported on [0, 1] after clipping.
 Symbols: T frames, H x W pixels, C channels, N points of a batch.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from hypersiren.coords import cell_centers, evaluate, grid, strata
 from hypersiren.metrics import image_mse, image_psnr
 from hypersiren.pictures import SAMPLES, open_picture
-from hypersiren.signals import to_uint8
+from hypersiren.signals import SignalError, to_uint8
 from hypersiren.tasks import Field, Panel, VideoPanel
 from hypersiren.tasks.image import Points
 from hypersiren.video import Video as Clip
@@ -72,7 +73,7 @@ class Video:
         """
         shape = (size, size) if isinstance(size, int) else size
         if str(path) in SAMPLES and not Path(path).exists():
-            clip = _flight(str(path), frames, shape)
+            clip = _flight(str(path), start, stop, frames, shape)
         else:
             clip = read_video(path, start=start, stop=stop, frames=frames, size=shape)
         return cls(torch.from_numpy(clip.pixels).to(device), clip.fps, points=points)
@@ -113,9 +114,14 @@ def render(field: Field, size: Sequence[int], device: torch.device | str = "cpu"
     for t in range(frames):
         begin, end = 2 * t / frames - 1, 2 * (t + 1) / frames - 1
         x = grid((1, height, width), (begin, -1, -1), (end, 1, 1), device=device)
-        yield ((evaluate(field, x) + 1) / 2).clamp(0, 1).view(height, width, -1)
+        yield ((evaluate(field, x, chunk=16384) + 1) / 2).clamp(0, 1).view(height, width, -1)
 
 
-def _flight(name: str, frames: int | None, size: tuple[int, int] | None) -> Clip:
-    picture = to_uint8((open_picture(name).numpy() + 1) / 2)
-    return flight(picture, frames or 32, size or (72, 96))
+def _flight(name: str, start: float, stop: float | None, frames: int | None, size: tuple[int, int] | None) -> Clip:
+    """A part of the flight over a photograph that scikit-image ships."""
+    clip = flight(to_uint8((open_picture(name).numpy() + 1) / 2), size=size or (72, 96))
+    first, last = math.ceil(start * clip.fps), None if stop is None else math.ceil(stop * clip.fps)
+    pixels = clip.pixels[first:last][:frames]
+    if not len(pixels):
+        raise SignalError(f"expected a part within 0 to {len(clip.pixels) / clip.fps:g} s, got none", name)
+    return Clip(pixels, clip.fps)
