@@ -143,8 +143,8 @@ def even_rate(durations: Sequence[float]) -> tuple[float, list[int]]:
     A frame is the mean of the durations that are near the least one (GIF rounds to 10 ms).
 
     Example:
-        >>> even_rate([40, 50, 50, 60])
-        (20.0, [1, 1, 1, 1])
+        >>> even_rate([40, 50, 50, 50])
+        (21.05..., [1, 1, 1, 1])
         >>> even_rate([100, 100, 2000])
         (10.0, [1, 1, 20])
     """

@@ -136,8 +136,7 @@ def test_commands(tmp_path, capsys):
     pulse = ["--signal.variance", "0.02", "--signal.cells", "64"]
     code, _, _ = run(capsys, tmp_path / "w", "fit", "wave", *pulse, *TINY)
     assert code == 0
-    with Image.open(tmp_path / "w/run/movie.gif") as movie:
-        assert movie.n_frames > 2
+    assert next((tmp_path / "w/run").glob("movie.*")).stat().st_size > 500
     positions = {"source": np.zeros((2, 2)) - 0.2, "receivers": np.full((3, 2), 0.3), "rec_val": np.ones((3, 2)) + 1j}
     savemat(tmp_path / "data.mat", positions)
     code, out, _ = run(capsys, tmp_path / "i", "fit", "inversion", tmp_path / "data.mat", *small)
