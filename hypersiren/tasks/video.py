@@ -104,7 +104,9 @@ class Video:
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """The clip beside the truth."""
-        fit = torch.stack([frame.mul(255).round().byte() for frame in render(field, self.samples, self.device)])
+        fit = torch.empty_like(self.pixels)
+        for i, frame in enumerate(render(field, self.samples, self.device)):
+            fit[i] = frame.mul(255).round()
         return {"fit": VideoPanel(fit, self.fps), "true_fit": VideoPanel(self.pixels, self.fps)}
 
 
