@@ -48,15 +48,9 @@ REACH = 6.1
 
 @dataclass(frozen=True)
 class WavePoints:
-    """N points at which an equation is asked for; to `stage`, a scalar from 0 to 1, tasks give a meaning of their own.
+    """N random points at which the equation is asked for."""
 
-    Attributes:
-        x: Coordinates.
-        stage: Of the training.
-    """
-
-    x: Float[Tensor, "N D"]
-    stage: Float[Tensor, ""]
+    x: Float[Tensor, "N 2"]
 
 
 @dataclass(frozen=True)
@@ -183,7 +177,7 @@ class Helmholtz:
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> WavePoints:
         """Random points."""
-        return WavePoints(self.equation.draw(self.points, generator), torch.tensor(progress, device=self.device))
+        return WavePoints(self.equation.draw(self.points, generator))
 
     def loss(self, field: Field, batch: WavePoints) -> dict[str, Tensor]:
         """The residual where the source is not, and where it is."""

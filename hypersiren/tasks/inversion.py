@@ -9,6 +9,7 @@ Residual and data are both relative to the root mean square of the data.
 Symbols: N points, S sources, R receivers, m squared slowness, c = 1 / sqrt(m) velocity.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,21 @@ from hypersiren.media import Medium, cell_means, open_medium
 from hypersiren.operators import diagonal_jet
 from hypersiren.pml import PML
 from hypersiren.tasks import Field, Panel
-from hypersiren.tasks.helmholtz import VIEW, Equation, WavePoints, check_equation, misfit, square_panel, velocity_panel
+from hypersiren.tasks.helmholtz import VIEW, Equation, check_equation, misfit, square_panel, velocity_panel
 from hypersiren.waves import medium_of, split_medium
+
+
+@dataclass(frozen=True)
+class InversionBatch:
+    """N points at which the equation is asked for.
+
+    Attributes:
+        x: Coordinates.
+        stage: 0 while the wavefields are those of the background, then 1.
+    """
+
+    x: Float[Tensor, "N 2"]
+    stage: Float[Tensor, ""]
 
 
 class Inversion:
@@ -129,12 +143,12 @@ class Inversion:
             )
         return cls(found, known, data_weight=data, pml=pml, **arguments)
 
-    def sample(self, generator: torch.Generator, progress: float = 0.0) -> WavePoints:
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> InversionBatch:
         """Random points; the stage is 0 while the medium is not yet asked for, then 1."""
         stage = torch.tensor(float(progress >= self.pretrain), device=self.device)
-        return WavePoints(self.equation.draw(self.points, generator), stage)
+        return InversionBatch(self.equation.draw(self.points, generator), stage)
 
-    def loss(self, field: Field, batch: WavePoints) -> dict[str, Tensor]:
+    def loss(self, field: Field, batch: InversionBatch) -> dict[str, Tensor]:
         """The residual in the field's own medium and the misfit of the data; or, first, in the background."""
         complete, norm = self.equation.complete(field), self.equation.norm
         jet = diagonal_jet(complete, batch.x)
