@@ -1,5 +1,6 @@
 """What every command needs: words to the person at the terminal, the device, the folder. Imports no torch at first."""
 
+import ctypes
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -18,6 +19,17 @@ def choose_device(name: str) -> "torch.device":
     except (RuntimeError, AssertionError) as error:
         fail(f'device "{name}" cannot be used: {str(error).splitlines()[0]}')
     return torch.device(name)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for the next step, instead of giving it back to the system page by page.
+
+    A training step frees and asks for the same large tensors again and again; on a CPU this is up to a fifth of its time.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX, M_TRIM_THRESHOLD of malloc.h
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def make_folder(folder: Path) -> None:

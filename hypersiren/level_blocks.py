@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hypersiren.coords import evaluate
@@ -82,26 +82,37 @@ def make_grid(
     return Grid((x, y, z), corners[0], sides / cells, dtype)
 
 
-def leaves_of(probe: Probe, grid: Grid, factor: float) -> Int[Tensor, "M 3"] | None:
+def coarse_blocks(grid: Grid) -> tuple[int, Int[Tensor, "X Y Z 3"]]:
+    """Cells along the side of the blocks of the first test, and where in the grid of blocks each lies."""
+    side = _LEAF
+    while side * _COARSE < max(grid.cells):
+        side *= 2
+    counts = [torch.arange(-(-n // side), device=grid.step.device) for n in grid.cells]
+    return side, torch.stack(torch.meshgrid(*counts, indexing="ij"), dim=-1)
+
+
+def leaves_of(
+    probe: Probe, grid: Grid, factor: float, region: Bool[Tensor, "X Y Z"] | None = None
+) -> Int[Tensor, "M 3"] | None:
     """The smallest blocks that can hold the surface, sorted by x; None for all, where the test would save little.
 
     Args:
         probe: The field.
         grid: Where it is asked.
         factor: How much steeper than measured the field may be between block centres; infinite for all blocks.
+        region: Which of the coarse blocks matter; None for all.
     """
     if factor == math.inf:
         return None
-    side = _LEAF
-    while side * _COARSE < max(grid.cells):
-        side *= 2
-    counts = [-(-n // side) for n in grid.cells]
-    index = torch.cartesian_prod(*(torch.arange(n, device=grid.step.device) for n in counts))
+    side, blocks = coarse_blocks(grid)
+    counts, index = blocks.shape[:3], blocks.flatten(0, 2)
     value, slope = _at_centres(probe, grid, index, side)
     around = torch.stack([slope, value, -value]).view(3, *counts)
     steepest, highest, lowest = torch.nn.functional.max_pool3d(around, 3, stride=1, padding=1).flatten(1)
     bound = factor * steepest
     near = (value.abs() <= bound * grid.radius(side)) | ((highest >= 0) & (lowest > 0))
+    if region is not None:
+        near &= region.flatten()
     if near.float().mean() > 0.5:
         return None
     while True:

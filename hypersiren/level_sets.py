@@ -23,12 +23,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from hypersiren.errors import UserError
-from hypersiren.level_blocks import Probe, leaves_of, make_grid
+from hypersiren.level_blocks import Probe, coarse_blocks, leaves_of, make_grid
 from hypersiren.level_slabs import march
 from hypersiren.meshes import Mesh
 from hypersiren.operators import Field
+
+Where = Callable[[Float[Tensor, "M 3"], float], Bool[Tensor, " M"]]
+"""Centres of M blocks, and the radius of a ball that holds one: which of them have a part that matters."""
 
 _FACTORS = (1.25, 2.5, 5.0)  # for the gradient's bound, in the order they are tried
 
@@ -58,6 +63,7 @@ def extract(
     chunk: int = 65536,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    where: Where | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Extraction:
     """Mesh the surface where a field equals `level`, smaller values being inside.
@@ -69,6 +75,7 @@ def extract(
         level: The value.
         chunk: Points for each call of the field.
         device, dtype: Of the coordinates that the field is given.
+        where: Where the surface matters: asked of blocks. Elsewhere it may be left out. None for all of the box.
         progress: Called with the share of the work done, rising to 1 (again from 0 if a test proved wrong).
 
     Returns:
@@ -86,9 +93,14 @@ def extract(
     """
     grid = make_grid(resolution, lower, upper, device, dtype or torch.get_default_dtype())
     probe = Probe(field, level, chunk)
+    region = None
+    if where is not None:
+        side, blocks = coarse_blocks(grid)
+        centres = grid.points((blocks.flatten(0, 2) + 0.5) * side)
+        region = where(centres, grid.radius(side)).view(blocks.shape[:3])
     for factor in (*_FACTORS, math.inf):
-        leaves = leaves_of(probe, grid, factor)
-        found = march(probe, grid, leaves, progress)
+        leaves = leaves_of(probe, grid, factor, region)
+        found = march(probe, grid, leaves, region, progress)
         # Values on both sides without a surface between them: it lies where no gradient shows it.
         if found is not None and (len(found[1]) or leaves is None or probe.lowest >= 0 or probe.highest < 0):
             break

@@ -38,9 +38,16 @@ class _Seam:
 
 
 def march(
-    probe: Probe, grid: Grid, leaves: Int[Tensor, "M 3"] | None, progress: Callable[[float], None] | None
+    probe: Probe,
+    grid: Grid,
+    leaves: Int[Tensor, "M 3"] | None,
+    region: Bool[Tensor, "I J K"] | None,
+    progress: Callable[[float], None] | None,
 ) -> tuple[Float[Tensor, "V 3"], Int[Tensor, "F 3"]] | None:
-    """Vertices and faces of the surface in the given leaves, all of them if None; None if it runs out of them."""
+    """Vertices and faces of the surface in the given leaves, all of them if None; None if it runs out of them.
+
+    It may run out of the coarse blocks of the region.
+    """
     device = grid.step.device
     counts = [-(-n // 2) for n in grid.cells]
     plane = (grid.cells[1] + 1) * (grid.cells[2] + 1)
@@ -54,8 +61,10 @@ def march(
     )
     vertices, faces, total = [], [], 0
     for first in range(0, counts[0], layers):
-        visited = _visited(leaves, counts, first, min(first + layers, counts[0]), device)
-        slab = _march_slab(probe, grid, visited, first, seam, total)
+        last = min(first + layers, counts[0])
+        matters = _matters(region, counts, first, last, device)
+        visited = _visited(leaves, matters, first)
+        slab = _march_slab(probe, grid, visited, ~matters, first, seam, total)
         if slab is None:
             return None
         vertices.append(slab[0])
@@ -63,28 +72,55 @@ def march(
         seam = slab[2]
         total += len(slab[0])
         if progress is not None:
-            progress(min(first + layers, counts[0]) / counts[0])
+            progress(last / counts[0])
     return torch.cat(vertices), torch.cat(faces)
 
 
-def _visited(
-    leaves: Int[Tensor, "M 3"] | None, counts: list[int], first: int, last: int, device: torch.device
+def _matters(
+    region: Bool[Tensor, "I J K"] | None, counts: list[int], first: int, last: int, device: torch.device
 ) -> Bool[Tensor, "X Y Z"]:
-    """Which leaves of the layers first..last-1 are visited, with a rim of one; beyond the box all are."""
-    mask = torch.ones(last - first + 2, counts[1] + 2, counts[2] + 2, dtype=torch.bool, device=device)
-    if leaves is not None:
-        lower, upper = max(first - 1, 0), min(last + 1, counts[0])
-        mask[lower - first + 1 : upper - first + 1, 1:-1, 1:-1] = False
-        ends = torch.searchsorted(leaves[:, 0].contiguous(), torch.tensor([lower, upper], device=device))
-        x, y, z = leaves[ends[0] : ends[1]].unbind(1)
-        mask[x - first + 1, y + 1, z + 1] = True
+    """Which leaves of the layers first..last-1 lie in the region, with a rim of one; beyond the box none does."""
+    mask = torch.zeros(last - first + 2, counts[1] + 2, counts[2] + 2, dtype=torch.bool, device=device)
+    lower, upper = max(first - 1, 0), min(last + 1, counts[0])
+    inside = mask[lower - first + 1 : upper - first + 1, 1:-1, 1:-1]
+    if region is None:
+        inside[:] = True
+    else:
+        # The coarse blocks are the leaves' sides times a power of two.
+        ratio = 1
+        while any(-(-n // ratio) > blocks for n, blocks in zip(counts, region.shape, strict=True)):
+            ratio *= 2
+        x, y, z = (
+            torch.arange(a, b, device=device) // ratio for a, b in ((lower, upper), *((0, n) for n in counts[1:]))
+        )
+        inside[:] = region[x[:, None, None], y[:, None], z]
     return mask
 
 
+def _visited(leaves: Int[Tensor, "M 3"] | None, matters: Bool[Tensor, "X Y Z"], first: int) -> Bool[Tensor, "X Y Z"]:
+    """Which of the leaves that matter are given, with the same rim; all of them if None."""
+    if leaves is None:
+        return matters
+    mask = torch.zeros_like(matters)
+    ends = torch.tensor([first - 1, first - 1 + len(mask)], device=leaves.device)
+    start, stop = torch.searchsorted(leaves[:, 0].contiguous(), ends)
+    x, y, z = leaves[start:stop].unbind(1)
+    mask[x - first + 1, y + 1, z + 1] = True
+    return mask & matters
+
+
 def _march_slab(
-    probe: Probe, grid: Grid, visited: Bool[Tensor, "X Y Z"], first: int, seam: _Seam, total: int
+    probe: Probe,
+    grid: Grid,
+    visited: Bool[Tensor, "X Y Z"],
+    beyond: Bool[Tensor, "X Y Z"],
+    first: int,
+    seam: _Seam,
+    total: int,
 ) -> tuple[Tensor, Tensor, _Seam] | None:
     """New vertices, faces, and the next seam, of the leaf layers from `first` on; `total` vertices came before.
+
+    None if the surface runs out of the visited leaves into others than those `beyond`, where it does not matter.
 
     Grid points of the slab are numbered from its first plane on, x slowest.
     """
@@ -110,7 +146,7 @@ def _march_slab(
     inside = (values[points] < 0)[:, _CELL_CORNERS.to(device)]  # (M, 8, 8)
     mixed = inside.any(-1) & ~inside.all(-1) & (cell + origin < last).all(-1)
     cell, inside = cell[mixed], inside[mixed]
-    if _runs_out(cell, inside, visited):
+    if _runs_out(cell, inside, visited | beyond):
         return None
 
     owner, edges = triangles(inside)
@@ -133,7 +169,7 @@ def _march_slab(
 
 
 def _runs_out(cell: Int[Tensor, "M 3"], inside: Bool[Tensor, "M 8"], visited: Bool[Tensor, "X Y Z"]) -> bool:
-    """Whether the surface crosses a face behind which no cell is visited."""
+    """Whether the surface crosses a face behind which no cell is visited, or beyond what matters."""
     faces = inside[:, FACES.to(cell.device)]
     crossed = faces.any(-1) & ~faces.all(-1)  # (M, 6)
     step = torch.eye(3, dtype=torch.long, device=cell.device)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from hypersiren.clouds import PointCloud
 from hypersiren.level_sets import Extraction, extract
@@ -67,7 +69,17 @@ def surface(
     Raises:
         UserError: If the box holds no surface.
     """
-    found = extract(field, resolution, placement.lower, placement.upper, device=device, progress=progress)
-    if placement.reach is None or placement.seen is None:
-        return found
-    return replace(found, mesh=trim(found.mesh, np.array(placement.seen), placement.reach))
+    reach, seen = placement.reach, placement.seen
+    box = placement.lower, placement.upper
+    if reach is None or seen is None:
+        return extract(field, resolution, *box, device=device, progress=progress)
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(seen)
+
+    def within_reach(centres: Float[Tensor, "M 3"], radius: float) -> Bool[Tensor, " M"]:
+        distance, _ = tree.query(centres.cpu().numpy(), distance_upper_bound=reach + radius, workers=-1)
+        return torch.from_numpy(np.isfinite(distance)).to(centres.device)
+
+    found = extract(field, resolution, *box, device=device, where=within_reach, progress=progress)
+    return replace(found, mesh=trim(found.mesh, np.array(seen), reach))

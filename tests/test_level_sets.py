@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypersiren import level_sets, level_slabs
 from hypersiren.errors import UserError
 from hypersiren.level_sets import extract
-from hypersiren.meshes import Mesh
+from hypersiren.meshes import Mesh, trim
 from hypersiren.shape_metrics import components, is_watertight
 from hypersiren.siren import Siren
 
@@ -145,6 +145,24 @@ def test_the_error_falls_with_the_square_of_the_cells():
         errors.append(np.abs(np.linalg.norm(mesh.vertices, axis=1) - 0.5).mean())
     rates = np.log2(np.array(errors[:-1]) / errors[1:])
     assert (np.abs(rates - 2) < 0.25).all()
+
+
+@pytest.mark.parametrize("resolution", [31, 64, 150])
+@pytest.mark.parametrize("name", ["two_balls", "gyroid", "step"])
+def test_only_where_it_matters(name, resolution, monkeypatch):
+    """A ball around a place, through which the surface runs: within it the same mesh, for fewer evaluations."""
+    place, reach = np.array([[-0.2, 0.1, 0.2]]), 0.3
+
+    def where(centres, radius):
+        return (centres - centres.new_tensor(place[0])).norm(dim=-1) <= reach + radius
+
+    whole = dense(FIELDS[name], resolution, monkeypatch, dtype=torch.float64)
+    found = extract(FIELDS[name], resolution, dtype=torch.float64, where=where)
+    expected, got = (trim(each.mesh, place, reach) for each in (whole, found))
+    assert len(expected.faces)
+    for a, b in zip(canonical(expected), canonical(got), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert found.evaluations < 0.4 * whole.evaluations
 
 
 def test_few_evaluations_each_point_once():
