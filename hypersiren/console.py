@@ -24,7 +24,7 @@ def choose_device(name: str) -> "torch.device":
 def keep_freed_memory() -> None:
     """Let glibc keep what is freed for the next step, instead of giving it back to the system page by page.
 
-    A training step frees and asks for the same large tensors again and again; on a CPU this is up to a fifth of its time.
+    A training step asks for the same large tensors again and again; on a CPU this is up to a fifth of its time.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         mmap_max, trim_threshold = -4, -1  # M_MMAP_MAX, M_TRIM_THRESHOLD of malloc.h
