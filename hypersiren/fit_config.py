@@ -179,7 +179,7 @@ class AudioSettings(FitSettings):
 
     signal: AudioSignal = AudioSignal()
     network: Network = Network(first_omega=None)
-    training: FitTraining = FitTraining(steps=3000, points=16384, optimizer="adam", lr=5e-4)
+    training: FitTraining = FitTraining(steps=2000, points=4096, optimizer="adam", lr=5e-4)
 
 
 class VideoSignal(Section):
