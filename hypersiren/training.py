@@ -26,6 +26,7 @@ from hypersiren.config_io import differing_keys, to_yaml
 from hypersiren.errors import UserError
 from hypersiren.models import HyperSiren
 from hypersiren.monitor import Monitor
+from hypersiren.muon import Muon
 from hypersiren.tasks import Field, Task
 from hypersiren.tasks.completion import Completion, CompletionBatch, Predict
 
@@ -165,7 +166,7 @@ def make_optimizers(
     others = [p for p in parameters if p.ndim != 2 or kind == "adam"]
     made: list[torch.optim.Optimizer] = []
     if matrices:
-        made.append(torch.optim.Muon(groups(matrices), lr, weight_decay, adjust_lr_fn="match_rms_adamw"))
+        made.append(Muon(groups(matrices), lr, weight_decay))
     if others:
         fused = others[0].device.type in ("cpu", "cuda")
         made.append(torch.optim.AdamW(groups(others), lr, weight_decay=weight_decay, fused=fused))
