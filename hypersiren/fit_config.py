@@ -384,6 +384,8 @@ class InversionLoss(ResidualLoss):
     """Share of the training that solves for the wavefields in the background first."""
     known_beyond: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Beyond this along either axis the medium is known to be the background; the paper's is 0.75."""
+    variation: NotNegative = 5e-4
+    """Times the medium's total variation, a prior that is not in the paper; 0 leaves it out."""
 
 
 class InversionSettings(FitSettings):

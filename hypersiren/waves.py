@@ -160,6 +160,25 @@ def medium_of(
     return torch.where(known, 1.0, 1 + values[..., -1:].clamp(min=least - 1))
 
 
+def medium_gradient(
+    x: Float[Tensor, "*batch N 2"], jet: Jet, *, known_beyond: float = 0.75, least: float = 1e-3
+) -> Float[Tensor, "*out N 2"]:
+    """The gradient of the medium m of an inversion's field, see `split_medium`: zero where m is known or kept above.
+
+    Raises:
+        ValueError: If the jet lacks derivatives.
+
+    Example:
+        >>> from hypersiren.siren import Siren
+        >>> x = torch.tensor([[0.0, 0.1], [0.0, 0.8]])
+        >>> medium_gradient(x, Siren(2, 11, 16).jet(x, second="diagonal"))[1].tolist()
+        [0.0, 0.0]
+    """
+    value, gradient, _ = _pieces(jet)
+    constant = (x.abs().amax(-1, keepdim=True) > known_beyond) | (value[..., -1:] < least - 1)
+    return torch.where(constant, 0.0, gradient[..., -1, :])
+
+
 def _pieces(jet: Jet) -> tuple[Tensor, Tensor, Tensor]:
     if jet.gradient is None or jet.hessian_diagonal is None:
         raise ValueError('expected a jet with gradient and Hessian\'s diagonal, field.jet(x, second="diagonal")')

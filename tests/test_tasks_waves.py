@@ -96,6 +96,22 @@ def test_inversion_first_solves_in_the_background(measured):
     assert late["data"] > 0 == late["medium"]
 
 
+def test_inversion_prefers_media_of_small_variation(measured):
+    """Of m = 1 + s (x_0 + x_1) it is |s| sqrt(2) in the open square; of a constant medium, and at first, nothing."""
+    generator = torch.Generator().manual_seed(0)
+    late, early = (measured.sample(generator, progress) for progress in (1.0, 0.0))
+    share = (late.x.abs().amax(-1) <= 0.5).float().mean().item()
+    prior = Inversion.open("circle", wavenumber=5.0, cells=64, points=50, variation=0.2)
+
+    def sloped(x, slope=0.3):
+        return torch.cat([torch.zeros(len(x), 10), slope * x.sum(-1, keepdim=True)], dim=-1)
+
+    assert "variation" not in measured.loss(sloped, late)
+    assert prior.loss(sloped, early)["variation"] == 0
+    assert prior.loss(sloped, late)["variation"].item() == pytest.approx(0.2 * 0.3 * math.sqrt(2) * share, rel=0.01)
+    assert prior.loss(lambda x: 0 * sloped(x) - 0.4, late)["variation"] == pytest.approx(0, abs=1e-8)
+
+
 def test_inversion_measures_the_medium(measured):
     def right(x):
         return torch.cat([torch.zeros(len(x), 10), MEDIA["circle"](x) - 1], dim=-1)

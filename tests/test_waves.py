@@ -15,7 +15,15 @@ from hypersiren.coords import grid
 from hypersiren.jets import Jet
 from hypersiren.pml import PML
 from hypersiren.siren import Siren
-from hypersiren.waves import gaussian, gaussian_sources, helmholtz_residual, split_medium, wave_residual
+from hypersiren.waves import (
+    gaussian,
+    gaussian_sources,
+    helmholtz_residual,
+    medium_gradient,
+    medium_of,
+    split_medium,
+    wave_residual,
+)
 
 
 def jet_of(function, x):
@@ -135,6 +143,17 @@ def test_the_medium_as_a_channel():
     assert gradient[4] != 0
     far_down = Jet(jet.value - 100, jet.gradient, hessian_diagonal=jet.hessian_diagonal)
     assert split_medium(x, far_down)[1].min().item() == pytest.approx(1e-3)
+
+
+def test_the_gradient_of_the_medium_is_that_of_autograd():
+    siren = Siren(2, 5, 16, 1).double()
+    x = (2 * torch.rand(200, 2, dtype=torch.float64) - 1).requires_grad_()
+    siren.layers[-1].bias.data -= siren(x).detach().mean(0) + 1  # m is kept above its least in about half of the places
+    m = medium_of(x, siren(x))
+    assert (m == 1).any()
+    assert 10 < (m < 1.001e-3).sum() < 150
+    (wanted,) = torch.autograd.grad(m.sum(), x)
+    torch.testing.assert_close(medium_gradient(x, siren.jet(x, second="diagonal")), wanted, rtol=1e-10, atol=1e-10)
 
 
 def test_a_residual_of_batched_weights_is_that_of_each():
