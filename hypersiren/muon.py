@@ -91,7 +91,8 @@ def orthogonalise(matrices: Float[Tensor, "B m n"], iterations: int = 5) -> Floa
     """Each matrix U S V^T as near to U V^T as a few iterations of Newton and Schulz bring it (Jordan et al. 2024).
 
     Example:
-        >>> values = torch.linalg.svdvals(orthogonalise(torch.randn(3, 16, 8, generator=torch.Generator().manual_seed(0))))
+        >>> matrices = torch.randn(3, 16, 8, generator=torch.Generator().manual_seed(0))
+        >>> values = torch.linalg.svdvals(orthogonalise(matrices))
         >>> bool(values.min() > 0.5), bool(values.max() < 1.5)
         (True, True)
     """

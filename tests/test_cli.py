@@ -94,6 +94,8 @@ def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
         (["train", "--data.size", "0"], "data.size: input should be greater than 0"),
         (["benchmark", "loop", "--steps", "0"], "--steps of at least 1"),
         (["benchmark", "jets", "--points", "0"], "--points, --width and --rounds of at least 1"),
+        (["benchmark", "steps", "wave", "--rounds", "0"], "--points, --width and --rounds of at least 1"),
+        (["benchmark", "steps", "image"], "image"),
         (["benchmark", "warm", "nowhere"], "nowhere: no such run folder"),
         (["benchmark", "warm", "RUN", "--context", "most"], "--context: expected"),
         (["complete", "RUN", "a.png", "a.png", "--interpolate", "3", "--refine", "2"], "exclude each other"),

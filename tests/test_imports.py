@@ -66,7 +66,7 @@ ROWS = [
     {"monitor", "checkpoints", "outputs"},
     {"training", "completion", "playback"},
     {"benchmark", "fitting"},
-    {"comparison", "benchmark_waves"},
+    {"comparison", "benchmark_steps"},
     {"cli_hypernet", "cli_fit", "cli_mesh"},
     {"cli_benchmark"},
     {"cli"},

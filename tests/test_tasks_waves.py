@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from hypersiren import CoordinateMLP, Siren
-from hypersiren.benchmark_waves import DoubleBackward, step_times
+from hypersiren.benchmark_steps import DoubleBackward
 from hypersiren.cli import main
 from hypersiren.jets import Jet
 from hypersiren.media import MEDIA, open_medium
@@ -28,7 +28,7 @@ def measured():
 def test_jets_of_other_networks_are_those_of_autograd(activation):
     x = torch.rand(7, 2, dtype=torch.float64)
     network = (CoordinateMLP(2, 4, 8, activation="tanh") if activation == "tanh" else Siren(2, 4, 8)).double()
-    found, wanted = diagonal_jet(network, x), DoubleBackward(network).jet(x)
+    found, wanted = diagonal_jet(network, x), DoubleBackward(network).jet(x, second="diagonal")
     for name in ("value", "gradient", "hessian_diagonal"):
         torch.testing.assert_close(getattr(found, name), getattr(wanted, name))
     weights = list(network.parameters())[:-1]
@@ -205,9 +205,3 @@ def test_errors_are_one_line(tmp_path, capsys, monkeypatch, words, said):
     assert code == 2
     assert said in err
     assert len(err.strip().splitlines()) == 1
-
-
-def test_a_step_by_jets_is_the_step_by_double_backward():
-    times = step_times("helmholtz", points=50, hidden_features=8, hidden_layers=1, rounds=1, compiled=False)
-    assert times.keys() == {"double backward", "jets"}
-    assert times["double backward"].peak > times["jets"].peak > 0

@@ -151,7 +151,7 @@ def test_the_gradient_of_the_medium_is_that_of_autograd():
     siren.layers[-1].bias.data -= siren(x).detach().mean(0) + 1  # m is kept above its least in about half of the places
     m = medium_of(x, siren(x))
     assert (m == 1).any()
-    assert (m == 1e-3).any()
+    assert 10 < (m < 1.001e-3).sum() < 150
     (wanted,) = torch.autograd.grad(m.sum(), x)
     torch.testing.assert_close(medium_gradient(x, siren.jet(x, second="diagonal")), wanted, rtol=1e-10, atol=1e-10)
 

@@ -1,9 +1,8 @@
-"""Speed of one training step of the waves: jets against double backward, in turns within one run.
+"""Speed of one training step of a whole task: jets against double backward, in turns within one run.
 
-The reference differentiates the network by autograd, channel by channel, and then every derivative once more, which
-a backward pass must then go through. The same loss of the same network at the same points is found here both ways.
-
-    python -c "from hypersiren.benchmark_waves import step_times, report; print(report(step_times('helmholtz')))"
+The reference differentiates the network by autograd, channel by channel, and for waves every derivative once more,
+which a backward pass must then go through. The same loss of the same network at the same points is found here both
+ways: `hypersiren benchmark steps`.
 """
 
 import gc
@@ -23,6 +22,9 @@ from hypersiren.fitting import open_task
 from hypersiren.jets import Jet
 from hypersiren.siren import Siren
 
+TaskName = Literal["sdf", "helmholtz", "wave", "inversion"]
+"""Tasks whose loss has derivatives by the coordinates, and networks of any size."""
+
 
 @dataclass(frozen=True)
 class StepTime:
@@ -38,11 +40,11 @@ class StepTime:
 
 
 class DoubleBackward(nn.Module):
-    """A network whose jet is found by autograd as the reference does: D gradients of each channel's gradient.
+    """A network whose jet is found by autograd as the reference does: a gradient of each channel, D of each gradient.
 
     Example:
         >>> siren, x = Siren(2, 3, 8), torch.rand(5, 2)
-        >>> found, right = DoubleBackward(siren).jet(x), siren.jet(x, second="diagonal")
+        >>> found, right = DoubleBackward(siren).jet(x, second="diagonal"), siren.jet(x, second="diagonal")
         >>> torch.allclose(found.hessian_diagonal, right.hessian_diagonal, rtol=1e-3, atol=1e-3)
         True
     """
@@ -54,8 +56,8 @@ class DoubleBackward(nn.Module):
     def forward(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N C"]:
         return self.field(x)
 
-    def jet(self, x: Float[Tensor, "N D"], *, second: Literal["diagonal"] = "diagonal") -> Jet:
-        """Values with gradient and Hessian's diagonal."""
+    def jet(self, x: Float[Tensor, "N D"], *, second: Literal["diagonal"] | None = None) -> Jet:
+        """Values with gradient, and Hessian's diagonal if that is asked for."""
         x = x.detach().requires_grad_()
         y = self.field(x)
 
@@ -63,6 +65,8 @@ class DoubleBackward(nn.Module):
             return torch.autograd.grad(value.sum(), x, create_graph=True)[0]
 
         first = [gradient(channel) for channel in y.unbind(-1)]
+        if second is None:
+            return Jet(y, torch.stack(first, dim=-2))
         diagonal = [
             torch.stack([gradient(derivative)[:, d] for d, derivative in enumerate(g.unbind(-1))], dim=-1)
             for g in first
@@ -71,9 +75,9 @@ class DoubleBackward(nn.Module):
 
 
 def step_times(
-    name: Literal["helmholtz", "wave", "inversion"],
+    name: TaskName,
     *,
-    points: int = 16384,
+    points: int | None = None,
     hidden_features: int = 256,
     hidden_layers: int = 3,
     rounds: int = 5,
@@ -83,15 +87,17 @@ def step_times(
     """Time forward and backward of a task's loss: by double backward, by jets, and by jets compiled.
 
     Args:
-        name: The task, with its default signal (inversion: 5 sources).
-        points: Random points of the step.
+        name: The task, with its default signal (inversion: 5 sources; sdf: as many points of the surface as it takes).
+        points: Random points of the step; None for `default_points`.
         hidden_features, hidden_layers: The SIREN; by default the paper's.
         rounds: Turns of each way.
         compiled: Whether to compile, too.
         device: Where.
     """
-    settings = fit_config.TASKS[name]()
-    settings = settings.model_copy(update={"training": settings.training.model_copy(update={"points": points})})
+    points = points or default_points(name, device)
+    # A larger surface would take longer to open, and no step shorter or longer.
+    signal = {"signal": {"count": max(1000, points)}} if name == "sdf" else {}
+    settings = fit_config.TASKS[name].model_validate({"training": {"points": points}, **signal})
     task = open_task(name, settings, device)
     siren = Siren(task.in_features, task.out_features, hidden_features, hidden_layers).to(device)
     batch = task.sample(torch.Generator(device).manual_seed(0), 0.5)
@@ -117,6 +123,18 @@ def step_times(
             _wait(device)
             times[key].append(time.perf_counter() - start)
     return {key: StepTime(statistics.median(times[key]), peaks[key]) for key in ways}
+
+
+def default_points(name: TaskName, device: torch.device | str = "cpu") -> int:
+    """Points of a step that is timed; an inversion's are fewer on a CPU, where double backward takes 20 GB and more.
+
+    Example:
+        >>> default_points("inversion"), default_points("inversion", "cuda")
+        (2048, 16384)
+    """
+    if name == "inversion" and torch.device(device).type == "cpu":
+        return 2048
+    return 20_000 if name == "sdf" else 16_384
 
 
 def report(times: dict[str, StepTime]) -> str:
