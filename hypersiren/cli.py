@@ -15,6 +15,7 @@ from hypersiren.config_io import describe_settings
 from hypersiren.console import fail, keep_freed_memory, say
 from hypersiren.errors import UserError
 from hypersiren.fit_config import TASKS
+from hypersiren.shape_config import ShapeSettings
 
 app = App(
     name="hypersiren", help="SIRENs for single signals, and hypernetworks that predict them.", help_format="plaintext"
@@ -37,11 +38,13 @@ def settings(task: str | None = None) -> None:
     """List every setting of `hypersiren train`, or of `hypersiren fit TASK`, with its default.
 
     Args:
-        task: image, inpaint, poisson, edit; without one, the settings of `train`.
+        task: image, inpaint, poisson, edit ..., or shapes, for the settings of `train` on shapes; without one, the
+            settings of `train` on images.
     """
-    if task is not None and task not in TASKS:
-        fail(f'unknown task "{task}"; expected one of {", ".join(TASKS)}')
-    print(describe_settings(Settings if task is None else TASKS[task]))
+    known = {**TASKS, "shapes": ShapeSettings}
+    if task is not None and task not in known:
+        fail(f'unknown task "{task}"; expected one of {", ".join(known)}')
+    print(describe_settings(Settings if task is None else known[task]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from hypersiren.cli_hypernet import image_sets, prepare
+from hypersiren.cli_hypernet import image_sets, prepare, read_train_settings
 from hypersiren.config import Settings
-from hypersiren.config_io import load_settings
 from hypersiren.console import choose_device, fail
 
 benchmark = App(name="benchmark", help="Measure speed, as ratios within one run.", help_format="plaintext")
@@ -74,7 +73,7 @@ def loop(
         config: YAML file of settings, as for `train`; flags such as --training.batch_size 64 override it.
         steps: Training steps to measure.
     """
-    checked = load_settings(Settings, config, settings)
+    checked = read_train_settings(config, settings)
     if steps < 1:
         fail(f"expected --steps of at least 1, got {steps}")
 
@@ -100,7 +99,9 @@ def warm(run: Path, *, context: str = "1000", steps: int = 500, device: str = "a
     from hypersiren.benchmark import warm_start
     from hypersiren.cli_hypernet import open_run
 
-    model, settings, _ = open_run(run, choose_device(device))
+    model, settings, path = open_run(run, choose_device(device))
+    if not isinstance(settings, Settings):
+        fail(f"{path}: expected a run of images, got one of shapes")
     test = image_sets(settings)[2].to(next(model.parameters()).device)
     try:
         errors = warm_start(model, test, context, steps)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from pydantic import ValidationError
 
+from hypersiren.cli_shapes import complete_clouds, complete_test_shapes, prepare_shapes
 from hypersiren.config import Settings
-from hypersiren.config_io import load_settings
+from hypersiren.config_io import chosen_kind, load_settings
 from hypersiren.console import choose_device, count, fail, make_folder, say
+from hypersiren.shape_config import SHAPE_KINDS, ShapeSettings
 
 if TYPE_CHECKING:
     import torch
@@ -25,17 +27,18 @@ def train(
     config: Path | None = None,
     run_dir: Path | None = None,
 ) -> None:
-    """Train a hypernetwork on a set of images, then print its completion table.
+    """Train a hypernetwork on a set of images or shapes, then print its completion table.
 
     The same command goes on with an unfinished run. Any setting of the YAML file can be overridden by a flag, such as
     --training.lr 2e-3; `hypersiren settings` lists them all.
 
     Args:
-        config: YAML file of settings; without one, the built-in experiment on faces.
+        config: YAML file of settings; without one, the built-in experiment on faces (or, with --data.kind solids, on shapes).
         run_dir: Folder of the run; by default runs/ and the name of the YAML file.
     """
-    checked = load_settings(Settings, config, settings)
-    folder = run_dir or Path("runs") / (config.stem if config else "faces")
+    checked = read_train_settings(config, settings)
+    default = "solids" if isinstance(checked, ShapeSettings) else "faces"
+    folder = run_dir or Path("runs") / (config.stem if config else default)
 
     from hypersiren.training import train as run_training
 
@@ -43,7 +46,7 @@ def train(
     model = objective.model
     make_folder(folder)
     say(
-        f"{len(objective.task.train)} training images; {count(model.encoder)} encoder weights and "
+        f"{len(objective.task.train)} training {objective.task.unit}; {count(model.encoder)} encoder weights and "
         f"{count(model.hypernet)} hypernetwork weights predict a SIREN of {count(model.siren)} on "
         f"{choose_device(checked.device)}"
     )
@@ -57,7 +60,7 @@ def train(
 
 def complete(
     run: Path,
-    *images: Path,
+    *files: Path,
     context: int | None = None,
     mask: Path | None = None,
     size: int = 256,
@@ -69,26 +72,28 @@ def complete(
     baseline_images: int = 100,
     device: str = "auto",
 ) -> None:
-    """Complete images with a trained run: the table over the test images, or pictures of your own.
+    """Complete images or shapes with a trained run: the table over the test set, or files of your own.
 
     Args:
         run: Run folder of `hypersiren train`, or a checkpoint.
-        images: Pictures to complete; without any, the completion table of the test images.
+        files: Pictures to complete, or files of points (or meshes) if the run is one of shapes; without any, the
+            completion table of the test set.
         context: Known random pixels of each picture, counted at the model's resolution; by default 100, or all that a
-            mask leaves, or all to interpolate.
+            mask leaves, or all to interpolate. Of shapes: random points.
         mask: Mask image of the picture's size: known where it is bright.
-        size: Height of the completed picture in pixels.
+        size: Height of the completed picture in pixels; cells along the longest side of a mesh.
         extent: Look beyond the picture: coordinates reach from -extent to extent.
-        refine: Fit each predicted field further to its known pixels, so many steps (50 is a good number).
+        refine: Fit each predicted field further to its known pixels, so many steps (50 is a good number; for shapes
+            200).
         interpolate: With two pictures: so many steps from one to the other in latent space.
         out: Folder for the results; by default `completion` in the run folder.
         seed: Fixes the choice of random pixels.
-        baseline_images: Test images that the (slow) baselines are measured on.
+        baseline_images: Test images that the (slow) baselines are measured on; at most so many test shapes are used.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     only_pictures = {"--context": context, "--mask": mask, "--interpolate": interpolate}
-    if not images and (given := [name for name, value in only_pictures.items() if value is not None]):
-        fail(f"{given[0]} needs a picture to complete")
+    if not files and (given := [name for name, value in only_pictures.items() if value is not None]):
+        fail(f"{given[0]} needs a picture or points to complete")
     if seed < 0 or baseline_images < 1 or refine < 0:
         fail("expected --seed and --refine of at least 0 and --baseline-images of at least 1")
     if refine and interpolate is not None:
@@ -96,13 +101,27 @@ def complete(
     model, settings, path = open_run(run, choose_device(device))
     folder = out or path.parent / "completion"
     make_folder(folder)
-    if images:
-        _complete_photos(model, settings, images, folder, context, mask, size, extent, interpolate, seed, refine)
+    if isinstance(settings, ShapeSettings):
+        pictures = {"--mask": mask, "--interpolate": interpolate, "--extent": None if extent == 1 else extent}
+        if given := [name for name, value in pictures.items() if value is not None]:
+            fail(f"{given[0]} is for pictures; {path} is a run of shapes")
+        if files:
+            complete_clouds(model, settings, files, folder, context, size, seed, refine)
+        else:
+            complete_test_shapes(model, settings, folder, refine, baseline_images)
+    elif files:
+        _complete_photos(model, settings, files, folder, context, mask, size, extent, interpolate, seed, refine)
     else:
         _complete_test(model, settings, folder, baseline_images, refine)
 
 
-def open_run(run: Path, device: "torch.device") -> "tuple[HyperSiren, Settings, Path]":
+def read_train_settings(config: Path | None, words: Sequence[str] = ()) -> Settings | ShapeSettings:
+    """The settings of `train`: those of images, or of shapes where data.kind says so."""
+    root = ShapeSettings if chosen_kind("data", config, words) in SHAPE_KINDS else Settings
+    return load_settings(root, config, words)
+
+
+def open_run(run: Path, device: "torch.device") -> "tuple[HyperSiren, Settings | ShapeSettings, Path]":
     """The model of a run of `train`, its settings, and the checkpoint they are from."""
     from hypersiren import checkpoints
     from hypersiren.models import HyperSiren
@@ -113,8 +132,10 @@ def open_run(run: Path, device: "torch.device") -> "tuple[HyperSiren, Settings, 
     if not isinstance(model, HyperSiren):
         fail(f"{path}: expected a run of `hypersiren train`, got a fitted field; see `hypersiren render`")
     try:
-        return model, Settings.model_validate(content["record"]["settings"]), path
-    except ValidationError:
+        record = content["record"]["settings"]
+        root = ShapeSettings if record["data"]["kind"] in SHAPE_KINDS else Settings
+        return model, root.model_validate(record), path
+    except (ValidationError, KeyError, TypeError):
         fail(f"{path}: its settings are not those of this version of hypersiren")
 
 
@@ -191,8 +212,10 @@ def _complete_photos(
         print(target)
 
 
-def prepare(settings: Settings) -> "tuple[HypernetObjective, dict[str, Any], dict[str, Any]]":
+def prepare(settings: Settings | ShapeSettings) -> "tuple[HypernetObjective, dict[str, Any], dict[str, Any]]":
     """What is trained, its description for checkpoints, and the arguments of the training loop."""
+    if isinstance(settings, ShapeSettings):
+        return prepare_shapes(settings)
     import torch
 
     from hypersiren.models import build

@@ -95,7 +95,7 @@ def read_points(
     try:
         ending = Path(path).suffix.lower()
         if ending in MESHES and not (ending == ".ply" and (vertices or not ply_faces(read_bytes(path)))):
-            points, normals = sample(*_read_triangles(path), count, seed)
+            points, normals = sample(*read_triangles(path), count, seed)
             return make_cloud(points, normals, margin=margin)
         raw = read_raw_points(path)
         seen_from = raw.sensor if sensor is None else None if sensor == "outwards" else sensor
@@ -104,7 +104,7 @@ def read_points(
         raise SignalError(error.reason, path) from error.__cause__
 
 
-def _read_triangles(path: str | os.PathLike[str]) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
+def read_triangles(path: str | os.PathLike[str]) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
     """Vertices and faces of a mesh file, without faces that have no area or a vertex that is not finite."""
     try:
         import trimesh

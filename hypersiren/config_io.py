@@ -76,6 +76,19 @@ def load_settings(root: type[S], path: str | Path | None = None, flags: Sequence
         raise ConfigError(f"{where}: {message[0].lower()}{message[1:]}{got}") from None
 
 
+def chosen_kind(section: str, path: str | Path | None = None, flags: Sequence[str] = ()) -> Any:
+    """The `kind` that a section has in a YAML file or in flags, which win; None if neither says.
+
+    Example:
+        >>> chosen_kind("data", flags=["--data.kind", "solids"])
+        'solids'
+    """
+    data = _read_yaml(Path(path)) if path is not None else {}
+    given = [value for key, value in _parse_flags(flags) if key == f"{section}.kind"]
+    inner = data.get(section)
+    return given[-1] if given else inner.get("kind") if isinstance(inner, dict) else None
+
+
 def to_yaml(data: Mapping[str, Any]) -> str:
     """Plain values as YAML, in their order."""
     return yaml.safe_dump(data, sort_keys=False, default_flow_style=None)

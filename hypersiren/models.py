@@ -62,9 +62,17 @@ class HyperSiren(nn.Module):
 
 
 def build(
-    siren: Mapping[str, Any], encoder: Mapping[str, Any], hypernet: Mapping[str, Any], channels: int
+    siren: Mapping[str, Any],
+    encoder: Mapping[str, Any],
+    hypernet: Mapping[str, Any],
+    channels: int,
+    in_features: int = 2,
+    out_features: int | None = None,
 ) -> HyperSiren:
-    """A HyperSiren for images of so many channels, from plain keyword arguments (and a `kind` each).
+    """A HyperSiren from plain keyword arguments (and a `kind` each): for images, or for other coordinates and values.
+
+    The context has `channels` values at coordinates of `in_features` dimensions; the field has `out_features` values,
+    by default as many. Convolutional encoders take two dimensions only.
 
     `layers` of the hypernetwork is the number of last layers of the hypo-SIREN that it predicts; None for all.
 
@@ -72,11 +80,14 @@ def build(
         >>> model = build({"hidden_features": 8}, {"kind": "set"}, {"kind": "full", "hidden_features": 8}, channels=1)
         >>> model.siren.out_features
         1
+        >>> shapes = build({}, {"kind": "set"}, {"kind": "full"}, channels=3, in_features=3, out_features=1)
+        >>> shapes.siren.in_features, shapes.siren.out_features
+        (3, 1)
     """
-    field = Siren(2, channels, **siren)
+    field = Siren(in_features, channels if out_features is None else out_features, **siren)
     encoder, hypernet = dict(encoder), dict(hypernet)
     kind = encoder.pop("kind")
-    encoder["in_features" if kind == "set" else "channels"] = channels + (2 if kind == "set" else 0)
+    encoder["in_features" if kind == "set" else "channels"] = channels + (in_features if kind == "set" else 0)
     made = ENCODERS[kind](**encoder)
     latent: Any = made.latent_features
     names = list(field.shapes)

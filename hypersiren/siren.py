@@ -176,6 +176,12 @@ class BoundSiren:
     def __call__(self, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*out N C"]:
         return self.siren(x, self.params)
 
+    def signal(self, index: int) -> "BoundSiren":
+        """The field of one of B signals, (N, D) -> (N, C)."""
+        shapes = self.siren.shapes
+        own = {name: p[index] if p.ndim > len(shapes[name]) else p for name, p in self.params.items()}
+        return BoundSiren(self.siren, own)
+
     def jet(self, x: Float[Tensor, "*batch N D"], *, first: bool = True, second: Second | None = None) -> Jet:
         """Values with derivatives; see `Siren.jet`."""
         return self.siren.jet(x, self.params, first=first, second=second)

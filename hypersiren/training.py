@@ -28,7 +28,7 @@ from hypersiren.models import HyperSiren
 from hypersiren.monitor import Monitor
 from hypersiren.muon import Muon
 from hypersiren.tasks import Field, Task
-from hypersiren.tasks.completion import Completion, CompletionBatch, Predict
+from hypersiren.tasks.completion import Predict
 
 RESUMABLE = {"training.steps", "training.log_every", "training.validate_every", "training.compile", "device"}
 """Settings that may change between the parts of one run."""
@@ -95,24 +95,23 @@ class HypernetObjective(Objective):
 
     Args:
         model: Predicts a field for each context.
-        task: Gives the terms.
+        task: Gives the terms; its batches hold the `context` of each signal.
         latent: Weight of mean(z^2) (authors' code: 0.1).
         weights: Weight of mean(theta^2) over all predicted weights (authors' code: 100).
         autocast: bfloat16 in encoder and hypernetwork; the field, whose phases are tens of radians, stays in float32.
     """
 
     model: HyperSiren
-    task: Completion
 
     def __init__(
-        self, model: HyperSiren, task: Completion, *, latent: float = 0.0, weights: float = 0.0, autocast: bool = False
+        self, model: HyperSiren, task: Task, *, latent: float = 0.0, weights: float = 0.0, autocast: bool = False
     ):
         super().__init__()
         self.model, self.task = model, task
         self.latent, self.weights, self.autocast = latent, weights, autocast
 
-    def forward(self, batch: CompletionBatch) -> dict[str, Tensor]:
-        with torch.autocast(batch.y.device.type, torch.bfloat16, enabled=self.autocast):
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        with torch.autocast(batch.context.y.device.type, torch.bfloat16, enabled=self.autocast):
             z = self.model.encode(batch.context)
             params = self.model.decode(z)
         terms = dict(self.task.loss(self.model.siren.bind(params), batch))

@@ -173,20 +173,7 @@ class SDF:
 
     def loss(self, field: Field, batch: ShapeBatch) -> dict[str, Tensor]:
         """The paper's four terms, and that of the side if the batch tells it."""
-        parts = [batch.on, batch.off, batch.near]
-        value, gradient = value_and_gradient(field, torch.cat(parts, dim=-2))
-        s, slope = value[..., 0], gradient[..., 0, :]
-        on, off, near = s.split([part.shape[-2] for part in parts], dim=-1)
-        terms = {
-            "on": on.abs().mean(),
-            "off": torch.exp(-100 * off.abs()).mean(),
-            "normal": (1 - cosine_similarity(slope[..., : on.shape[-1], :], batch.normals, dim=-1)).mean(),
-            "eikonal": (slope.norm(dim=-1) - 1).abs().mean(),
-        }
-        terms = {name: self.weights[name] * term for name, term in terms.items()}
-        if batch.side is not None:
-            terms["side"] = self.side * torch.relu(-batch.side * torch.cat([off, near], dim=-1)).mean()
-        return terms
+        return sdf_loss(field, batch, **self.weights, side=self.side)
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """The mesh at `resolution` against the points held out, and how nearly the field is a distance.
@@ -196,26 +183,8 @@ class SDF:
         threshold is 1 %. Points sampled at random have distances even on equal surfaces, see
         `hypersiren.shape_metrics`. The Eikonal error is taken at random points of the box.
         """
-        numbers = {
-            "chamfer_l1": 100.0,
-            "chamfer_rms": 100.0,
-            "f_score": 0.0,
-            "normal_consistency": -1.0,
-            "median": 100.0,
-        }
         mesh = self.mesh(field)
-        if mesh is not None:
-            sides = np.ptp(self.cloud.points, axis=0)
-            percent = 100 / float(np.linalg.norm(sides))
-            points, normals = sample(mesh.vertices, mesh.faces, max(10_000, 2 * len(self.held_points)))
-            error = compare_surfaces(points, normals, self.held_points, self.held_normals, 1 / percent)
-            numbers = {
-                "chamfer_l1": percent * error.chamfer_l1,
-                "chamfer_rms": percent * error.chamfer_l2**0.5,
-                "f_score": error.f_score,
-                "normal_consistency": error.normal_consistency,
-                "median": 100 * median_distance(points, self.held_points) / float(sides.max()),
-            }
+        numbers = mesh_errors(mesh, self.held_points, self.held_normals, np.ptp(self.cloud.points, axis=0))
         x = self._tensor(np.asarray(self.off[:20_000].cpu()))
         watertight = {"watertight": float(mesh is not None and is_watertight(mesh))}
         parts = {"components": float(components(mesh)) if mesh is not None else 0.0}
@@ -252,6 +221,66 @@ class SDF:
         values = evaluate(field, grid(size.tolist(), lower.tolist(), upper.tolist(), device=self.device))
         image = values.view(*size.tolist()).squeeze(axis).T.flip(0)
         return _picture(draw_contours(image.cpu().numpy()))
+
+
+def sdf_loss(
+    field: Field,
+    batch: ShapeBatch,
+    *,
+    on: float = 3e3,
+    off: float = 1e2,
+    normal: float = 1e2,
+    eikonal: float = 5e1,
+    side: float = 1e4,
+) -> dict[str, Tensor]:
+    """The paper's four terms with these weights, and that of the side if the batch tells it, means over all signals.
+
+    Example:
+        >>> batch = ShapeBatch(torch.eye(3), torch.eye(3), torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([1.0, -1]))
+        >>> terms = sdf_loss(lambda x: x.norm(dim=-1, keepdim=True) - 1, batch)
+        >>> terms["on"].item(), terms["normal"].item(), terms["side"].item()
+        (0.0, 0.0, 0.0)
+    """
+    parts = [batch.on, batch.off, batch.near]
+    value, gradient = value_and_gradient(field, torch.cat(parts, dim=-2))
+    s, slope = value[..., 0], gradient[..., 0, :]
+    at, away, around = s.split([part.shape[-2] for part in parts], dim=-1)
+    terms = {
+        "on": on * at.abs().mean(),
+        "off": off * torch.exp(-100 * away.abs()).mean(),
+        "normal": normal * (1 - cosine_similarity(slope[..., : at.shape[-1], :], batch.normals, dim=-1)).mean(),
+        "eikonal": eikonal * (slope.norm(dim=-1) - 1).abs().mean(),
+    }
+    if batch.side is not None:
+        terms["side"] = side * torch.relu(-batch.side * torch.cat([away, around], dim=-1)).mean()
+    return terms
+
+
+def mesh_errors(
+    mesh: Mesh | None,
+    held_points: Float[np.ndarray, "N 3"],
+    held_normals: Float[np.ndarray, "N 3"],
+    sides: Float[np.ndarray, " 3"],
+) -> dict[str, float]:
+    """How far a mesh is from points of the true surface, whose bounding box has these sides; see `SDF.evaluate`."""
+    if mesh is None or not len(mesh.faces):
+        return {
+            "chamfer_l1": 100.0,
+            "chamfer_rms": 100.0,
+            "f_score": 0.0,
+            "normal_consistency": -1.0,
+            "median": 100.0,
+        }
+    percent = 100 / float(np.linalg.norm(sides))
+    points, normals = sample(mesh.vertices, mesh.faces, max(10_000, 2 * len(held_points)))
+    error = compare_surfaces(points, normals, held_points, held_normals, 1 / percent)
+    return {
+        "chamfer_l1": percent * error.chamfer_l1,
+        "chamfer_rms": percent * error.chamfer_l2**0.5,
+        "f_score": error.f_score,
+        "normal_consistency": error.normal_consistency,
+        "median": 100 * median_distance(points, held_points) / float(sides.max()),
+    }
 
 
 def _off_surface(
