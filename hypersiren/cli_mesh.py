@@ -12,6 +12,7 @@ def mesh(
     resolution: int = 256,
     out: Path | None = None,
     view: tuple[float, float] = (35.0, 20.0),
+    truth: Path | None = None,
     device: str = "auto",
 ) -> None:
     """Mesh the surface of a fitted shape, in the units of its input, with a picture beside it.
@@ -23,6 +24,7 @@ def mesh(
         resolution: Cells along the longest side.
         out: File .ply, .obj or .glb; by default mesh.ply in the run folder, with preview.png.
         view: Where the picture looks from, in degrees: around the upward axis, and above the horizon.
+        truth: File of the true mesh, or of points with normals, in the same units: how far the surface is from it.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     if out is not None and (out.suffix.lower() not in (".ply", ".obj", ".glb") or not out.parent.is_dir()):
@@ -33,12 +35,15 @@ def mesh(
     from tqdm import tqdm
 
     from hypersiren import checkpoints
+    from hypersiren.clouds import read_points
     from hypersiren.meshes import write_mesh
     from hypersiren.rendering import render
     from hypersiren.shape_metrics import components, is_watertight
     from hypersiren.signals import write_image
     from hypersiren.surfaces import Placement, surface
+    from hypersiren.tasks.sdf import mesh_errors
 
+    reference = None if truth is None else read_points(truth, count=100_000, seed=1)
     place = choose_device(device)
     path = checkpoints.find(run)
     content = checkpoints.read(path)
@@ -57,7 +62,8 @@ def mesh(
         found = surface(field, placement, resolution, device=place, progress=show)
     seconds = time.perf_counter() - started
     target = out or path.parent / "mesh.ply"
-    write_mesh(target, found.mesh.moved(placement.scale, np.array(placement.centre)))
+    made = found.mesh.moved(placement.scale, np.array(placement.centre))
+    write_mesh(target, made)
     picture = target.with_suffix(".png") if out else path.parent / "preview.png"
     write_image(picture, render(found.mesh, view=view, up=placement.up))
     say(f"{target}\n{picture}")
@@ -67,3 +73,10 @@ def mesh(
     print(f"components       {components(found.mesh)}")
     print(f"evaluations      {found.evaluations} ({100 * found.evaluations / found.dense:.2f} % of the dense grid)")
     print(f"seconds          {seconds:.1f}")
+    if reference is not None:
+        points = reference.scale * reference.points.astype(float) + reference.centre
+        errors = mesh_errors(made, points, reference.normals, np.ptp(points, axis=0))
+        print(f"chamfer_l1       {errors['chamfer_l1']:.4g} % of the diagonal")
+        print(f"f_score          {errors['f_score']:.4g} at 1 % of the diagonal")
+        print(f"normals          {errors['normal_consistency']:.4g} consistency")
+        print(f"median           {errors['median']:.4g} % of the longest side, from the true points to the surface")

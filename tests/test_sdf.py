@@ -207,12 +207,31 @@ def test_fit_and_mesh_need_only_the_run_folder(fitted, tmp_path, capsys):
     assert len(read_points(fitted / "mesh.ply", vertices=True).points) > 100
 
 
+def test_mesh_is_judged_by_a_true_one(fitted, tmp_path, capsys):
+    """By itself it is right but for sampling; by the same moved along by a tenth of its diagonal it is that far away."""
+    out = tmp_path / "a.ply"
+    main(["mesh", str(fitted), "--resolution", "40", "--out", str(out), "--device", "cpu"])
+    mesh = trimesh.load(out, process=False)
+    diagonal = np.linalg.norm(np.ptp(mesh.vertices, axis=0))
+    found = []
+    for shift in (0, 0.1 * diagonal):
+        truth = tmp_path / "true.ply"
+        trimesh.Trimesh(mesh.vertices + [0, 0, shift], mesh.faces, process=False).export(truth)
+        capsys.readouterr()
+        main(["mesh", str(fitted), "--resolution", "40", "--truth", str(truth), "--out", str(out), "--device", "cpu"])
+        lines = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()}
+        found.append((float(lines["chamfer_l1"]), float(lines["normals"])))
+    assert found[0][0] < 0.5 and found[0][1] > 0.95
+    assert 2 < found[1][0] < 10 and found[1][1] < found[0][1]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["mesh", "RUN", "--resolution", "0"], "--resolution of at least 1"),
         (["mesh", "RUN", "--out", "a.stl", "--resolution", "8"], "expected the ending .ply, .obj or .glb"),
         (["mesh", "nowhere"], "no such run folder"),
+        (["mesh", "RUN", "--truth", "none.ply"], "no such file"),
     ],
 )
 def test_what_mesh_refuses(fitted, capsys, words, expected):
