@@ -202,7 +202,7 @@ class VideoSettings(FitSettings):
     """Fit a field to a video."""
 
     signal: VideoSignal = VideoSignal()
-    training: FitTraining = FitTraining(steps=3000, points=16384)
+    training: FitTraining = FitTraining(steps=1500, points=4096, lr=4e-4)
 
 
 class ShapeSignal(Section):
