@@ -1,0 +1,57 @@
+"""Configuration of the task on shapes: sdf. Pure description."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from hypersiren.config import NotNegative, Section
+from hypersiren.fit_config.base import FitSettings, FitTraining
+
+
+class ShapeSignal(Section):
+    """The shape."""
+
+    path: Path = Path("knot")
+    """Oriented points (.xyz, .ply, .pcd, .npy, .npz) or a mesh (.ply, .obj, .stl, .off, .glb); knot: a synthesised
+    tube along a trefoil."""
+    count: Annotated[int, Field(ge=100)] = 500_000
+    """Points to sample on a mesh."""
+    vertices: bool = False
+    """Take the vertices of a .ply as points even if it has faces."""
+    sensor: tuple[float, float, float] | Literal["outwards"] | None = None
+    """Where points without normals were seen from, in their units; outwards: nowhere, as an object's; null: what a
+    .pcd says, else outwards."""
+    reach: tuple[NotNegative, PositiveFloat] | None = None
+    """Keep only points at such distances from the sensor, in their units: [0.5, 5]; null: all."""
+    trim: PositiveFloat | None = None
+    """For a scan that is not closed: meshes end so far from the points, as a share of their longest side: 0.02."""
+    up: Literal["x", "y", "z"] = "z"
+    """The axis that points upwards in pictures."""
+    resolution: PositiveInt = 96
+    """Cells along the longest side of the mesh at each validation; `hypersiren mesh` makes finer ones."""
+
+
+class SDFLoss(Section):
+    """Weights of the terms. The first four are the paper's (section 4.2)."""
+
+    on: NotNegative = 3e3
+    """Times mean |s| on the surface."""
+    off: NotNegative = 1e2
+    """Times mean exp(-100 |s|) off the surface."""
+    normal: NotNegative = 1e2
+    """Times mean 1 - cos(gradient, normal) on the surface."""
+    eikonal: NotNegative = 5e1
+    """Times mean | |gradient| - 1 | everywhere."""
+    side: NotNegative = 1e4
+    """Times mean of -s where it has the wrong sign, by the nearest normal; not in the paper; 0 leaves it out."""
+    near: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Share of the points off the surface that is near it; not in the paper."""
+
+
+class SDFSettings(FitSettings):
+    """Fit a signed distance function to oriented points or a mesh."""
+
+    signal: ShapeSignal = ShapeSignal()
+    loss: SDFLoss = SDFLoss()
+    training: FitTraining = FitTraining(steps=1000, points=4096, optimizer="adam", lr=5e-4, warmup=20, clip=1.0)
