@@ -51,12 +51,12 @@ class ShapeData(Section):
 class ShapeContext(Section):
     """Which points of a shape the encoder sees."""
 
-    fewest: PositiveInt = 100
+    fewest: PositiveInt = 20
     """Least number of points."""
     most: PositiveInt = 500
     """Largest number of points; the law is log-uniform."""
-    evaluation: PositiveInt = 300
-    """Points by which unseen shapes are predicted when the model is judged."""
+    evaluation: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (30, 300)
+    """Numbers of points from which shapes are predicted when the model is judged."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "ShapeContext":
