@@ -6,10 +6,11 @@ once, so that training only gathers and poses. Sides are kept by sign, which no 
 Symbols: M shapes, K points each, G grid points along an axis.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -61,19 +62,16 @@ class ShapeSet:
 
     def select(self, index: Sequence[int]) -> "ShapeSet":
         """Some of the shapes."""
-        rows = torch.tensor(list(index), dtype=torch.long)
-        values = {name: value[rows.to(value.device)] for name, value in self._tensors()}
-        return replace(self, names=tuple(self.names[i] for i in index), **values)
+        rows = torch.tensor(list(index), dtype=torch.long, device=self.points.device)
+        return replace(self._map(lambda value: value[rows]), names=tuple(self.names[i] for i in index))
 
     def to(self, device: torch.device | str) -> "ShapeSet":
         """The same on a device."""
-        return replace(self, **{name: value.to(device) for name, value in self._tensors()})
+        return self._map(lambda value: value.to(device))
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for each in fields(self):
-            value: Any = getattr(self, each.name)
-            if isinstance(value, Tensor):
-                yield each.name, value
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "ShapeSet":
+        tensors = (self.points, self.normals, self.near, self.side, self.height)
+        return ShapeSet(self.names, *map(change, tensors), skipped=self.skipped)
 
 
 def load_shapes(
@@ -102,7 +100,7 @@ def load_shapes(
     whole = make_shapes([found[i] for i in order], seed, skipped)
     held = max(1, round(0.15 * len(whole)))
     cuts = (0, len(whole) - 2 * held, len(whole) - held, len(whole))
-    train, validation, test = (whole.select(range(a, b)) for a, b in zip(cuts, cuts[1:], strict=False))
+    train, validation, test = (whole.select(range(a, b)) for a, b in pairwise(cuts))
     return train, validation, test
 
 
@@ -113,8 +111,11 @@ def make_shapes(
 ) -> ShapeSet:
     """A set of closed meshes, each a name, vertices and faces."""
     rows = [_pool(vertices, faces, np.random.default_rng((seed, i))) for i, (_, vertices, faces) in enumerate(meshes)]
-    columns = [torch.from_numpy(np.stack(column).astype(np.float32)) for column in zip(*rows, strict=True)]
-    return ShapeSet(tuple(name for name, _, _ in meshes), *columns, skipped=tuple(skipped))
+    points, normals, near, side, height = (
+        torch.from_numpy(np.stack(column).astype(np.float32)) for column in zip(*rows, strict=True)
+    )
+    names = tuple(name for name, _, _ in meshes)
+    return ShapeSet(names, points, normals, near, side, height, tuple(skipped))
 
 
 def _pool(

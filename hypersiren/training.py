@@ -26,7 +26,8 @@ from hypersiren.config_io import differing_keys, to_yaml
 from hypersiren.errors import UserError
 from hypersiren.models import HyperSiren
 from hypersiren.monitor import Monitor
-from hypersiren.tasks import Field, Task
+from hypersiren.muon import Muon
+from hypersiren.tasks import Field, SetTask, Task
 from hypersiren.tasks.completion import Predict
 
 RESUMABLE = {"training.steps", "training.log_every", "training.validate_every", "training.compile", "device"}
@@ -94,16 +95,17 @@ class HypernetObjective(Objective):
 
     Args:
         model: Predicts a field for each context.
-        task: Gives the terms; its batches hold the `context` of each signal.
+        task: Gives the terms.
         latent: Weight of mean(z^2) (authors' code: 0.1).
         weights: Weight of mean(theta^2) over all predicted weights (authors' code: 100).
         autocast: bfloat16 in encoder and hypernetwork; the field, whose phases are tens of radians, stays in float32.
     """
 
     model: HyperSiren
+    task: SetTask
 
     def __init__(
-        self, model: HyperSiren, task: Task, *, latent: float = 0.0, weights: float = 0.0, autocast: bool = False
+        self, model: HyperSiren, task: SetTask, *, latent: float = 0.0, weights: float = 0.0, autocast: bool = False
     ):
         super().__init__()
         self.model, self.task = model, task
@@ -164,7 +166,7 @@ def make_optimizers(
     others = [p for p in parameters if p.ndim != 2 or kind == "adam"]
     made: list[torch.optim.Optimizer] = []
     if matrices:
-        made.append(torch.optim.Muon(groups(matrices), lr, weight_decay, adjust_lr_fn="match_rms_adamw"))
+        made.append(Muon(groups(matrices), lr, weight_decay))
     if others:
         fused = others[0].device.type in ("cpu", "cuda")
         made.append(torch.optim.AdamW(groups(others), lr, weight_decay=weight_decay, fused=fused))

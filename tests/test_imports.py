@@ -26,6 +26,7 @@ ROWS = [
         "encodings",
         "contours",
         "complex_channels",
+        "muon",
         "wave_solver",
     },
     {

@@ -20,7 +20,7 @@ from hypersiren.encoders import Context
 from hypersiren.errors import UserError
 from hypersiren.meshes import Mesh
 from hypersiren.operators import Field
-from hypersiren.poses import Poses, random_poses
+from hypersiren.poses import random_poses
 from hypersiren.rendering import blank, render, splats
 from hypersiren.shape_metrics import is_watertight
 from hypersiren.shape_sets import CELLS, HALF, ShapeSet
