@@ -35,6 +35,9 @@ CELLS = 23
 HALF = 1.1 * RADIUS
 """The grid of sides spans [-HALF, HALF]^3; beyond it everything is outside."""
 
+NamedMesh = tuple[str, Float[np.ndarray, "_V 3"], Int[np.ndarray, "_F 3"]]
+"""A name, vertices and faces; the numbers of these may differ from mesh to mesh."""
+
 
 @dataclass(frozen=True)
 class ShapeSet:
@@ -105,11 +108,11 @@ def load_shapes(
 
 
 def make_shapes(
-    meshes: Sequence[tuple[str, Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]],
+    meshes: Sequence[NamedMesh],
     seed: int = 0,
     skipped: Sequence[str] = (),
 ) -> ShapeSet:
-    """A set of closed meshes, each a name, vertices and faces."""
+    """A set of closed meshes."""
     rows = [_pool(vertices, faces, np.random.default_rng((seed, i))) for i, (_, vertices, faces) in enumerate(meshes)]
     points, normals, near, side, height = (
         torch.from_numpy(np.stack(column).astype(np.float32)) for column in zip(*rows, strict=True)
@@ -144,11 +147,11 @@ def centred(vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
     return moved * (RADIUS / np.linalg.norm(moved, axis=1).max())
 
 
-def _read_folder(root: Path, count: int, seed: int) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], list[str]]:
+def _read_folder(root: Path, count: int, seed: int) -> tuple[list[NamedMesh], list[str]]:
     if not root.is_dir():
         raise SignalError("no such folder", root)
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in MESHES and path.is_file())
-    found: list[tuple[str, np.ndarray, np.ndarray]] = []
+    found: list[NamedMesh] = []
     skipped: list[str] = []
     for i in np.random.default_rng((seed, 1)).permutation(len(paths)):
         name = str(paths[i].relative_to(root))

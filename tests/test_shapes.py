@@ -1,6 +1,7 @@
 """The task of a set of shapes: its loss is the task `sdf`'s, its batches are seeded, and training lowers it."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -140,19 +141,13 @@ def test_judged_contexts_are_apart_from_what_judges(sets):
     assert len(shape.points) + len(shape.again[0]) + 100 == sets[1].points.shape[1]
 
 
-def test_a_completed_cloud_returns_to_its_units(sets):
+def test_a_completed_cloud_returns_to_its_units(sets, model, monkeypatch):
     points, normals = sets[0].points[0].numpy(), sets[0].normals[0].numpy()
     cloud = PointCloud(points, normals, 40.0, np.array([100.0, 0.0, 0.0]))
 
-    class Exact:
-        """Stands for a model: the planes of the context."""
-
-        def field(self, context):
-            found = planes(context)
-            found.signal = lambda _: found
-            return found
-
-    completed = complete_cloud(Exact(), cloud, context=2000, resolution=32, size=0.9)
+    # Stands for what a model predicts: the planes of the context.
+    monkeypatch.setattr(model, "field", lambda context: SimpleNamespace(signal=lambda _: planes(context)))
+    completed = complete_cloud(model, cloud, context=2000, resolution=32, size=0.9)
     true = cloud.to_input(points)
     assert np.abs(completed.mesh.vertices.min(0) - true.min(0)).max() < 2
     assert np.abs(completed.mesh.vertices.max(0) - true.max(0)).max() < 2
