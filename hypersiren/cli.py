@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from hypersiren import cli_benchmark, cli_fit, cli_hypernet, cli_mesh
-from hypersiren.config import Settings
+from hypersiren.config import Section, Settings
 from hypersiren.config_io import describe_settings
 from hypersiren.console import fail, keep_freed_memory, say
 from hypersiren.errors import UserError
@@ -41,7 +41,7 @@ def settings(task: str | None = None) -> None:
         task: image, inpaint, poisson, edit ..., or shapes, for the settings of `train` on shapes; without one, the
             settings of `train` on images.
     """
-    known = {**TASKS, "shapes": ShapeSettings}
+    known: dict[str, type[Section]] = {**TASKS, "shapes": ShapeSettings}
     if task is not None and task not in known:
         fail(f'unknown task "{task}"; expected one of {", ".join(known)}')
     print(describe_settings(Settings if task is None else known[task]))

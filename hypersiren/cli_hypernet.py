@@ -33,7 +33,8 @@ def train(
     --training.lr 2e-3; `hypersiren settings` lists them all.
 
     Args:
-        config: YAML file of settings; without one, the built-in experiment on faces (or, with --data.kind solids, on shapes).
+        config: YAML file of settings; without one, the built-in experiment on faces, or on shapes with --data.kind
+            solids.
         run_dir: Folder of the run; by default runs/ and the name of the YAML file.
     """
     checked = read_train_settings(config, settings)
@@ -117,8 +118,9 @@ def complete(
 
 def read_train_settings(config: Path | None, words: Sequence[str] = ()) -> Settings | ShapeSettings:
     """The settings of `train`: those of images, or of shapes where data.kind says so."""
-    root = ShapeSettings if chosen_kind("data", config, words) in SHAPE_KINDS else Settings
-    return load_settings(root, config, words)
+    if chosen_kind("data", config, words) in SHAPE_KINDS:
+        return load_settings(ShapeSettings, config, words)
+    return load_settings(Settings, config, words)
 
 
 def open_run(run: Path, device: "torch.device") -> "tuple[HyperSiren, Settings | ShapeSettings, Path]":
@@ -133,8 +135,8 @@ def open_run(run: Path, device: "torch.device") -> "tuple[HyperSiren, Settings |
         fail(f"{path}: expected a run of `hypersiren train`, got a fitted field; see `hypersiren render`")
     try:
         record = content["record"]["settings"]
-        root = ShapeSettings if record["data"]["kind"] in SHAPE_KINDS else Settings
-        return model, root.model_validate(record), path
+        shapes = record["data"]["kind"] in SHAPE_KINDS
+        return model, (ShapeSettings if shapes else Settings).model_validate(record), path
     except (ValidationError, KeyError, TypeError):
         fail(f"{path}: its settings are not those of this version of hypersiren")
 

@@ -75,18 +75,21 @@ def complete_test_shapes(model: "HyperSiren", settings: ShapeSettings, folder: P
     poses = pose_arguments(settings)
     # Another seed than that of validation, so that no pose has been looked at before.
     sets = {
-        "unseen shapes": posed_shapes(test_set, settings.context.evaluation, most, settings.seed + 1, **poses),
-        "training shapes, unseen poses": posed_shapes(
-            train_set, settings.context.evaluation, most, settings.seed + 1, **poses
-        ),
+        f"{name}, {points} points": posed_shapes(shapes, points, most, settings.seed + 1, **poses)
+        for name, shapes in (("unseen shapes", test_set), ("training shapes in unseen poses", train_set))
+        for points in settings.context.evaluation
     }
-    table = shape_table(model, sets, settings.resolution, sets["training shapes, unseen poses"], refine)
+    known = posed_shapes(train_set, settings.context.most, len(train_set), settings.seed, **poses)
+    table = shape_table(model, sets, settings.resolution, known, refine)
     print(table)
     (folder / "table.txt").write_text(f"{table}\n")
     numbers = {"errors": table.rows, "shapes": table.shapes}
     (folder / "metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
-    for name, shown in zip(("unseen.png", "seen.png"), sets.values(), strict=True):
-        write_image(folder / name, rows_picture(shown[:6], predictor(model), settings.resolution, poses["up"]))
+    for name, shapes in (("unseen", test_set), ("seen", train_set)):
+        for points in settings.context.evaluation:
+            shown = posed_shapes(shapes, points, 6, settings.seed + 1, **poses)
+            picture = rows_picture(shown, predictor(model), settings.resolution, poses["up"])
+            write_image(folder / f"{name}_{points}.png", picture)
     say(f"table and pictures in {folder}")
 
 
@@ -120,7 +123,7 @@ def complete_clouds(
         found = complete_cloud(
             model,
             cloud,
-            context=context or settings.context.evaluation,
+            context=context or settings.context.most,
             resolution=resolution,
             size=(low * high) ** 0.5,
             seed=seed,

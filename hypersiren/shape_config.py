@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from hypersiren.config import FullHypernet, HypoSiren, Loss, NotNegative, Section, SetEncoder, Training
+from hypersiren.config import FullHypernet, HypoSiren, Loss, NotNegative, Section, SetEncoder, Share, Training
 
 SHAPE_KINDS = ("solids", "meshes")
 """Values of data.kind by which settings are those of shapes."""
@@ -51,12 +51,12 @@ class ShapeData(Section):
 class ShapeContext(Section):
     """Which points of a shape the encoder sees."""
 
-    fewest: PositiveInt = 100
+    fewest: PositiveInt = 20
     """Least number of points."""
-    most: PositiveInt = 500
+    most: PositiveInt = 300
     """Largest number of points; the law is log-uniform."""
-    evaluation: PositiveInt = 300
-    """Points by which unseen shapes are predicted when the model is judged."""
+    evaluation: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (30, 300)
+    """Numbers of points from which shapes are predicted when the model is judged."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "ShapeContext":
@@ -87,7 +87,13 @@ class ShapeTraining(Training):
     """Optimiser updates."""
     batch_size: PositiveInt = 16
     """Shapes a step (before accumulation)."""
-    target_points: Annotated[int, Field(ge=8)] | None = 512
+    optimizer: Literal["adam", "muon"] = "adam"
+    """Adam for all weights, or Muon for the matrices and Adam for the others."""
+    warmup: Annotated[int, Field(ge=0)] = 100
+    """Steps over which the learning rate rises from 0."""
+    ema: Share = 0.99
+    """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
+    target_points: Annotated[int, Field(ge=8)] | None = 256
     """Points of each shape a step, half of them on the surface, an eighth near it; null: 4096."""
 
 
@@ -101,8 +107,8 @@ class ShapeSettings(Section):
     data: ShapeData = ShapeData()
     context: ShapeContext = ShapeContext()
     siren: HypoSiren = HypoSiren(hidden_features=128)
-    encoder: SetEncoder = SetEncoder()
-    hypernet: FullHypernet = FullHypernet()
+    encoder: SetEncoder = SetEncoder(hidden_features=128, activation="relu")
+    hypernet: FullHypernet = FullHypernet(layers=2)
     loss: ShapeLoss = ShapeLoss()
     training: ShapeTraining = ShapeTraining()
     resolution: PositiveInt = 48

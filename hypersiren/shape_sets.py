@@ -6,10 +6,11 @@ once, so that training only gathers and poses. Sides are kept by sign, which no 
 Symbols: M shapes, K points each, G grid points along an axis.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ CELLS = 23
 
 HALF = 1.1 * RADIUS
 """The grid of sides spans [-HALF, HALF]^3; beyond it everything is outside."""
+
+NamedMesh = tuple[str, Float[np.ndarray, "_V 3"], Int[np.ndarray, "_F 3"]]
+"""A name, vertices and faces; the numbers of these may differ from mesh to mesh."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,16 @@ class ShapeSet:
 
     def select(self, index: Sequence[int]) -> "ShapeSet":
         """Some of the shapes."""
-        rows = torch.tensor(list(index), dtype=torch.long)
-        values = {name: value[rows.to(value.device)] for name, value in self._tensors()}
-        return replace(self, names=tuple(self.names[i] for i in index), **values)
+        rows = torch.tensor(list(index), dtype=torch.long, device=self.points.device)
+        return replace(self._map(lambda value: value[rows]), names=tuple(self.names[i] for i in index))
 
     def to(self, device: torch.device | str) -> "ShapeSet":
         """The same on a device."""
-        return replace(self, **{name: value.to(device) for name, value in self._tensors()})
+        return self._map(lambda value: value.to(device))
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for each in fields(self):
-            value: Any = getattr(self, each.name)
-            if isinstance(value, Tensor):
-                yield each.name, value
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "ShapeSet":
+        tensors = (self.points, self.normals, self.near, self.side, self.height)
+        return ShapeSet(self.names, *map(change, tensors), skipped=self.skipped)
 
 
 def load_shapes(
@@ -102,19 +103,22 @@ def load_shapes(
     whole = make_shapes([found[i] for i in order], seed, skipped)
     held = max(1, round(0.15 * len(whole)))
     cuts = (0, len(whole) - 2 * held, len(whole) - held, len(whole))
-    train, validation, test = (whole.select(range(a, b)) for a, b in zip(cuts, cuts[1:], strict=False))
+    train, validation, test = (whole.select(range(a, b)) for a, b in pairwise(cuts))
     return train, validation, test
 
 
 def make_shapes(
-    meshes: Sequence[tuple[str, Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]],
+    meshes: Sequence[NamedMesh],
     seed: int = 0,
     skipped: Sequence[str] = (),
 ) -> ShapeSet:
-    """A set of closed meshes, each a name, vertices and faces."""
+    """A set of closed meshes."""
     rows = [_pool(vertices, faces, np.random.default_rng((seed, i))) for i, (_, vertices, faces) in enumerate(meshes)]
-    columns = [torch.from_numpy(np.stack(column).astype(np.float32)) for column in zip(*rows, strict=True)]
-    return ShapeSet(tuple(name for name, _, _ in meshes), *columns, skipped=tuple(skipped))
+    points, normals, near, side, height = (
+        torch.from_numpy(np.stack(column).astype(np.float32)) for column in zip(*rows, strict=True)
+    )
+    names = tuple(name for name, _, _ in meshes)
+    return ShapeSet(names, points, normals, near, side, height, tuple(skipped))
 
 
 def _pool(
@@ -143,11 +147,11 @@ def centred(vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
     return moved * (RADIUS / np.linalg.norm(moved, axis=1).max())
 
 
-def _read_folder(root: Path, count: int, seed: int) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], list[str]]:
+def _read_folder(root: Path, count: int, seed: int) -> tuple[list[NamedMesh], list[str]]:
     if not root.is_dir():
         raise SignalError("no such folder", root)
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in MESHES and path.is_file())
-    found: list[tuple[str, np.ndarray, np.ndarray]] = []
+    found: list[NamedMesh] = []
     skipped: list[str] = []
     for i in np.random.default_rng((seed, 1)).permutation(len(paths)):
         name = str(paths[i].relative_to(root))

@@ -41,7 +41,8 @@ def _superellipsoid(generator: np.random.Generator) -> Solid:
 
 
 def _ring(generator: np.random.Generator) -> Solid:
-    return lambda x, big=generator.uniform(0.5, 0.75), r=generator.uniform(0.15, 0.35): _torus(x, big, r)
+    big, radius = generator.uniform([0.5, 0.15], [0.75, 0.35])
+    return lambda x: _torus(x, big, radius)
 
 
 def _dumbbell(generator: np.random.Generator) -> Solid:

@@ -27,7 +27,8 @@ from hypersiren.errors import UserError
 from hypersiren.models import HyperSiren
 from hypersiren.monitor import Monitor
 from hypersiren.muon import Muon
-from hypersiren.tasks import Field, Task
+from hypersiren.muon import Muon
+from hypersiren.tasks import Field, SetTask, Task
 from hypersiren.tasks.completion import Predict
 
 RESUMABLE = {"training.steps", "training.log_every", "training.validate_every", "training.compile", "device"}
@@ -95,16 +96,17 @@ class HypernetObjective(Objective):
 
     Args:
         model: Predicts a field for each context.
-        task: Gives the terms; its batches hold the `context` of each signal.
+        task: Gives the terms.
         latent: Weight of mean(z^2) (authors' code: 0.1).
         weights: Weight of mean(theta^2) over all predicted weights (authors' code: 100).
         autocast: bfloat16 in encoder and hypernetwork; the field, whose phases are tens of radians, stays in float32.
     """
 
     model: HyperSiren
+    task: SetTask
 
     def __init__(
-        self, model: HyperSiren, task: Task, *, latent: float = 0.0, weights: float = 0.0, autocast: bool = False
+        self, model: HyperSiren, task: SetTask, *, latent: float = 0.0, weights: float = 0.0, autocast: bool = False
     ):
         super().__init__()
         self.model, self.task = model, task

@@ -11,13 +11,14 @@ from hypersiren.cli_fit import preset_file
 from hypersiren.config import Settings
 from hypersiren.config_io import ConfigError, describe_settings, differing_keys, load_settings, to_yaml
 from hypersiren.fit_config import TASKS, Network
+from hypersiren.shape_config import ShapeSettings
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
-    root = TASKS.get(path.parent.name, Settings)
+    root = {**TASKS, "shapes": ShapeSettings}.get(path.parent.name, Settings)
     settings = load_settings(root, path)
     (tmp_path / "copy.yaml").write_text(to_yaml(settings.model_dump(mode="json")))
     assert load_settings(root, tmp_path / "copy.yaml") == settings
@@ -31,6 +32,12 @@ def test_every_task_has_the_papers_preset(task):
 def test_faces_yaml_spells_out_the_defaults():
     path = next(p for p in CONFIGS if p.name == "faces.yaml")
     assert load_settings(Settings, path) == Settings()
+
+
+def test_solids_yaml_spells_out_the_defaults_of_shapes():
+    path = next(p for p in CONFIGS if p.name == "solids.yaml")
+    assert load_settings(ShapeSettings, path) == ShapeSettings()
+    assert set(yaml.safe_load(path.read_text())) == set(ShapeSettings.model_fields)
 
 
 def test_the_papers_settings():

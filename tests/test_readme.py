@@ -8,8 +8,7 @@ import pytest
 
 from hypersiren.cli import app
 from hypersiren.cli_fit import read_settings
-from hypersiren.config import Settings
-from hypersiren.config_io import load_settings
+from hypersiren.cli_hypernet import read_train_settings
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -40,7 +39,7 @@ def test_commands_parse(line):
     words = shlex.split(line, comments=True)
     if words[:2] == ["benchmark", "loop"] or words[0] == "train":
         at = words.index("--config")
-        load_settings(Settings, ROOT / words[at + 1], words[at + 2 :])
+        read_train_settings(ROOT / words[at + 1], words[at + 2 :])
     if words[0] in ("fit", "compare"):
         own = {"--fields", "--run-dir", "--out", "--preset"}
         rest = [w for i, w in enumerate(words[2:], 2) if w not in own and words[i - 1] not in own]

@@ -1,6 +1,6 @@
 """Tasks: one file per kind of question asked of a field. A task never learns where the field's weights came from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -77,6 +77,20 @@ class Task(Protocol):
 
     def panels(self, field: Any, /) -> dict[str, Panel]:
         """What a person wants to see."""
+
+
+@runtime_checkable
+class SetTask(Task, Protocol):
+    """A task on a set of signals, for which a hypernetwork predicts fields: its batches hold the `context` of each.
+
+    Its `evaluate` and `panels` are given a function from a context to the fields predicted from it.
+
+    Attributes:
+        train: The signals to learn from.
+    """
+
+    @property
+    def train(self) -> Sized: ...
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ fields what the task `sdf` asks of one: the loss is `hypersiren.tasks.sdf.sdf_lo
 Symbols: B shapes of a batch, N context points, M points off the surface.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ class Shapes:
         validation: Shapes to validate on; at most 8 of them are, each in one pose.
         batch_size: B.
         fewest, most: Range of the number of context points, log-uniform.
-        evaluation: Context points in validation.
+        evaluation: Numbers of context points in validation.
         target_points: Points of each shape a step: half on the surface, an eighth near it, the others anywhere.
         poses: Arguments of `hypersiren.poses.random_poses`.
         weights: Weights of `hypersiren.tasks.sdf.sdf_loss`; its own defaults otherwise.
@@ -94,9 +94,9 @@ class Shapes:
         validation: ShapeSet,
         *,
         batch_size: int,
-        fewest: int = 100,
+        fewest: int = 20,
         most: int = 500,
-        evaluation: int = 300,
+        evaluation: Sequence[int] = (30, 300),
         target_points: int | None = 512,
         poses: Mapping[str, Any] | None = None,
         weights: Mapping[str, float] | None = None,
@@ -105,7 +105,7 @@ class Shapes:
         self.train, self.validation = train, validation
         self.batch_size, self.fewest, self.most = batch_size, fewest, most
         self.poses, self.weights, self.resolution = dict(poses or {}), dict(weights or {}), resolution
-        self.evaluation = evaluation
+        self.evaluation = tuple(evaluation)
         points = target_points or 4096
         near = max(1, points // 8)
         self.count = points // 2, points - points // 2 - near, near
@@ -147,17 +147,22 @@ class Shapes:
         return sdf_loss(field, batch.shape, **self.weights)
 
     def evaluate(self, predict: Predict) -> dict[str, float]:
-        """The mean errors of predicted surfaces of unseen shapes, see `judge`."""
-        return judge(self.judged(self.validation), predict, self.resolution)
+        """Errors of predicted surfaces of unseen shapes for each number of context points, and their means."""
+        found = {count: judge(self._posed(count), predict, self.resolution) for count in self.evaluation}
+        names = next(iter(found.values()))
+        means = {name: sum(numbers[name] for numbers in found.values()) / len(found) for name in names}
+        return means | {f"chamfer_l1_{count}": numbers["chamfer_l1"] for count, numbers in found.items()}
 
-    def judged(self, shapes: ShapeSet, most: int = 8, seed: int = 0) -> list[PosedShape]:
-        """At most so many of some shapes, in poses and with contexts that a seed fixes."""
-        return posed_shapes(shapes, self.evaluation, most, seed, **self.poses)
+    def _posed(self, context: int, most: int = 8) -> list[PosedShape]:
+        return posed_shapes(self.validation, context, most, **self.poses)
 
     def panels(self, predict: Predict) -> dict[str, Panel]:
-        """A row for each of some unseen shapes: context, predicted surface, truth."""
-        picture = rows_picture(self.judged(self.validation)[:4], predict, self.resolution, self.poses.get("up", 2))
-        return {"prediction": ImagePanel(torch.from_numpy(picture))}
+        """For each number of context points a row for each of some unseen shapes: context, predicted surface, truth."""
+        up = self.poses.get("up", 2)
+        return {
+            str(count): ImagePanel(torch.from_numpy(rows_picture(self._posed(count, 4), predict, self.resolution, up)))
+            for count in self.evaluation
+        }
 
 
 def sides(height: Float[Tensor, "B G G G"], x: Float[Tensor, "B M 3"]) -> Float[Tensor, "B M"]:
