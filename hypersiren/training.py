@@ -27,7 +27,6 @@ from hypersiren.errors import UserError
 from hypersiren.models import HyperSiren
 from hypersiren.monitor import Monitor
 from hypersiren.muon import Muon
-from hypersiren.muon import Muon
 from hypersiren.tasks import Field, SetTask, Task
 from hypersiren.tasks.completion import Predict
 
