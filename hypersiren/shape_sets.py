@@ -73,8 +73,10 @@ class ShapeSet:
         return self._map(lambda value: value.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "ShapeSet":
-        tensors = (self.points, self.normals, self.near, self.side, self.height)
-        return ShapeSet(self.names, *map(change, tensors), skipped=self.skipped)
+        points, normals, near, side, height = map(
+            change, (self.points, self.normals, self.near, self.side, self.height)
+        )
+        return ShapeSet(self.names, points, normals, near, side, height, self.skipped)
 
 
 def load_shapes(

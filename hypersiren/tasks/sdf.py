@@ -38,7 +38,7 @@ from hypersiren.meshes import Mesh, sample
 from hypersiren.operators import value_and_gradient
 from hypersiren.rendering import blank, render, splats
 from hypersiren.shape_metrics import compare_surfaces, components, eikonal_error, is_watertight
-from hypersiren.surfaces import Placement, place_cloud, surface
+from hypersiren.surfaces import place_cloud, surface
 from hypersiren.tasks import Field, ImagePanel, MeshPanel, Panel
 
 POOL = 200_000
@@ -48,7 +48,10 @@ SIGMA = 0.02
 """Standard deviation of a near point's place around its surface point, where the longest side is 1.8 long."""
 
 EDGE = 0.1
-"""Space around the points' bounding box in which the field is asked for, in the same unit."""
+"""Space around the points' bounding box in which the field is trained, in the same unit."""
+
+MESHED = 0.05
+"""Space around it in which the surface is looked for: less, for the border of what is trained is the least certain."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class SDF:
         # Along a curve that fills space, so that a stratified draw covers the surface evenly.
         kept = kept[space_filling(cloud.points[kept]).argsort()]
         self.cloud, self.held_points, self.held_normals = cloud, cloud.points[held], cloud.normals[held]
-        self.placement = place_cloud(cloud, EDGE, trim, "xyz".index(up))
+        self.placement = place_cloud(cloud, MESHED, trim, "xyz".index(up))
         self.playback = {"shape": asdict(self.placement)}
         surface_points, normals = cloud.points[kept], cloud.normals[kept]
         half = len(kept) if points is None else min(max(1, points // 2), len(kept))
@@ -133,7 +136,7 @@ class SDF:
         self.batch_size = sum(self.count)
         pool = min(POOL, 20 * len(kept))
         self.points, self.normals = self._tensor(surface_points), self._tensor(normals)
-        anywhere, anywhere_side = _off_surface(cloud, self.placement, surface_points, normals, pool, generator)
+        anywhere, anywhere_side = _off_surface(cloud, surface_points, normals, pool, generator)
         around = surface_points[generator.integers(len(kept), size=pool)]
         around = (around + SIGMA * generator.normal(size=(pool, 3))).astype(np.float32)
         self.off, self.off_side = self._tensor(anywhere), self._tensor(anywhere_side)
@@ -285,14 +288,14 @@ def mesh_errors(
 
 def _off_surface(
     cloud: PointCloud,
-    placement: Placement,
     points: Float[np.ndarray, "N 3"],
     normals: Float[np.ndarray, "N 3"],
     pool: int,
     generator: np.random.Generator,
 ) -> tuple[Float[np.ndarray, "M 3"], Float[np.ndarray, " M"]]:
     """Points in the box with their sides: those at hand of the surface, and on the ways from the sensor free ones."""
-    x = generator.uniform(placement.lower, placement.upper, (pool, 3)).astype(np.float32)
+    lower, upper = cloud.points.min(0) - EDGE, cloud.points.max(0) + EDGE
+    x = generator.uniform(lower, upper, (pool, 3)).astype(np.float32)
     side = facing(points, normals, x)
     if cloud.sensor is None:
         return x, side

@@ -27,7 +27,7 @@ from hypersiren.shape_sets import CELLS, HALF, ShapeSet
 from hypersiren.siren import BoundSiren
 from hypersiren.surfaces import Placement, surface
 from hypersiren.tasks import ImagePanel, Panel
-from hypersiren.tasks.sdf import EDGE, ShapeBatch, mesh_errors, sdf_loss
+from hypersiren.tasks.sdf import MESHED, ShapeBatch, mesh_errors, sdf_loss
 
 Predict = Callable[[Context], BoundSiren]
 
@@ -203,7 +203,7 @@ def posed_shapes(shapes: ShapeSet, context: int, most: int, seed: int = 0, **pos
 def context_box(context: Context, up: int = 2) -> Placement:
     """The box around the points of a context of one shape, with some space."""
     x = context.x[0][context.mask[0]].cpu().double()
-    low, high = x.amin(0) - EDGE, x.amax(0) + EDGE
+    low, high = x.amin(0) - MESHED, x.amax(0) + MESHED
     return Placement(1.0, [0.0, 0.0, 0.0], low.tolist(), high.tolist(), up)
 
 
