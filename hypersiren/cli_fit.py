@@ -80,7 +80,8 @@ def compare(
     Args:
         task: As for `fit`.
         words: File, then flags, as for `fit`.
-        fields: Names, with commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer.
+        fields: Names, with commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer; or pinn: 8
+            layers of 20 tanh and L-BFGS, whatever the settings say.
         preset: fast, or the paper's settings.
         config: YAML file of settings in place of a preset.
         out: Folder for table.txt, metrics.json and comparison.png; by default runs/compare- and task and file.
@@ -94,8 +95,9 @@ def compare(
     from hypersiren.signals import write_image
 
     names = fields.split(",")
-    if unknown := [name for name in names if name not in BASELINES]:
-        fail(f"--fields: expected some of {', '.join(BASELINES)}, got {unknown[0]!r}")
+    known = [*BASELINES, *comparison.OTHERS]
+    if unknown := [name for name in names if name not in known]:
+        fail(f"--fields: expected some of {', '.join(known)}, got {unknown[0]!r}")
     made, settings = _open_task(task, settings, device)
     make_folder(folder)
     arguments = settings.training.model_dump(exclude={"points"})

@@ -1,4 +1,7 @@
-"""Several fields fitted to one task, side by side, with equally many weights and steps (paper, figures 1 and 3)."""
+"""Several fields fitted to one task, side by side, with equally many weights and steps (paper, figures 1 and 3).
+
+`OTHERS` lists fields that are compared as their authors had them, with their own size and optimiser.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +13,15 @@ from hypersiren.drawing import tile
 from hypersiren.fitting import Fit, fit
 from hypersiren.tasks import FieldTask, ImagePanel, Panel, VideoPanel
 from hypersiren.tasks.image import Image
+
+OTHERS: dict[str, dict[str, dict[str, Any]]] = {
+    "pinn": {
+        "network": {"kind": "tanh", "hidden_features": 20, "hidden_layers": 7},
+        "training": {"optimizer": "lbfgs"},
+    }
+}
+"""pinn: the physics-informed network of Raissi et al. 2019, that the paper's Helmholtz experiment is compared with: 8
+layers of 20 tanh, trained by L-BFGS. A step is one iteration, which costs two evaluations of the loss and more."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +66,16 @@ def compare(
 
     Args:
         task: What is asked.
-        names: Fields.
-        network: Size of the SIREN whose number of weights all have.
-        arguments: Of `fit`, the same for all.
+        names: Fields; or some of `OTHERS`.
+        network: Size of the SIREN whose number of weights all have, but for `OTHERS`.
+        arguments: Of `fit`, the same for all, but for `OTHERS`.
     """
     fits: dict[str, Fit] = {}
     metrics: dict[str, dict[str, float]] = {}
     for name in names:
-        fits[name] = fit(task, network={**(network or {}), "kind": name}, **arguments)
+        own = OTHERS.get(name, {})
+        sized = {**(network or {}), "kind": name, **own.get("network", {})}
+        fits[name] = fit(task, network=sized, **{**arguments, **own.get("training", {})})
         if not fits[name].finished:
             raise KeyboardInterrupt
         field = fits[name].field

@@ -149,8 +149,10 @@ class Optimisation(Section):
 
     steps: PositiveInt
     """Optimiser updates."""
-    optimizer: Literal["adam", "muon"] = "muon"
-    """Adam for all weights, or Muon for the matrices and Adam for the others."""
+    optimizer: Literal["adam", "muon", "lbfgs"] = "muon"
+    """Adam for all weights; Muon for the matrices and Adam for the others; or lbfgs: each step is one iteration of
+    L-BFGS with its line search, on points drawn once; it takes no heed of lr, first_lr, warmup, decay, weight_decay and
+    clip."""
     lr: PositiveFloat = 1e-3
     """Peak learning rate."""
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -186,6 +188,8 @@ class Training(Optimisation):
     """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
     accumulate: PositiveInt = 1
     """Batches whose gradients make one step."""
+    optimizer: Literal["adam", "muon"] = "muon"
+    """Adam for all weights, or Muon for the matrices and Adam for the others."""
     target_points: PositiveInt | None = None
     """Random target pixels for each image; null: all."""
     autocast: bool = False

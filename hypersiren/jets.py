@@ -10,14 +10,15 @@ phase p = W h + b (omega already in W and b) of a sine layer h' = sin p, and d, 
 Summed over d = e the last line carries the Laplacian as one direction. In the first layer d_d p is a constant, the
 column W[:, d], and d_de p is zero. The gradient alone may also be carried backward, one direction per channel from
 the last layer's rows: g -> W^T (cos(p) g). A layer costs one matrix product for the values, with bias, and one each for
-all first and all second derivatives, without; joining these three into one is slower, for it copies every value.
+all first and all second derivatives, without; joining these three into one is slower, for it copies every value. On a
+processor, many points are taken some at a time, or the passes over all values between the products wait for memory.
 
 Symbols: B signals, N points, D coordinate dimensions, C channels, H hidden features, K directions.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -30,6 +31,9 @@ Second = Literal["laplacian", "diagonal", "full"]
 
 Weights = Sequence[tuple[Tensor, Tensor]]
 """Weight and bias of every layer, first to last, omega multiplied in; each may have a leading signal axis."""
+
+CACHED = 2**18
+"""Numbers of a layer that a processor works on at a time: what is between the matrix products stays in its cache."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,10 @@ def jet(x: Float[Tensor, "*batch N D"], weights: Weights, *, first: bool = True,
     """
     if second is not None and second not in get_args(Second):
         raise ValueError(f"expected second to be one of {get_args(Second)} or None, got {second!r}")
+    block = max(64, CACHED // weights[0][0].shape[-2])
+    shared = x.ndim == 2 and all(weight.ndim == 2 and bias.ndim == 1 for weight, bias in weights)
+    if shared and x.device.type == "cpu" and len(x) > block and not torch.compiler.is_compiling():
+        return _joined([jet(part, weights, first=first, second=second) for part in x.split(block)])
     channels, dimensions = weights[-1][0].shape[-2], x.shape[-1]
     if first and second is None and channels < dimensions:
         return reverse_jet(x, weights)
@@ -123,6 +131,13 @@ def reverse_jet(x: Float[Tensor, "*batch N D"], weights: Weights) -> Jet:
     for (weight, _), cos in zip(reversed(sines), reversed(cosines), strict=True):
         rows = linear_directions(rows * cos, weight.mT)
     return Jet(value, rows.movedim(-3, -2).expand(*value.shape, -1))
+
+
+def _joined(parts: Sequence[Jet]) -> Jet:
+    """The jet of all points from those of some points each."""
+    columns = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
+    joined: dict[str, Any] = {n: None if column[0] is None else torch.cat(column) for n, column in columns.items()}
+    return Jet(**joined)
 
 
 def _products(dphase: Float[Tensor, "*batch D N H"], second: Second) -> Float[Tensor, "*batch K N H"]:

@@ -145,16 +145,20 @@ def learning_rate(step: int, *, steps: int, lr: float, warmup: int, decay: Liter
 
 def make_optimizers(
     parameters: Sequence[Tensor],
-    kind: Literal["adam", "muon"],
+    kind: Literal["adam", "muon", "lbfgs"],
     lr: float,
     weight_decay: float,
     factors: Mapping[Tensor, float] | None = None,
 ) -> list[torch.optim.Optimizer]:
-    """Adam for all parameters, or Muon (Jordan et al. 2024) for the matrices and Adam for the others.
+    """Adam for all parameters, Muon (Jordan et al. 2024) for the matrices and Adam for the others, or L-BFGS.
 
     Muon's updates are scaled to the size of Adam's, so that one learning rate serves both (Liu et al. 2025). A group's
-    `factor` multiplies it.
+    `factor` multiplies it. L-BFGS finds its own steps: it makes one iteration a step, with a strong Wolfe line search.
     """
+    if kind == "lbfgs":
+        lbfgs = torch.optim.LBFGS(parameters, max_iter=1, history_size=50, line_search_fn="strong_wolfe")
+        lbfgs.param_groups[0]["factor"] = 1.0
+        return [lbfgs]
 
     def groups(members: list[Tensor]) -> list[dict[str, Any]]:
         found: dict[float, list[Tensor]] = {}
@@ -186,7 +190,7 @@ def train(
     seed: int,
     steps: int,
     lr: float,
-    optimizer: Literal["adam", "muon"] = "adam",
+    optimizer: Literal["adam", "muon", "lbfgs"] = "adam",
     warmup: int = 0,
     decay: Literal["constant", "cosine"] = "constant",
     weight_decay: float = 0.0,
@@ -222,6 +226,9 @@ def train(
     average.requires_grad_(False)
     optimizers = make_optimizers(trained, optimizer, lr, weight_decay, objective.lr_factors())
     run = _Run(run_dir, record, model, average, optimizers, task.criterion)
+    closing = optimizer == "lbfgs"
+    if closing and accumulate > 1:
+        raise TrainingError(f"training.accumulate: expected 1 with the optimizer lbfgs, got {accumulate}")
     start = run.resume()
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config.yaml").write_text(to_yaml(record["settings"]))
@@ -240,13 +247,14 @@ def train(
     try:
         with _stop_requested() as stopped:
             for step in range(start, steps):
-                rate = learning_rate(step, steps=steps, lr=lr, warmup=warmup, decay=decay)
+                rate = 1.0 if closing else learning_rate(step, steps=steps, lr=lr, warmup=warmup, decay=decay)
                 for each in optimizers:
                     for group in each.param_groups:
                         group["lr"] = rate * group["factor"]
                 for part in range(accumulate):
                     with record_function(DATA):
-                        batch = task.sample(generator.manual_seed(step_seed(seed, step, part)), step / steps)
+                        drawn = step_seed(seed, 0 if closing else step, part)
+                        batch = task.sample(generator.manual_seed(drawn), step / steps)
                     with record_function(UPDATE):
                         terms = forward(batch)
                         loss = torch.stack(list(terms.values())).sum()
@@ -254,9 +262,9 @@ def train(
                     with record_function(LOGGING):
                         monitor.record({"loss/total": loss, **{f"loss/{k}": v for k, v in terms.items()}})
                 with record_function(UPDATE):
-                    norm = nn.utils.clip_grad_norm_(trained, clip or math.inf)
+                    norm = nn.utils.clip_grad_norm_(trained, math.inf if closing else clip or math.inf)
                     for each in optimizers:
-                        each.step()
+                        each.step(_closure(each, forward, batch, loss) if closing else None)  # type: ignore[arg-type]
                         each.zero_grad()
                     # The average starts short, so that it forgets the initial weights soon.
                     torch._foreach_lerp_(averaged, trained, 1 - min(ema, (1 + step) / (10 + step)))
@@ -297,6 +305,24 @@ def train(
         bar.close()
         monitor.close()
     return True
+
+
+def _closure(
+    optimizer: torch.optim.Optimizer, forward: Callable[[Any], dict[str, Tensor]], batch: Any, loss: Tensor
+) -> Callable[[], Tensor]:
+    """What L-BFGS asks for the loss and its gradient: the first time they are known already."""
+    known = [loss.detach()]
+
+    def evaluate() -> Tensor:
+        if known:
+            return known.pop()
+        with torch.enable_grad():
+            optimizer.zero_grad()
+            found = torch.stack(list(forward(batch).values())).sum()
+            found.backward()
+        return found.detach()
+
+    return evaluate
 
 
 class _Run:

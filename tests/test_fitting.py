@@ -12,6 +12,7 @@ from hypersiren.tasks.edit import Edit, blend, clone
 from hypersiren.tasks.image import Image, derivatives
 from hypersiren.tasks.inpaint import Inpaint, prior_energy
 from hypersiren.tasks.poisson import Poisson, best_affine
+from hypersiren.training import step_seed
 
 SMALL = {"hidden_features": 64}
 
@@ -39,6 +40,22 @@ def test_a_run_folder_can_be_loaded_and_gone_on_with(tmp_path):
     ]
     straight = fit(task, steps=20, network={"hidden_features": 16}, decay="constant")
     assert torch.equal(halves[1].field(task.grid), straight.field(task.grid))
+
+
+PINN = {"kind": "tanh", "hidden_features": 10, "hidden_layers": 2}
+
+
+def test_lbfgs_goes_down_without_a_learning_rate_and_goes_on_bit_for_bit(tmp_path):
+    task = Image(camera(12), points=50)
+    arguments = {"network": PINN, "optimizer": "lbfgs", "validate_every": 15, "lr": 1e-9, "warmup": 50, "clip": 1e-9}
+    whole = fit(task, steps=30, run_dir=tmp_path / "a", **arguments)
+    for steps in (15, 30):
+        halves = fit(task, steps=steps, run_dir=tmp_path / "b", **arguments)
+    assert torch.equal(halves.field(task.grid), whole.field(task.grid))
+    batch = task.sample(torch.Generator().manual_seed(step_seed(0, 0)))  # the points of all steps
+    start = fit(task, steps=1, **{**arguments, "optimizer": "adam"})
+    losses = [sum(task.loss(each.field, batch).values()).item() for each in (start, whole)]
+    assert losses[1] < 0.5 * losses[0]
 
 
 def test_baselines_fit_under_the_same_call():

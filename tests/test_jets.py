@@ -177,3 +177,26 @@ def test_compiled_jets_equal_eager():
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "agree" in done.stdout
+
+
+@pytest.mark.parametrize("second", PIECES)
+def test_many_points_are_taken_some_at_a_time(monkeypatch, second):
+    siren, x = Siren(2, 3, 8, 1).double(), torch.rand(200, 2, dtype=torch.float64)
+    whole = siren.jet(x, second=second)
+    monkeypatch.setattr(jets, "CACHED", 8)
+    seen = []
+    forward = jets.forward_jet
+    monkeypatch.setattr(
+        jets, "forward_jet", lambda x, *args, **kwargs: seen.append(len(x)) or forward(x, *args, **kwargs)
+    )
+    found = siren.jet(x, second=second)
+    assert seen == [64, 64, 64, 8]
+    for name in vars(whole):
+        if getattr(whole, name) is None:
+            assert getattr(found, name) is None
+            continue
+        close(getattr(found, name), getattr(whole, name))
+        both = [
+            torch.autograd.grad(getattr(each, name).square().sum(), siren.layers[0].weight) for each in (found, whole)
+        ]
+        close(both[0][0], both[1][0])

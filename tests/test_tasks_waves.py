@@ -173,6 +173,13 @@ def test_compare(tmp_path, capsys):
     assert (tmp_path / "comparison.png").exists()
 
 
+def test_a_pinn_has_its_own_size_and_optimizer(tmp_path, capsys):
+    words = ["--signal.wavenumber", "5", "--signal.cells", "64", *TINY]
+    main(["compare", "helmholtz", "--fields", "siren,pinn", "--out", str(tmp_path), *words])
+    header, _, pinn = (line.split() for line in capsys.readouterr().out.splitlines()[:3])
+    assert int(pinn[header.index("weights")]) == 2 * 20 + 20 + 7 * (20 * 20 + 20) + 20 * 2 + 2
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
