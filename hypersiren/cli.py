@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError
 from hypersiren import cli_benchmark, cli_fit, cli_hypernet, cli_mesh
 from hypersiren.config import Section, Settings
 from hypersiren.config_io import describe_settings
-from hypersiren.console import fail, keep_freed_memory, say
+from hypersiren.console import fail, say
 from hypersiren.errors import UserError
 from hypersiren.fit_config import TASKS
 from hypersiren.shape_config import ShapeSettings
@@ -49,7 +49,6 @@ def settings(task: str | None = None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; everything a user can cause ends in one line and exit code 2."""
-    keep_freed_memory()
     try:
         app(
             sys.argv[1:] if arguments is None else list(arguments),

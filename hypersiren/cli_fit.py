@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from hypersiren.config_io import load_settings
-from hypersiren.console import choose_device, fail, make_folder, say
+from hypersiren.console import choose_device, fail, keep_freed_memory, make_folder, say
 from hypersiren.fit_config import PATHS, TASKS, FitSettings
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def fit(
         config: YAML file of settings in place of a preset.
         run_dir: Folder of the run; by default runs/ and the names of task and file.
     """
+    keep_freed_memory()
     settings = read_settings(task, words, preset, config)
     folder = run_dir or Path("runs") / _run_name(task, settings)
     device = choose_device(settings.device)
@@ -86,6 +87,7 @@ def compare(
         config: YAML file of settings in place of a preset.
         out: Folder for table.txt, metrics.json and comparison.png; by default runs/compare- and task and file.
     """
+    keep_freed_memory()
     settings = read_settings(task, words, preset, config)
     folder = out or Path("runs") / f"compare-{_run_name(task, settings)}"
     device = choose_device(settings.device)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from hypersiren.cli_shapes import complete_clouds, complete_test_shapes, prepare_shapes
 from hypersiren.config import Settings
 from hypersiren.config_io import chosen_kind, load_settings
-from hypersiren.console import choose_device, count, fail, make_folder, say
+from hypersiren.console import choose_device, count, fail, keep_freed_memory, make_folder, say
 from hypersiren.shape_config import SHAPE_KINDS, ShapeSettings
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def train(
             solids.
         run_dir: Folder of the run; by default runs/ and the name of the YAML file.
     """
+    keep_freed_memory()
     checked = read_train_settings(config, settings)
     default = "solids" if isinstance(checked, ShapeSettings) else "faces"
     folder = run_dir or Path("runs") / (config.stem if config else default)
