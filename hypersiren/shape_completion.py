@@ -65,6 +65,7 @@ def mean_field(model: HyperSiren, shapes: list[PosedShape]) -> Field:
     return model.siren.bind(model.decode(z)).signal(0)
 
 
+@torch.enable_grad()
 def refined(model: HyperSiren, context: Context, steps: int, cloud: PointCloud | None = None) -> Field:
     """The predicted field of one shape, fitted further by the task `sdf`.
 
@@ -201,7 +202,7 @@ def complete_cloud(
         cloud,
         points=((cloud.points - middle) / factor).astype(np.float32),
         scale=cloud.scale * factor,
-        centre=cloud.to_input(middle),
+        centre=cloud.to_input(middle[None])[0],
     )
     chosen = np.random.default_rng(seed).permutation(len(framed.points))[:context]
     x, y = (torch.from_numpy(values[chosen])[None].to(device) for values in (framed.points, framed.normals))
