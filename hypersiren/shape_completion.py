@@ -29,7 +29,7 @@ from hypersiren.shape_metrics import compare_surfaces
 from hypersiren.siren import Siren
 from hypersiren.surfaces import surface
 from hypersiren.tasks.sdf import SDF
-from hypersiren.tasks.shapes import PosedShape, Predict, context_box, judge
+from hypersiren.tasks.shapes import PosedShape, Predict, box_around, judge
 
 
 def planes(context: Context) -> Field:
@@ -208,6 +208,6 @@ def complete_cloud(
     x, y = (torch.from_numpy(values[chosen])[None].to(device) for values in (framed.points, framed.normals))
     known = Context(x, y, torch.ones(1, len(chosen), dtype=torch.bool, device=device))
     field = refined(model, known, refine_steps, framed) if refine_steps else predictor(model)(known).signal(0)
-    whole = Context(torch.from_numpy(framed.points)[None], known.y, torch.ones(1, len(framed.points), dtype=torch.bool))
-    mesh = surface(field, context_box(whole), resolution, device=device).mesh
+    box = box_around(torch.from_numpy(framed.points))
+    mesh = surface(field, box, resolution, device=device).mesh
     return CompletedShape(mesh.moved(framed.scale, framed.centre), mesh, known)
