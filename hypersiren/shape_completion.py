@@ -104,9 +104,9 @@ class ShapeTable:
     def __str__(self) -> str:
         lines = []
         for name, methods in self.rows.items():
-            lines += [f"{name} ({self.shapes[name]} shapes)".ljust(53) + "chamfer L1 %   F 1 %  normals  watertight"]
+            lines += [f"{name} ({self.shapes[name]} shapes)".ljust(58) + "chamfer L1 %   F 1 %  normals  watertight"]
             lines += [
-                f"  {method:51}{e['chamfer_l1']:12.2f}{e['f_score']:8.3f}{e['normal_consistency']:9.3f}"
+                f"  {method:56}{e['chamfer_l1']:12.2f}{e['f_score']:8.3f}{e['normal_consistency']:9.3f}"
                 f"{100 * e['watertight']:10.0f} %"
                 for method, e in methods.items()
             ]
