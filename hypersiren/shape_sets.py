@@ -73,8 +73,14 @@ class ShapeSet:
         return self._map(lambda value: value.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "ShapeSet":
-        tensors = (self.points, self.normals, self.near, self.side, self.height)
-        return ShapeSet(self.names, *map(change, tensors), skipped=self.skipped)
+        return replace(
+            self,
+            points=change(self.points),
+            normals=change(self.normals),
+            near=change(self.near),
+            side=change(self.side),
+            height=change(self.height),
+        )
 
 
 def load_shapes(
