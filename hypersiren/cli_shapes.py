@@ -65,7 +65,7 @@ def shape_sets(settings: ShapeSettings) -> "tuple[ShapeSet, ShapeSet, ShapeSet]"
 
 
 def complete_test_shapes(model: "HyperSiren", settings: ShapeSettings, folder: Path, refine: int, most: int) -> None:
-    """The table over test shapes, and over training shapes in new poses, and pictures of both."""
+    """The table over test shapes, and over as many training shapes in new poses, and pictures of both."""
     from hypersiren.shape_completion import predictor, shape_table
     from hypersiren.signals import write_image
     from hypersiren.tasks.shapes import posed_shapes, rows_picture
@@ -75,7 +75,7 @@ def complete_test_shapes(model: "HyperSiren", settings: ShapeSettings, folder: P
     poses = pose_arguments(settings)
     # Another seed than that of validation, so that no pose has been looked at before.
     sets = {
-        f"{name}, {points} points": posed_shapes(shapes, points, most, settings.seed + 1, **poses)
+        f"{name}, {points} points": posed_shapes(shapes, points, min(most, len(test_set)), settings.seed + 1, **poses)
         for name, shapes in (("unseen shapes", test_set), ("training shapes in unseen poses", train_set))
         for points in settings.context.evaluation
     }

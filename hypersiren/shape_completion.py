@@ -29,7 +29,7 @@ from hypersiren.shape_metrics import compare_surfaces
 from hypersiren.siren import Siren
 from hypersiren.surfaces import surface
 from hypersiren.tasks.sdf import SDF
-from hypersiren.tasks.shapes import PosedShape, Predict, context_box, judge
+from hypersiren.tasks.shapes import PosedShape, Predict, box_around, judge
 
 
 def planes(context: Context) -> Field:
@@ -65,6 +65,7 @@ def mean_field(model: HyperSiren, shapes: list[PosedShape]) -> Field:
     return model.siren.bind(model.decode(z)).signal(0)
 
 
+@torch.enable_grad()
 def refined(model: HyperSiren, context: Context, steps: int, cloud: PointCloud | None = None) -> Field:
     """The predicted field of one shape, fitted further by the task `sdf`.
 
@@ -103,9 +104,9 @@ class ShapeTable:
     def __str__(self) -> str:
         lines = []
         for name, methods in self.rows.items():
-            lines += [f"{name} ({self.shapes[name]} shapes)".ljust(53) + "chamfer L1 %   F 1 %  normals  watertight"]
+            lines += [f"{name} ({self.shapes[name]} shapes)".ljust(58) + "chamfer L1 %   F 1 %  normals  watertight"]
             lines += [
-                f"  {method:51}{e['chamfer_l1']:12.2f}{e['f_score']:8.3f}{e['normal_consistency']:9.3f}"
+                f"  {method:56}{e['chamfer_l1']:12.2f}{e['f_score']:8.3f}{e['normal_consistency']:9.3f}"
                 f"{100 * e['watertight']:10.0f} %"
                 for method, e in methods.items()
             ]
@@ -201,12 +202,12 @@ def complete_cloud(
         cloud,
         points=((cloud.points - middle) / factor).astype(np.float32),
         scale=cloud.scale * factor,
-        centre=cloud.to_input(middle),
+        centre=cloud.to_input(middle[None])[0],
     )
     chosen = np.random.default_rng(seed).permutation(len(framed.points))[:context]
     x, y = (torch.from_numpy(values[chosen])[None].to(device) for values in (framed.points, framed.normals))
     known = Context(x, y, torch.ones(1, len(chosen), dtype=torch.bool, device=device))
     field = refined(model, known, refine_steps, framed) if refine_steps else predictor(model)(known).signal(0)
-    whole = Context(torch.from_numpy(framed.points)[None], known.y, torch.ones(1, len(framed.points), dtype=torch.bool))
-    mesh = surface(field, context_box(whole), resolution, device=device).mesh
+    box = box_around(torch.from_numpy(framed.points))
+    mesh = surface(field, box, resolution, device=device).mesh
     return CompletedShape(mesh.moved(framed.scale, framed.centre), mesh, known)

@@ -73,10 +73,14 @@ class ShapeSet:
         return self._map(lambda value: value.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "ShapeSet":
-        points, normals, near, side, height = map(
-            change, (self.points, self.normals, self.near, self.side, self.height)
+        return replace(
+            self,
+            points=change(self.points),
+            normals=change(self.normals),
+            near=change(self.near),
+            side=change(self.side),
+            height=change(self.height),
         )
-        return ShapeSet(self.names, points, normals, near, side, height, self.skipped)
 
 
 def load_shapes(

@@ -27,7 +27,10 @@ from hypersiren.shape_sets import CELLS, HALF, ShapeSet
 from hypersiren.siren import BoundSiren
 from hypersiren.surfaces import Placement, surface
 from hypersiren.tasks import ImagePanel, Panel
-from hypersiren.tasks.sdf import MESHED, ShapeBatch, mesh_errors, sdf_loss
+from hypersiren.tasks.sdf import ShapeBatch, mesh_errors, sdf_loss
+
+ROOM = 0.2
+"""Space around the context in which a surface is looked for: few points do not reach to where it ends."""
 
 Predict = Callable[[Context], BoundSiren]
 
@@ -194,17 +197,16 @@ def posed_shapes(shapes: ShapeSet, context: int, most: int, seed: int = 0, **pos
                 x[0, first].numpy(),
                 n[0, first].numpy(),
                 (x[0, second].numpy(), n[0, second].numpy()),
-                context_box(seen),
+                box_around(seen.x[0]),
             )
         )
     return found
 
 
-def context_box(context: Context, up: int = 2) -> Placement:
-    """The box around the points of a context of one shape, with some space."""
-    x = context.x[0][context.mask[0]].cpu().double()
-    low, high = x.amin(0) - MESHED, x.amax(0) + MESHED
-    return Placement(1.0, [0.0, 0.0, 0.0], low.tolist(), high.tolist(), up)
+def box_around(points: Float[Tensor, "N 3"]) -> Placement:
+    """The box around points of a shape, with some space."""
+    low, high = points.amin(0) - ROOM, points.amax(0) + ROOM
+    return Placement(1.0, [0.0, 0.0, 0.0], low.tolist(), high.tolist())
 
 
 def predicted_mesh(field: Field, placement: Placement, resolution: int, device: torch.device) -> Mesh | None:
