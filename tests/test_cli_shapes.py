@@ -10,21 +10,12 @@ from hypersiren import HyperSiren, load
 from hypersiren.cli import main
 from hypersiren.meshes import write_mesh
 from hypersiren.solids import solid_mesh
+from tests.test_cli import run
 
 TINY = ["--data.kind", "solids", "--data.count", "6", "--siren.hidden_features", "8", "--encoder.hidden_features", "8",
         "--encoder.latent_features", "8", "--training.steps", "2", "--training.batch_size", "2",
         "--training.target_points", "32", "--context.most", "40", "--context.evaluation", "[20, 40]",
         "--resolution", "12", "--device", "cpu"]  # fmt: skip
-
-
-def run(capsys, *words) -> tuple[int, str, str]:
-    code = 0
-    try:
-        main([str(word) for word in words])
-    except SystemExit as stop:
-        code = stop.code or 0
-    out = capsys.readouterr()
-    return code, out.out, out.err
 
 
 @pytest.fixture(scope="module")
