@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from hypersiren.config_io import differing_keys, to_yaml
 from hypersiren.errors import UserError
 from hypersiren.models import HyperSiren
 from hypersiren.monitor import Monitor
-from hypersiren.muon import Muon
+from hypersiren.optimizers import closure, learning_rate, make_optimizers
 from hypersiren.tasks import Field, SetTask, Task
 from hypersiren.tasks.completion import Predict
 
@@ -129,54 +129,6 @@ class HypernetObjective(Objective):
         return model.field
 
 
-def learning_rate(step: int, *, steps: int, lr: float, warmup: int, decay: Literal["constant", "cosine"]) -> float:
-    """The learning rate of a step: a linear rise over `warmup` steps, then constant or a half cosine to 0.
-
-    Example:
-        >>> [round(learning_rate(s, steps=12, lr=1.0, warmup=2, decay="cosine"), 2) for s in (0, 1, 2, 7, 11)]
-        [0.5, 1.0, 1.0, 0.5, 0.02]
-    """
-    if step < warmup:
-        return lr * (step + 1) / warmup
-    if decay == "constant":
-        return lr
-    return lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def make_optimizers(
-    parameters: Sequence[Tensor],
-    kind: Literal["adam", "muon", "lbfgs"],
-    lr: float,
-    weight_decay: float,
-    factors: Mapping[Tensor, float] | None = None,
-) -> list[torch.optim.Optimizer]:
-    """Adam for all parameters, Muon (Jordan et al. 2024) for the matrices and Adam for the others, or L-BFGS.
-
-    Muon's updates are scaled to the size of Adam's, so that one learning rate serves both (Liu et al. 2025). A group's
-    `factor` multiplies it. L-BFGS finds its own steps: it makes one iteration a step, with a strong Wolfe line search.
-    """
-    if kind == "lbfgs":
-        lbfgs = torch.optim.LBFGS(parameters, max_iter=1, history_size=50, line_search_fn="strong_wolfe")
-        lbfgs.param_groups[0]["factor"] = 1.0
-        return [lbfgs]
-
-    def groups(members: list[Tensor]) -> list[dict[str, Any]]:
-        found: dict[float, list[Tensor]] = {}
-        for p in members:
-            found.setdefault((factors or {}).get(p, 1.0), []).append(p)
-        return [{"params": params, "factor": factor} for factor, params in found.items()]
-
-    matrices = [p for p in parameters if p.ndim == 2 and kind == "muon"]
-    others = [p for p in parameters if p.ndim != 2 or kind == "adam"]
-    made: list[torch.optim.Optimizer] = []
-    if matrices:
-        made.append(Muon(groups(matrices), lr, weight_decay))
-    if others:
-        fused = others[0].device.type in ("cpu", "cuda")
-        made.append(torch.optim.AdamW(groups(others), lr, weight_decay=weight_decay, fused=fused))
-    return made
-
-
 def step_seed(seed: int, step: int, part: int = 0) -> int:
     """The seed of all that is random in one part (accumulated batch) of one step."""
     return (seed * 1_000_003 + step) * 1_009 + part
@@ -264,7 +216,7 @@ def train(
                 with record_function(UPDATE):
                     norm = nn.utils.clip_grad_norm_(trained, math.inf if closing else clip or math.inf)
                     for each in optimizers:
-                        each.step(_closure(each, forward, batch, loss) if closing else None)  # type: ignore[arg-type]
+                        each.step(closure(each, forward, batch, loss) if closing else None)  # type: ignore[arg-type]
                         each.zero_grad()
                     # The average starts short, so that it forgets the initial weights soon.
                     torch._foreach_lerp_(averaged, trained, 1 - min(ema, (1 + step) / (10 + step)))
@@ -305,24 +257,6 @@ def train(
         bar.close()
         monitor.close()
     return True
-
-
-def _closure(
-    optimizer: torch.optim.Optimizer, forward: Callable[[Any], dict[str, Tensor]], batch: Any, loss: Tensor
-) -> Callable[[], Tensor]:
-    """What L-BFGS asks for the loss and its gradient: the first time they are known already."""
-    known = [loss.detach()]
-
-    def evaluate() -> Tensor:
-        if known:
-            return known.pop()
-        with torch.enable_grad():
-            optimizer.zero_grad()
-            found = torch.stack(list(forward(batch).values())).sum()
-            found.backward()
-        return found.detach()
-
-    return evaluate
 
 
 class _Run:

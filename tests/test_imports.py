@@ -33,6 +33,7 @@ ROWS = [
         "config_io",
         "shape_config",
         "fit_config.base",
+        "optimizers",
         "pictures",
         "layers",
         "raw_points",

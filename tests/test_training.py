@@ -18,8 +18,9 @@ from hypersiren.checkpoints import CheckpointError
 from hypersiren.datasets import load_images
 from hypersiren.models import build
 from hypersiren.muon import Muon
+from hypersiren.optimizers import learning_rate, make_optimizers
 from hypersiren.tasks.completion import Completion
-from hypersiren.training import HypernetObjective, TrainingError, learning_rate, make_optimizers, step_seed, train
+from hypersiren.training import HypernetObjective, TrainingError, step_seed, train
 
 MODEL = {
     "siren": {"hidden_features": 16, "hidden_layers": 1, "first_omega": 10.0, "hidden_omega": 10.0},
