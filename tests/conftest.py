@@ -1,6 +1,10 @@
-"""Decoded data sets are cached in a folder of the test session, not in the user's."""
+"""Decoded data sets are cached in a folder of the test session, not in the user's; one thread, as tests are small."""
+
+import os
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch; with more, small tests wait for threads
 
 
 @pytest.fixture(scope="session", autouse=True)
