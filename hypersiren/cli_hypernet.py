@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from hypersiren.cli_shapes import complete_clouds, complete_test_shapes, prepare_shapes
 from hypersiren.config import Settings
 from hypersiren.config_io import chosen_kind, load_settings
-from hypersiren.console import choose_device, count, fail, keep_freed_memory, make_folder, say
+from hypersiren.console import choose_device, count, fail, keep_freed_memory, make_folder, say, say_skipped
 from hypersiren.shape_config import SHAPE_KINDS, ShapeSettings
 
 if TYPE_CHECKING:
@@ -256,7 +256,5 @@ def image_sets(settings: Settings) -> "list[ImageSet]":
     sets = []
     for split in ("train", "val", "test"):
         sets.append(load_images(kind, split, seed=settings.seed, **arguments))
-    if skipped := list(dict.fromkeys(name for s in sets for name in s.skipped)):
-        shown = "".join(f"\n  {name}" for name in skipped[:20]) + ("\n  ..." if len(skipped) > 20 else "")
-        say(f"skipped {len(skipped)} files that are not readable images:{shown}")
+    say_skipped(list(dict.fromkeys(name for s in sets for name in s.skipped)), "not readable images")
     return sets

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hypersiren.console import choose_device, fail, say
+from hypersiren.console import choose_device, fail, say, say_skipped
 from hypersiren.shape_config import ShapeSettings
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ def shape_sets(settings: ShapeSettings) -> "tuple[ShapeSet, ShapeSet, ShapeSet]"
 
     data = settings.data
     sets = load_shapes(data.kind, data.root, count=data.count, seed=settings.seed)
-    if skipped := sets[0].skipped:
-        shown = "".join(f"\n  {name}" for name in skipped[:20]) + ("\n  ..." if len(skipped) > 20 else "")
-        say(f"skipped {len(skipped)} files that are no closed meshes:{shown}")
+    say_skipped(sets[0].skipped, "no closed meshes")
     return sets
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -46,6 +47,13 @@ def count(module: "torch.nn.Module") -> str:
 
 def say(text: str) -> None:
     print(text, file=sys.stderr)
+
+
+def say_skipped(files: Sequence[str], reason: str) -> None:
+    """Files of a set that were left out, the first twenty by name; nothing if there are none."""
+    if files:
+        shown = "".join(f"\n  {name}" for name in files[:20]) + ("\n  ..." if len(files) > 20 else "")
+        say(f"skipped {len(files)} files that are {reason}:{shown}")
 
 
 def fail(text: str) -> NoReturn:

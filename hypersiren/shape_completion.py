@@ -10,6 +10,7 @@ Beside the predicted fields stand, for the same context points,
 Symbols: N context points.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,13 +21,12 @@ from torch import Tensor
 
 from hypersiren.clouds import PointCloud
 from hypersiren.encoders import Context
-from hypersiren.fitting import fit, set_weights
+from hypersiren.fitting import fit
 from hypersiren.meshes import Mesh
 from hypersiren.models import HyperSiren
 from hypersiren.operators import Field
 from hypersiren.shape_config import RADIUS
 from hypersiren.shape_metrics import compare_surfaces
-from hypersiren.siren import Siren
 from hypersiren.surfaces import surface
 from hypersiren.tasks.sdf import SDF
 from hypersiren.tasks.shapes import PosedShape, Predict, box_around, judge
@@ -79,19 +79,11 @@ def refined(model: HyperSiren, context: Context, steps: int, cloud: PointCloud |
     if cloud is None:
         points, normals = (v[0][context.mask[0]].cpu().numpy() for v in (context.x, context.y))
         cloud = PointCloud(points, normals, 1.0, np.zeros(3))
-    source = model.siren
-    field = Siren(
-        source.in_features,
-        source.out_features,
-        source.layers[0].out_features,  # type: ignore[arg-type]
-        len(source.layers) - 2,
-        source.first_omega,
-        source.hidden_omega,
-    ).to(device)
     with torch.no_grad():
-        set_weights(field, {**dict(source.named_parameters()), **model.params(context)})
+        params = model.params(context)
+    field = copy.deepcopy(model.siren).requires_grad_(True)
     task = SDF(cloud, points=2048, resolution=1, device=device)
-    return fit(task, field, steps=steps, lr=1e-4, warmup=0, validate_every=steps, log_every=steps).field
+    return fit(task, field, init=params, steps=steps, lr=1e-4, warmup=0, validate_every=steps, log_every=steps).field
 
 
 @dataclass(frozen=True)
