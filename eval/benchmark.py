@@ -7,7 +7,7 @@ The same as `hypersiren benchmark`.
 
 import sys
 
-from hypersiren.cli import main
+from hypersiren.cli.main import main
 
 if __name__ == "__main__":
     main(["benchmark", *sys.argv[1:]])

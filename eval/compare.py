@@ -8,7 +8,7 @@ The same as `hypersiren compare`.
 
 import sys
 
-from hypersiren.cli import main
+from hypersiren.cli.main import main
 
 if __name__ == "__main__":
     main(["compare", *sys.argv[1:]])

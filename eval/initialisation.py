@@ -7,7 +7,7 @@ The same as `hypersiren initialisation`.
 
 import sys
 
-from hypersiren.cli import main
+from hypersiren.cli.main import main
 
 if __name__ == "__main__":
     main(["initialisation", *sys.argv[1:]])

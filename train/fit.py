@@ -8,7 +8,7 @@ The same as `hypersiren fit`.
 
 import sys
 
-from hypersiren.cli import main
+from hypersiren.cli.main import main
 
 if __name__ == "__main__":
     main(["fit", *sys.argv[1:]])

@@ -8,7 +8,7 @@ The same as `hypersiren train`.
 
 import sys
 
-from hypersiren.cli import main
+from hypersiren.cli.main import main
 
 if __name__ == "__main__":
     main(["train", *sys.argv[1:]])

@@ -1,0 +1,5 @@
+"""`python -m hypersiren`: the command."""
+
+from hypersiren.cli.main import main
+
+main()

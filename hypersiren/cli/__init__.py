@@ -1,0 +1,1 @@
+"""The `hypersiren` command, one file a subcommand; the only room that prints."""

@@ -1,0 +1,113 @@
+"""`hypersiren benchmark`: speed, as ratios within one run. Imports no torch before it must."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from hypersiren.cli.complete import open_run
+from hypersiren.cli.console import choose_device, fail
+from hypersiren.cli.train import read_train_settings
+
+benchmark = App(name="benchmark", help="Measure speed, as ratios within one run.", help_format="plaintext")
+
+
+@benchmark.command
+def jets(*, points: int = 16384, width: int = 256, rounds: int = 7, device: str = "auto") -> None:
+    """Training steps on derivatives of a SIREN: jets against the usual double backward, with peak memory.
+
+    Args:
+        points: Points of a step.
+        width: Width of the SIREN, which has three hidden layers.
+        rounds: Rounds in which all variants take turns, and whose median is printed.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+    """
+    if min(points, width, rounds) < 1:
+        fail(f"expected --points, --width and --rounds of at least 1, got {points}, {width} and {rounds}")
+    from hypersiren.studies.benchmarks.jets import jet_table
+
+    print(jet_table(points, width, rounds=rounds, device=choose_device(device)))
+
+
+@benchmark.command
+def steps(
+    task: Literal["sdf", "helmholtz", "wave", "inversion"],
+    /,
+    *,
+    points: int | None = None,
+    width: int = 256,
+    rounds: int = 5,
+    compiled: bool = True,
+    device: str = "auto",
+) -> None:
+    """Training steps of a whole task: by the usual double backward, by jets, and by jets compiled, with peak memory.
+
+    Args:
+        task: sdf, helmholtz, wave or inversion; its loss is taken forward and backward.
+        points: Points of a step; by default 16,384, of an sdf 20,000, of an inversion on a CPU 2,048.
+        width: Width of the SIREN, which has three hidden layers.
+        rounds: Rounds in which all ways take turns, and whose median is printed.
+        compiled: Whether to measure compiled jets too.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+    """
+    from hypersiren.studies.benchmarks.steps import default_points, report, step_times
+
+    where = choose_device(device)
+    points = default_points(task, where) if points is None else points
+    if min(points, width, rounds) < 1:
+        fail(f"expected --points, --width and --rounds of at least 1, got {points}, {width} and {rounds}")
+    print(f"{task}: {points:,} points, three hidden layers of {width}, median of {rounds} rounds, {where}")
+    times = step_times(task, points=points, hidden_features=width, rounds=rounds, compiled=compiled, device=where)
+    print(report(times))
+
+
+@benchmark.command
+def loop(
+    *settings: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    config: Path | None = None,
+    steps: int = 100,
+) -> None:
+    """The shares of data, update and logging in the time of a training step of `train`.
+
+    Args:
+        config: YAML file of settings, as for `train`; flags such as --training.batch_size 64 override it.
+        steps: Training steps to measure.
+    """
+    row, checked = read_train_settings(config, settings)
+    if steps < 1:
+        fail(f"expected --steps of at least 1, got {steps}")
+
+    from hypersiren.studies.benchmarks.loop import loop_shares
+    from hypersiren.training.hypernet import prepare
+
+    objective, _ = prepare(row, checked, choose_device(checked.device))
+    training = checked.training.replace(steps=steps, validate_every=steps)
+    for name, share in loop_shares(objective, training).items():
+        print(f"{name:8} {100 * share:5.1f} %")
+
+
+@benchmark.command
+def warm(run: Path, *, context: str = "1000", steps: int = 500, device: str = "auto") -> None:
+    """Completion of test images: fields fitted anew, against predicted ones refined for a tenth of the steps.
+
+    Args:
+        run: Run folder of `hypersiren train`.
+        context: Known pixels: a number, half or full.
+        steps: Steps of the fresh fits.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+    """
+    if steps < 1:
+        fail(f"expected --steps of at least 1, got {steps}")
+    from hypersiren.studies.benchmarks.loop import warm_start
+    from hypersiren.tasks.images.completion import open_sets
+
+    opened = open_run(run, device)
+    if opened.row.unit != "images":
+        fail(f"{opened.checkpoint}: expected a run of images, got one of {opened.row.unit}")
+    test = open_sets(opened.settings)[2].to(next(opened.model.parameters()).device)
+    try:
+        errors = warm_start(opened.model, test, context, steps)
+    except ValueError as error:
+        fail(f"--context: {error}")
+    for name, value in errors.items():
+        print(f"{name:32} {value:.5f}")

@@ -1,0 +1,82 @@
+"""The commands `compare` and `initialisation`. Imports no torch before it must."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from hypersiren.cli.console import choose_device, fail, keep_freed_memory, make_folder, say
+from hypersiren.cli.fit import open_signal, read_settings, run_name
+
+
+def compare(
+    task: str,
+    *words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    fields: str = "siren,relu,tanh,relu_pe",
+    preset: Literal["fast", "paper"] = "fast",
+    config: Path | None = None,
+    out: Path | None = None,
+) -> None:
+    """Fit several fields side by side, with equally many weights and steps; a table and a picture.
+
+    Args:
+        task: As for `fit`.
+        words: File, then flags, as for `fit`.
+        fields: Names, with commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer; or pinn: 8
+            layers of 20 tanh and L-BFGS, whatever the settings say.
+        preset: fast, or the paper's settings.
+        config: YAML file of settings in place of a preset.
+        out: Folder for table.txt, metrics.json and comparison.png; by default runs/compare- and task and file.
+    """
+    keep_freed_memory()
+    settings = read_settings(task, words, preset, config)
+    folder = out or Path("runs") / f"compare-{run_name(task, settings)}"
+    device = choose_device(settings.device)
+
+    from hypersiren.fields.baselines import BASELINES
+    from hypersiren.signals.image.files import write_image
+    from hypersiren.studies import comparison
+
+    names = fields.split(",")
+    known = [*BASELINES, *comparison.OTHERS]
+    if unknown := [name for name in names if name not in known]:
+        fail(f"--fields: expected some of {', '.join(known)}, got {unknown[0]!r}")
+    made, settings = open_signal(task, settings, device)
+    make_folder(folder)
+    found = comparison.compare(made, names, settings, progress=True)
+    print(found)
+    (folder / "table.txt").write_text(f"{found}\n")
+    (folder / "metrics.json").write_text(json.dumps(found.metrics, indent=1) + "\n")
+    write_image(folder / "comparison.png", found.picture())
+    say(f"table and picture in {folder}")
+
+
+def initialisation(
+    *,
+    fields: str = "siren,tanh,relu,softplus",
+    hidden_layers: int = 6,
+    hidden_features: int = 256,
+    seed: int = 0,
+    out: Path = Path("initialisation.png"),
+) -> None:
+    """Draw how activations and gradients are distributed by depth before any training (paper, section 3.2).
+
+    Args:
+        fields: Names, with commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer.
+        hidden_layers: Layers between the first and the last.
+        hidden_features: Width.
+        seed: Fixes the weights.
+        out: The picture.
+    """
+    if hidden_layers < 0 or hidden_features < 1 or seed < 0:
+        fail("expected --hidden-layers and --seed of at least 0 and --hidden-features of at least 1")
+    from hypersiren.signals.image.files import write_image
+    from hypersiren.studies.initialisation import initialisation_study
+
+    study = initialisation_study(
+        fields.split(","), hidden_layers=hidden_layers, hidden_features=hidden_features, seed=seed
+    )
+    print(study.table())
+    write_image(out, study.picture())
+    say(str(out))

@@ -1,0 +1,73 @@
+"""The command `complete`. Imports no torch before it must."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hypersiren.cli.console import choose_device, fail, make_folder, say, say_skipped
+
+if TYPE_CHECKING:
+    from hypersiren.training.hypernet import SetRun
+
+
+def complete(
+    run: Path,
+    *files: Path,
+    context: int | None = None,
+    mask: Path | None = None,
+    size: int = 256,
+    extent: float = 1.0,
+    interpolate: int | None = None,
+    refine: int = 0,
+    out: Path | None = None,
+    seed: int = 0,
+    baseline_images: int = 100,
+    device: str = "auto",
+) -> None:
+    """Complete images or shapes with a trained run: the table over the test set, or files of your own.
+
+    Args:
+        run: Run folder of `hypersiren train`, or a checkpoint.
+        files: Pictures to complete, or files of points (or meshes) if the run is one of shapes; without any, the
+            completion table of the test set.
+        context: Known random pixels of each picture, counted at the model's resolution; by default 100, or all that a
+            mask leaves, or all to interpolate. Of shapes: random points.
+        mask: Mask image of the picture's size: known where it is bright.
+        size: Height of the completed picture in pixels; cells along the longest side of a mesh.
+        extent: Look beyond the picture: coordinates reach from -extent to extent.
+        refine: Fit each predicted field further to its known pixels, so many steps (50 is a good number; for shapes
+            200).
+        interpolate: With two pictures: so many steps from one to the other in latent space.
+        out: Folder for the results; by default `completion` in the run folder.
+        seed: Fixes the choice of random pixels.
+        baseline_images: Test images that the (slow) baselines are measured on; at most so many test shapes are used.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+    """
+    asked = {"context": context, "mask": mask, "interpolate": interpolate, "extent": None if extent == 1 else extent}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if not files and (only := [f"--{name}" for name in given if name != "extent"]):
+        fail(f"{only[0]} needs a picture or points to complete")
+    if seed < 0 or baseline_images < 1 or refine < 0:
+        fail("expected --seed and --refine of at least 0 and --baseline-images of at least 1")
+    if refine and interpolate is not None:
+        fail("--refine and --interpolate exclude each other: between two pictures there is nothing to fit to")
+    opened = open_run(run, device)
+    folder = out or opened.checkpoint.parent / "completion"
+    study = opened.row.load_study()
+    if wrong := [f"--{name}" for name in given if name not in study.OPTIONS]:
+        fail(f"{wrong[0]} is not for {opened.row.unit}; {opened.checkpoint} is a run of {opened.row.unit}")
+    make_folder(folder)
+    if files:
+        for made in study.complete_files(opened, files, folder, size=size, seed=seed, refine=refine, **given):
+            print(made)
+        return
+    table, skipped = study.complete_test(opened, folder, most=baseline_images, refine=refine)
+    say_skipped(skipped)
+    print(table)
+    say(f"table and pictures in {folder}")
+
+
+def open_run(run: Path, device: str) -> "SetRun":
+    """A run of `train`: its model, its settings, and where they are from."""
+    from hypersiren.training.hypernet import open_run
+
+    return open_run(run, choose_device(device))

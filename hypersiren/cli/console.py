@@ -1,0 +1,61 @@
+"""What every command needs: words to the person at the terminal, the device, the folder. Imports no torch at first."""
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(name: str) -> "torch.device":
+    import torch
+
+    if name == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        fail(f'device "{name}" cannot be used: {str(error).splitlines()[0]}')
+    return torch.device(name)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what a training step frees for the next one, instead of giving it back to the system.
+
+    A step asks for the same large tensors again and again; on a CPU this is up to a fifth of its time. Blocks of more
+    than 32 MB, the most that glibc takes, still go back at once.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+        libc.mallopt(mmap_threshold, 32 * 2**20)
+        libc.mallopt(trim_threshold, 2**30)
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"{folder}: cannot make this folder ({error.strerror})")
+
+
+def count(module: "torch.nn.Module") -> str:
+    return f"{sum(p.numel() for p in module.parameters()):,}"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def say_skipped(files: Sequence[str]) -> None:
+    """Files of a set that were left out, the first twenty by name and reason; nothing if there are none."""
+    if files:
+        shown = "".join(f"\n  {name}" for name in files[:20]) + ("\n  ..." if len(files) > 20 else "")
+        say(f"skipped {len(files)} files that cannot be used:{shown}")
+
+
+def fail(text: str) -> NoReturn:
+    say(f"hypersiren: {text}")
+    raise SystemExit(2)

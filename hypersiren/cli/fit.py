@@ -1,0 +1,106 @@
+"""The command `fit`, and how it reads its words. Imports no torch before it must."""
+
+import difflib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from hypersiren.cli.console import choose_device, fail, keep_freed_memory, make_folder, say
+from hypersiren.settings import load_settings
+from hypersiren.tasks.registry import TASKS, open_task
+from hypersiren.tasks.settings import FitSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from hypersiren.tasks.task import FieldTask
+
+PACKAGE = Path(__file__).parent.parent
+
+
+def fit(
+    task: str,
+    *words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
+    preset: Literal["fast", "paper"] = "fast",
+    config: Path | None = None,
+    run_dir: Path | None = None,
+) -> None:
+    """Fit a field to one signal: `hypersiren fit image photo.png`.
+
+    The same command goes on with an unfinished run. Any setting can be overridden by a flag after the file, such as
+    --training.steps 500; `hypersiren settings image` lists them all.
+
+    Args:
+        task: image, inpaint, poisson, edit (with two files: source and target), audio, video, sdf, helmholtz, wave (of
+            both the file is a medium) or inversion (measured data).
+        words: File, then flags.
+        preset: fast, or the paper's settings.
+        config: YAML file of settings in place of a preset.
+        run_dir: Folder of the run; by default runs/ and the names of task and file.
+    """
+    keep_freed_memory()
+    settings = read_settings(task, words, preset, config)
+    folder = run_dir or Path("runs") / run_name(task, settings)
+    device = choose_device(settings.device)
+
+    from hypersiren.tasks.panels import write_panels
+    from hypersiren.training.fit import fit as fit_field
+
+    made, settings = open_signal(task, settings, device)
+    make_folder(folder)
+    say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
+    result = fit_field(made, settings=settings, run_dir=folder, progress=True)
+    if not result.finished:
+        say("stopped and saved; the same command goes on from here")
+        raise SystemExit(130)
+    for path in write_panels(folder, made.panels(result.field)):
+        say(str(path))
+    for name, value in result.metrics.items():
+        print(f"{name:16} {value:.6g}")
+
+
+def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tuple["FieldTask", FitSettings]:
+    """The task, and the settings with the first omega that it chooses where they have none; what is odd is said."""
+    from hypersiren.training.fit import choose_omega
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", UserWarning)
+        task = open_task(name, settings, device)
+    for warning in heard:
+        say(f"warning: {warning.message}")
+    if settings.network.first_omega is None:
+        network = choose_omega(settings.network, task)
+        say(f"first omega {network.first_omega:.0f}, chosen from the signal's spectrum and duration")
+        settings = settings.replace(network=network)
+    return task, settings
+
+
+def run_name(task: str, settings: FitSettings) -> str:
+    """The task and the names of its files."""
+    signal = [Path(getattr(settings.signal, key)).stem for key in TASKS[task].files]  # type: ignore[attr-defined]
+    return "-".join([task, *signal])
+
+
+def read_settings(task: str, words: Sequence[str], preset: str, config: Path | None) -> FitSettings:
+    """The settings of a fit, from its preset or YAML file, the files named first, and flags."""
+    if task not in TASKS:
+        near = difflib.get_close_matches(task, TASKS, n=1)
+        expected = f'did you mean "{near[0]}"?' if near else f"expected one of {', '.join(TASKS)}"
+        fail(f'unknown task "{task}"; {expected}')
+    files = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
+    keys = TASKS[task].files
+    if files > len(keys):
+        fail(f"{task} takes {len(keys)} file{'s' * (len(keys) > 1)}, got {' '.join(words[:files])}")
+    if config is None and preset == "paper":
+        config = preset_file(task, preset)
+    named = [f"--signal.{key}={word}" for key, word in zip(keys, words[:files], strict=False)]
+    return load_settings(TASKS[task].settings, config, [*named, *words[files:]])
+
+
+def preset_file(task: str, preset: str) -> Path:
+    """The YAML file of a preset: in an installed package inside it, in a clone beside it."""
+    folder = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
+    return folder / task / f"{preset}.yaml"

@@ -1,0 +1,82 @@
+"""The command `hypersiren mesh`: the surface of a fitted signed distance function. Imports no torch before it must."""
+
+import time
+from pathlib import Path
+
+from hypersiren.cli.console import choose_device, fail, say
+
+
+def mesh(
+    run: Path,
+    *,
+    resolution: int = 256,
+    out: Path | None = None,
+    view: tuple[float, float] = (35.0, 20.0),
+    truth: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Mesh the surface of a fitted shape, in the units of its input, with a picture beside it.
+
+    The field is asked only where the surface can be, so that the cost grows with the surface, not with the volume.
+
+    Args:
+        run: Run folder of `hypersiren fit sdf`.
+        resolution: Cells along the longest side.
+        out: File .ply, .obj or .glb; by default mesh.ply in the run folder, with preview.png.
+        view: Where the picture looks from, in degrees: around the upward axis, and above the horizon.
+        truth: File of the true mesh, or of points with normals, in the same units: how far the surface is from it.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+    """
+    if out is not None and (out.suffix.lower() not in (".ply", ".obj", ".glb") or not out.parent.is_dir()):
+        fail(f"{out}: expected the ending .ply, .obj or .glb, in a folder that exists")
+    if resolution < 1:
+        fail(f"expected --resolution of at least 1, got {resolution}")
+    import numpy as np
+    from tqdm import tqdm
+
+    from hypersiren.shapes.cloud import read_points
+    from hypersiren.shapes.files.mesh import write_mesh
+    from hypersiren.shapes.mesh import components, is_watertight
+    from hypersiren.shapes.metrics import mesh_errors
+    from hypersiren.shapes.picture import render
+    from hypersiren.shapes.surface import Placement, surface
+    from hypersiren.signals.image.files import write_image
+    from hypersiren.training import checkpoints
+
+    reference = None if truth is None else read_points(truth, count=100_000, seed=1)
+    place = choose_device(device)
+    path = checkpoints.find(run)
+    content = checkpoints.read(path)
+    shape = checkpoints.playback(content).get("shape")
+    if shape is None:
+        fail(f"{path}: expected a fitted shape (hypersiren fit sdf)")
+    placement = Placement(**shape)
+    field = checkpoints.restore(content, place)
+    started = time.perf_counter()
+    with tqdm(total=1.0, desc="meshing", bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}") as bar:
+
+        def show(share: float) -> None:
+            bar.n = share
+            bar.refresh()
+
+        found = surface(field, placement, resolution, device=place, progress=show)
+    seconds = time.perf_counter() - started
+    target = out or path.parent / "mesh.ply"
+    made = found.mesh.moved(placement.scale, np.array(placement.centre))
+    write_mesh(target, made)
+    picture = target.with_suffix(".png") if out else path.parent / "preview.png"
+    write_image(picture, render(found.mesh, view=view, up=placement.up))
+    say(f"{target}\n{picture}")
+    print(f"vertices         {len(found.mesh.vertices)}")
+    print(f"faces            {len(found.mesh.faces)}")
+    print(f"watertight       {'yes' if is_watertight(found.mesh) else 'no'}")
+    print(f"components       {components(found.mesh)}")
+    print(f"evaluations      {found.evaluations} ({100 * found.evaluations / found.dense:.2f} % of the dense grid)")
+    print(f"seconds          {seconds:.1f}")
+    if reference is not None:
+        points = reference.scale * reference.points.astype(float) + reference.centre
+        errors = mesh_errors(made, points, reference.normals, np.ptp(points, axis=0))
+        print(f"chamfer_l1       {errors['chamfer_l1']:.4g} % of the diagonal")
+        print(f"f_score          {errors['f_score']:.4g} at 1 % of the diagonal")
+        print(f"normals          {errors['normal_consistency']:.4g} consistency")
+        print(f"median           {errors['median']:.4g} % of the longest side, from the true points to the surface")

@@ -1,0 +1,101 @@
+"""The command `render`. Imports no torch before it must."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from hypersiren.cli.console import choose_device, fail
+
+FLAGS = {"image": ("size", "region"), "sound": ("rate",), "video": ("size", "fps", "slow")}
+"""Flags of `render` that a kind of signal has."""
+
+
+def render(
+    run: Path,
+    *,
+    size: int | None = None,
+    region: tuple[float, float, float, float] | None = None,
+    rate: int | None = None,
+    fps: float | None = None,
+    slow: float | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Render a fitted image, sound or video at any resolution.
+
+    Args:
+        run: Run folder of `hypersiren fit image`, inpaint, poisson, edit, audio or video.
+        size: Height of an image (512 by default) or a video (its own) in pixels; the width follows.
+        region: Top, left, bottom and right as shares of an image: 0 0 1 1 is all of it, 0.25 0.25 0.5 0.5 a part, and
+            beyond 0 and 1 is what the field does outside.
+        rate: Samples per second of a sound; its own by default.
+        fps: Frames per second of a video; its own by default.
+        slow: Slow motion: the video plays so many times longer, with new frames between.
+        out: File; by default render.png, render.wav or render.mp4 (.gif without PyAV) in the run folder.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+    """
+    top, left, bottom, right = region or (0.0, 0.0, 1.0, 1.0)
+    if not (top < bottom and left < right):
+        fail(f"expected --region TOP LEFT BOTTOM RIGHT with top < bottom, left < right, got {region}")
+    numbers = {"size": size, "rate": rate, "fps": fps, "slow": slow}
+    for name, number in numbers.items():
+        if number is not None and not 0 < number < math.inf:
+            fail(f"expected --{name} above 0, got {number}")
+    from hypersiren.signals.video.files import video_ending
+    from hypersiren.training import checkpoints
+
+    place = choose_device(device)
+    path = checkpoints.find(run)
+    content = checkpoints.read(path)
+    about = checkpoints.playback(content)
+    samples = about.get("samples", [])
+    kind = {"audio": "sound", "video": "video"}.get(about.get("task", ""), "image")
+    field = checkpoints.restore(content, place)
+    if kind == "image" and (len(samples) != 2 or getattr(field, "out_features", None) not in (1, 3)):
+        fail(f"{path}: expected a fitted image, sound or video (hypersiren fit image, audio, video ...)")
+    given = [name for name, value in {**numbers, "region": region}.items() if value is not None]
+    if wrong := [name for name in given if name not in FLAGS[kind]]:
+        fail(f"--{wrong[0]}: not for the {kind} that {run} holds; it has --{', --'.join(FLAGS[kind])}")
+    ending = {"image": ".png", "sound": ".wav", "video": video_ending()}[kind]
+    target = out or path.parent / f"render{ending}"
+    if kind == "sound":
+        _sound(target, field, about, rate, place)
+    elif kind == "video":
+        _video(target, field, about, fps, slow or 1.0, size, place)
+    else:
+        _image(target, field, about, size or 512, (top, left, bottom, right), place)
+    print(target)
+
+
+def _image(
+    path: Path, field: Any, about: dict[str, Any], height: int, region: tuple[float, float, float, float], device: Any
+) -> None:
+    from hypersiren.fields.render import render_image, unit
+    from hypersiren.signals.image.files import write_image
+
+    (rows, columns), (top, left, bottom, right) = about["samples"], region
+    width = max(1, round(height * columns * (right - left) / (rows * (bottom - top))))
+    corners = (2 * top - 1, 2 * left - 1), (2 * bottom - 1, 2 * right - 1)
+    write_image(path, unit(render_image(field, (height, width), *corners, device=device)).cpu().numpy())
+
+
+def _sound(path: Path, field: Any, about: dict[str, Any], rate: int | None, device: Any) -> None:
+    from hypersiren.fields.render import render_sound
+    from hypersiren.signals.sound.files import write_sound
+
+    wanted = rate or about["rate"]
+    wave = render_sound(field, max(1, round(about["samples"][0] * wanted / about["rate"])), device=device)
+    write_sound(path, (wave * about["scale"]).cpu().numpy(), wanted)
+
+
+def _video(
+    path: Path, field: Any, about: dict[str, Any], fps: float | None, slow: float, height: int | None, device: Any
+) -> None:
+    from hypersiren.fields.render import render_frames, unit
+    from hypersiren.signals.video.files import write_video
+
+    frames, h, w = about["samples"]
+    wanted = fps or about["fps"]
+    height = height or h
+    size = (max(1, round(frames * slow * wanted / about["fps"])), height, max(1, round(height * w / h)))
+    write_video(path, (unit(frame).cpu().numpy() for frame in render_frames(field, size, device=device)), wanted)

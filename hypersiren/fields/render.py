@@ -1,0 +1,67 @@
+"""A field as what a person looks at or listens to: an image, a sound, frames, at any resolution.
+
+Values are as the field gives them; images and frames are fitted on [-1, 1], see `unit`.
+
+Symbols: B signals, C channels, H height, W width, N samples, T frames.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hypersiren.fields.coords import evaluate, grid
+
+
+def render_image(
+    field: Callable[[Tensor], Tensor],
+    size: Sequence[int],
+    lower: float | Sequence[float] = -1.0,
+    upper: float | Sequence[float] = 1.0,
+    *,
+    device: torch.device | str | None = None,
+    chunk: int = 65536,
+) -> Float[Tensor, "*b H W C"]:
+    """The values of a field, or of B fields at once, on a raster.
+
+    Args:
+        field: (N, 2) -> (N, C), or (N, 2) -> (B, N, C).
+        size: (H, W).
+        lower, upper: The part of the plane that is shown; [-1, 1] is the signal's own.
+        device: Where the field is.
+        chunk: Points per call.
+
+    Example:
+        >>> render_image(lambda x: x.sum(-1, keepdim=True), (4, 6)).shape
+        torch.Size([4, 6, 1])
+    """
+    return evaluate(field, grid(size, lower, upper, device=device), chunk).unflatten(-2, tuple(size))
+
+
+def render_sound(
+    field: Callable[[Tensor], Tensor], samples: int, *, device: torch.device | str | None = None
+) -> Float[Tensor, "N C"]:
+    """The wave that a field is, at so many samples."""
+    return evaluate(field, grid((samples,), device=device), chunk=16384)
+
+
+def render_frames(
+    field: Callable[[Tensor], Tensor], size: Sequence[int], *, device: torch.device | str | None = None
+) -> Iterator[Float[Tensor, "H W C"]]:
+    """The frames that a field of (time, row, column) is, one by one; `size` (T, H, W) may be any."""
+    frames, height, width = size
+    for t in range(frames):
+        begin, end = 2 * t / frames - 1, 2 * (t + 1) / frames - 1
+        x = grid((1, height, width), (begin, -1, -1), (end, 1, 1), device=device)
+        yield evaluate(field, x, chunk=16384).view(height, width, -1)
+
+
+def unit(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Values of [-1, 1] on [0, 1], clipped.
+
+    Example:
+        >>> unit(torch.tensor([-1.5, 0.0, 1.0])).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    return ((values + 1) / 2).clamp(0, 1)

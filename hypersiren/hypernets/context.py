@@ -1,0 +1,91 @@
+"""Encoders: from what is known of B signals (a Context) to one latent z per signal.
+
+- `SetEncoder`: an MLP on each (coordinate, value) pair, then the mean (paper, section 4.4; Garnelo et al. 2018).
+- `PaperConvEncoder`: the paper's CNN at full resolution, or its partial-convolution variant (Liu et al. 2018).
+
+Our default is `ConvEncoder`, in `hypersiren.hypernets.conv_encoder`. Convolutional encoders see the context rasterised to the
+image's pixels and work at any height and width.
+Symbols: B signals, N points, D coordinate dimensions, C channels, Z latent features, H height, W width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hypersiren.fields.coords import grid, nearest_cell
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is known of B signals: values at coordinates, each of them observed or not.
+
+    Attributes:
+        x: (B, N, D) coordinates in [-1, 1].
+        y: (B, N, C) values.
+        mask: (B, N), True where observed; what stands in x and y elsewhere has no influence.
+        size: Pixels (H, W) of the raster that a convolutional encoder shall see; None for point sets.
+    """
+
+    x: Float[Tensor, "B N D"]
+    y: Float[Tensor, "B N C"]
+    mask: Bool[Tensor, "B N"]
+    size: tuple[int, int] | None = None
+
+    @classmethod
+    def from_images(cls, images: Float[Tensor, "B H W C"], mask: Bool[Tensor, "B H W"]) -> "Context":
+        """The pixels of B images where `mask` is True.
+
+        Example:
+            >>> mask = torch.zeros(1, 8, 8, dtype=torch.bool)
+            >>> mask[0, :4] = True
+            >>> Context.from_images(torch.rand(1, 8, 8, 3), mask).x.shape
+            torch.Size([1, 64, 2])
+        """
+        if images.shape[:-1] != mask.shape:
+            raise ValueError(f"expected a mask of shape {tuple(images.shape[:-1])}, got {tuple(mask.shape)}")
+        b, h, w, _ = images.shape
+        x = grid((h, w), device=images.device, dtype=images.dtype).expand(b, -1, -1)
+        return cls(x, images.flatten(1, 2), mask.flatten(1), (h, w))
+
+    def compact(self) -> "Context":
+        """The same, with no more points than the most that are observed of any signal.
+
+        Example:
+            >>> mask = torch.tensor([[[True, False], [False, True]]])
+            >>> Context.from_images(torch.rand(1, 2, 2, 3), mask).compact().y.shape
+            torch.Size([1, 2, 3])
+        """
+        most = int(self.mask.sum(1).max())
+        order = self.mask.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :most, None]
+        x, y = (torch.take_along_dim(values, order, dim=1) for values in (self.x, self.y))
+        return Context(x, y, self.mask.gather(1, order.squeeze(-1)), self.size)
+
+
+def rasterise(context: Context) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B 1 H W"]]:
+    """Observed values on the context's raster (0 where nothing is observed) and the mask as 0 or 1.
+
+    Points in the same pixel are averaged.
+
+    Raises:
+        ValueError: If the context has no size, or coordinates that are not two-dimensional.
+    """
+    if context.size is None or context.x.shape[-1] != 2:
+        raise ValueError(
+            "expected a context with a size (H, W) and coordinates (B, N, 2); "
+            f"got size {context.size} and coordinates {tuple(context.x.shape)}"
+        )
+    (h, w), (b, _, c) = context.size, context.y.shape
+    index = nearest_cell(context.x, (h, w)).unsqueeze(-1)
+    weight = context.mask.unsqueeze(-1).to(context.y.dtype)
+    values = torch.where(context.mask.unsqueeze(-1), context.y, 0)
+    total = context.y.new_zeros(b, h * w, c + 1)
+    total = total.scatter_add(1, index.expand(-1, -1, c + 1), torch.cat([values, weight], dim=-1))
+    count = total[..., c:]
+    image = total[..., :c] / count.clamp(min=1)
+    return (
+        rearrange(image, "b (h w) c -> b c h w", h=h),
+        rearrange(count.clamp(max=1), "b (h w) c -> b c h w", h=h),
+    )

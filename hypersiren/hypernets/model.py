@@ -1,0 +1,102 @@
+"""HyperSiren: an encoder and a hypernetwork that predict the weights of a hypo-SIREN for each signal (section 4.4).
+
+Context -> encoder -> z -> hypernetwork -> Params -> SIREN(x) -> y
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hypersiren.fields.savable import savable
+from hypersiren.fields.siren import BoundSiren, Params, Siren
+from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.conv_encoder import ConvEncoder
+from hypersiren.hypernets.full import FullHypernet
+from hypersiren.hypernets.paper_encoder import PaperConvEncoder
+from hypersiren.hypernets.set_encoder import SetEncoder
+
+ENCODERS: dict[str, type[nn.Module]] = {"set": SetEncoder, "conv": ConvEncoder, "paper_conv": PaperConvEncoder}
+
+HYPERNETS: dict[str, type[nn.Module]] = {"full": FullHypernet}
+
+
+@savable
+class HyperSiren(nn.Module):
+    """Predicts a field for each of B signals from what is known of them.
+
+    Weights that the hypernetwork predicts are frozen in `siren`; those it does not predict, if any, are shared by all
+    signals and trained.
+
+    Example:
+        >>> import torch
+        >>> siren = Siren(2, 3, hidden_features=16)
+        >>> hyper = HyperSiren(SetEncoder(2 + 3, 32), FullHypernet(siren.shapes, 32, 64), siren)
+        >>> images, mask = torch.rand(4, 8, 8, 3), torch.rand(4, 8, 8) < 0.5
+        >>> hyper(Context.from_images(images, mask), torch.rand(100, 2)).shape
+        torch.Size([4, 100, 3])
+    """
+
+    def __init__(self, encoder: nn.Module, hypernet: nn.Module, siren: Siren):
+        super().__init__()
+        self.encoder, self.hypernet, self.siren = encoder, hypernet, siren
+        for name, parameter in siren.named_parameters():
+            parameter.requires_grad_(name not in hypernet.shapes)  # type: ignore[operator]
+
+    def encode(self, context: Context) -> Float[Tensor, "B ..."]:
+        """The latent z of each signal."""
+        return self.encoder(context)
+
+    def decode(self, z: Float[Tensor, "B ..."]) -> Params:
+        """The weights of each signal's field, from its latent z, in the precision of the field."""
+        dtype = next(self.siren.parameters()).dtype
+        return {name: p.to(dtype) for name, p in self.hypernet(z).items()}
+
+    def params(self, context: Context) -> Params:
+        """The weights of each signal's field."""
+        return self.decode(self.encode(context))
+
+    def field(self, context: Context) -> BoundSiren:
+        """The predicted fields of B signals, as one field (B, N, D) -> (B, N, C)."""
+        return self.siren.bind(self.params(context))
+
+    def forward(self, context: Context, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "B N C"]:
+        """Values at x of each signal's predicted field."""
+        return self.field(context)(x)
+
+
+def build(
+    siren: Mapping[str, Any],
+    encoder: Mapping[str, Any],
+    hypernet: Mapping[str, Any],
+    channels: int,
+    in_features: int = 2,
+    out_features: int | None = None,
+) -> HyperSiren:
+    """A HyperSiren from plain keyword arguments (and a `kind` each): for images, or for other coordinates and values.
+
+    The context has `channels` values at coordinates of `in_features` dimensions; the field has `out_features` values,
+    by default as many. Convolutional encoders take two dimensions only.
+
+    `layers` of the hypernetwork is the number of last layers of the hypo-SIREN that it predicts; None for all.
+
+    Example:
+        >>> model = build({"hidden_features": 8}, {"kind": "set"}, {"kind": "full", "hidden_features": 8}, channels=1)
+        >>> model.siren.out_features
+        1
+        >>> shapes = build({}, {"kind": "set"}, {"kind": "full"}, channels=3, in_features=3, out_features=1)
+        >>> shapes.siren.in_features, shapes.siren.out_features
+        (3, 1)
+    """
+    field = Siren(in_features, channels if out_features is None else out_features, **siren)
+    encoder, hypernet = dict(encoder), dict(hypernet)
+    kind = encoder.pop("kind")
+    encoder["in_features" if kind == "set" else "channels"] = channels + (in_features if kind == "set" else 0)
+    made = ENCODERS[kind](**encoder)
+    latent: Any = made.latent_features
+    names = list(field.shapes)
+    if (layers := hypernet.pop("layers", None)) is not None:
+        names = names[-2 * layers :]  # a weight and a bias each
+    shapes = {name: field.shapes[name] for name in names}
+    return HyperSiren(made, HYPERNETS[hypernet.pop("kind")](shapes, latent, **hypernet), field)

@@ -1,0 +1,84 @@
+"""Settings of encoders, hypernetworks and the hypo-SIREN. Imports no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from hypersiren.settings import Section
+
+
+class HypoSiren(Section):
+    """The hypo-SIREN, the network whose weights are predicted."""
+
+    hidden_features: PositiveInt = 256
+    """Width."""
+    hidden_layers: Annotated[int, Field(ge=0)] = 2
+    """Sine layers after the first; the paper's has 3."""
+    first_omega: PositiveFloat = 10.0
+    """Frequency factor of the first layer; the paper's is 30."""
+    hidden_omega: PositiveFloat = 8.0
+    """Frequency factor of the hidden layers; the paper's is 30."""
+
+
+class SetEncoder(Section):
+    """The paper's set encoder: an MLP on each (coordinate, value), then the mean."""
+
+    kind: Literal["set"] = "set"
+    """set"""
+    latent_features: PositiveInt = 256
+    """Features of the latent z."""
+    hidden_features: PositiveInt = 256
+    """Width of the MLP."""
+    hidden_layers: Annotated[int, Field(ge=0)] = 2
+    """Layers between the first and the last."""
+    activation: Literal["sine", "relu"] = "sine"
+    """Activation after every layer."""
+    omega: PositiveFloat = 30.0
+    """Frequency factor of the sines."""
+
+
+class ConvEncoder(Section):
+    """Our strided CNN on the context filled by normalised convolution, beside a regression on learned functions."""
+
+    kind: Literal["conv"] = "conv"
+    """conv"""
+    latent_features: PositiveInt = 256
+    """Features of the latent z."""
+    widths: Annotated[tuple[Annotated[int, Field(gt=0, multiple_of=8)], ...], Field(min_length=1)] = (32, 64, 128)
+    """Features at half, quarter ... resolution."""
+    pool: PositiveInt = 4
+    """Cells along each axis of the last feature map."""
+    sigmas: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.7, 1.5, 3.0, 6.0, 12.0)
+    """Scales of the normalised convolution, in pixels."""
+    basis: Annotated[int, Field(ge=0)] = 128
+    """Learned basis functions that the context is regressed on in closed form; 0: none."""
+
+
+class PaperConvEncoder(Section):
+    """The paper's CNN at full resolution, or its partial-convolution variant."""
+
+    kind: Literal["paper_conv"] = "paper_conv"
+    """paper_conv"""
+    latent_features: Annotated[int, Field(ge=2)] = 256
+    """Features of the latent z and of the network."""
+    size: tuple[PositiveInt, PositiveInt] = (32, 32)
+    """Size of the learned map of position weights."""
+    mask_channel: bool = True
+    """Give the mask as an input channel; the paper's code does not."""
+    partial: bool = False
+    """Partial convolutions."""
+
+
+class FullHypernet(Section):
+    """The hypernetwork: predicts weights of the hypo-SIREN from z."""
+
+    kind: Literal["full"] = "full"
+    """full"""
+    layers: PositiveInt | None = 1
+    """Predict so many last layers, the others being shared by all images and trained; null: all, as in the paper."""
+    hidden_features: PositiveInt = 256
+    """Width of its MLPs."""
+    hidden_layers: Annotated[int, Field(ge=0)] = 0
+    """Hidden layers of its MLPs; the paper has 2."""
+    trunk: Literal["separate", "shared"] = "shared"
+    """One MLP for each tensor of the hypo-SIREN (the paper's), or hidden layers shared by all."""

@@ -1,0 +1,296 @@
+"""Settings: what a section is, and how settings are read from YAML and flags, checked before anything runs, and written.
+
+A key that does not exist or a value that does not fit is a `ConfigError` of one line that says what was expected, what
+came and what may have been meant. The sections themselves stand beside the code that takes them. Imports no torch.
+"""
+
+import difflib
+import json
+from collections.abc import Container, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic.fields import FieldInfo
+
+from hypersiren.errors import UserError
+
+
+S = TypeVar("S", bound="Section")
+
+
+class Section(BaseModel):
+    """Settings that belong together: frozen, every key known and checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def replace(self: S, **changes: Any) -> S:
+        """The same with some settings changed.
+
+        Raises:
+            ConfigError: If a setting does not exist or a value does not fit.
+
+        Example:
+            >>> class Training(Section):
+            ...     steps: int = 100
+            >>> Training().replace(steps=5).steps
+            5
+            >>> Training().replace(step=5)
+            Traceback (most recent call last):
+            ...
+            hypersiren.settings.ConfigError: unknown setting "step"; did you mean "steps"?
+        """
+        fields = type(self).model_fields
+        for name in changes:
+            if name not in fields:
+                known = "" if (near := _near(name, list(fields))) else f"; expected one of {', '.join(fields)}"
+                raise ConfigError(f'unknown setting "{name}"{known}{_did_you_mean(near)}')
+        try:
+            return type(self).model_validate({**{name: getattr(self, name) for name in fields}, **changes})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ConfigError(f"{where}: {_message(first)}, got {first['input']!r}") from None
+
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+OPTIONS = ["config", "run-dir", "preset"]
+"""Options of the commands that also take settings."""
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be used; the message is one line for a person."""
+
+
+def load_settings(root: type[S], path: str | Path | None = None, flags: Sequence[str] = ()) -> S:
+    """Settings from a YAML file, if any, overridden by flags.
+
+    Args:
+        root: What is configured; the settings of each task stand in `hypersiren.tasks.registry`.
+        path: YAML file; None for the defaults.
+        flags: Command-line words such as `--training.lr 1e-3`, `--training.lr=1e-3` or `--data.gray` (true). Values are
+            read as YAML. A new `kind` drops the file's other keys of that section.
+
+    Raises:
+        ConfigError: On a file that cannot be read, an unknown key, or a value that does not fit.
+
+    Example:
+        >>> class Training(Section):
+        ...     lr: float = 1e-3
+        >>> class Settings(Section):
+        ...     training: Training = Training()
+        >>> load_settings(Settings, flags=["--training.lr", "2e-3"]).training.lr
+        0.002
+        >>> load_settings(Settings, flags=["--trainig.lr", "2e-3"])
+        Traceback (most recent call last):
+        ...
+        hypersiren.settings.ConfigError: --trainig.lr: unknown key "trainig"; did you mean "training"?
+    """
+    data = _read_yaml(Path(path)) if path is not None else {}
+    if path is not None:
+        _check_keys(root, data, str(path))
+    # What a task's settings say otherwise than its sections' own defaults holds for the keys that are not overridden.
+    for name, field in root.model_fields.items():
+        if isinstance(field.default, Section) and len(_models(field)) == 1:
+            data[name] = {**field.default.model_dump(exclude_unset=True), **data.get(name, {})}
+    # The kind of a section with several, made explicit once, decides which other keys there are.
+    kinds = {name: field.default.kind for name, field in root.model_fields.items() if len(_models(field)) > 1}
+    data |= {name: {"kind": kind, **data.get(name, {})} for name, kind in kinds.items()}
+    # The kind first, whatever the order of the flags.
+    for key, value in sorted(_parse_flags(flags), key=lambda flag: flag[0].removesuffix(".kind") not in kinds):
+        nested: Any = value
+        for name in reversed(key.split(".")):
+            nested = {name: nested}
+        _check_keys(root, nested, f"--{key}", data)
+        _override(data, nested, kinds)
+    try:
+        return root.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # Pydantic puts the alternatives of a union into the location; a reader knows no such keys.
+        known = {*root.model_fields, *(key for _, key in _all_keys(root))}
+        where = ".".join(str(part) for part in first["loc"] if part in known or isinstance(part, int))
+        got = "" if isinstance(first["input"], Mapping) else f", got {first['input']!r}"
+        raise ConfigError(f"{where}: {_message(first)}{got}") from None
+
+
+def _message(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message[0].lower() + message[1:]
+
+
+def chosen_kind(section: str, path: str | Path | None = None, flags: Sequence[str] = ()) -> Any:
+    """The `kind` that a section has in a YAML file or in flags, which win; None if neither says.
+
+    Example:
+        >>> chosen_kind("data", flags=["--data.kind", "solids"])
+        'solids'
+    """
+    data = _read_yaml(Path(path)) if path is not None else {}
+    given = [value for key, value in _parse_flags(flags) if key == f"{section}.kind"]
+    inner = data.get(section)
+    return given[-1] if given else inner.get("kind") if isinstance(inner, dict) else None
+
+
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """Plain values as YAML, in their order."""
+    return yaml.safe_dump(data, sort_keys=False, default_flow_style=None)
+
+
+MISSING = "nothing"
+"""Stands for the value of a key that is not there."""
+
+
+def differing_keys(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ between two nested mappings.
+
+    Example:
+        >>> differing_keys({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}})
+        {'a.c': (2, 3)}
+    """
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in [*a, *(k for k in b if k not in a)]:
+        x, y = a.get(key), b.get(key)
+        if isinstance(x, Mapping) and isinstance(y, Mapping):
+            found |= {f"{key}.{inner}": pair for inner, pair in differing_keys(x, y).items()}
+        elif x != y:
+            found[key] = (a.get(key, MISSING), b.get(key, MISSING))
+    return found
+
+
+def describe_settings(root: type[Section]) -> str:
+    """One line for each key: flag, default, choices and meaning; the text of `hypersiren settings`."""
+    lines: list[str] = []
+    for name, field in root.model_fields.items():
+        models = _models(field)
+        if not models:
+            lines.append(_describe(name, field, field.default))
+        for model in models:
+            doc = (model.__doc__ or "").strip()
+            kind = model.model_fields.get("kind")
+            tag = f" ({name}.kind: {kind.default})" if kind and len(models) > 1 else ""
+            lines += ["", f"{name}{tag}: {doc}"]
+            defaults = field.default if isinstance(field.default, model) else model()
+            lines += [
+                _describe(f"{name}.{key}", inner, getattr(defaults, key))
+                for key, inner in model.model_fields.items()
+                if key != "kind" or len(models) == 1
+            ]
+    return "\n".join(lines)
+
+
+def _describe(key: str, field: FieldInfo, value: Any) -> str:
+    default = value if isinstance(value, str) else json.dumps(value, default=str)
+    choices = " | ".join(map(str, get_args(field.annotation))) + ". " if get_origin(field.annotation) is Literal else ""
+    return f"  --{key} [{default}]  {choices}{field.description}"
+
+
+def _models(annotation: Any) -> list[type[Section]]:
+    """The settings models that a field may hold: none for a plain value, several for a union."""
+    if isinstance(annotation, FieldInfo):
+        annotation = annotation.annotation
+    options = get_args(annotation) or (annotation,)
+    return [option for option in options if isinstance(option, type) and issubclass(option, Section)]
+
+
+def _read_yaml(path: Path) -> dict[Any, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1, cutoff=0.4)
+        raise ConfigError(f"{path}: no such file" + _did_you_mean(near)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist, for one
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected keys and values, got {type(data).__name__}")
+    return data
+
+
+def _parse_flags(flags: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    words = list(flags)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or word == "--":
+            raise ConfigError(f'unexpected argument "{word}"; settings are given as --key value')
+        key, equals, text = word[2:].partition("=")
+        if not equals:
+            text = words.pop(0) if words and not words[0].startswith("--") else "true"
+        try:
+            yield key, yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError):
+            raise ConfigError(f"--{key}: cannot read the value {text!r}") from None
+
+
+def _kind(root: type[Section], name: str, section: Mapping[str, Any], known: Mapping[str, Any]) -> type[Section] | None:
+    """Which settings model a section of the configuration is."""
+    field = root.model_fields[name]
+    models = {model.model_fields["kind"].default: model for model in _models(field) if "kind" in model.model_fields}
+    if len(models) < 2:
+        return next(iter(_models(field)), None)
+    kind = str(section.get("kind", known.get("kind", field.default.kind)))
+    if kind not in models:
+        near = difflib.get_close_matches(kind, models, n=1, cutoff=0.4)
+        raise ConfigError(f'{name}.kind: expected one of {", ".join(models)}, got "{kind}"{_did_you_mean(near)}')
+    return models[kind]
+
+
+def _check_keys(
+    root: type[Section], data: Mapping[Any, Any], where: str, base: Mapping[str, Any] | None = None
+) -> None:
+    for name, section in data.items():
+        if name not in root.model_fields:
+            # On the command line a mistyped option looks like a setting too.
+            options = OPTIONS if where.startswith("--") else []
+            near = _near(str(name), [*root.model_fields, *options])
+            near = near or [f"{n}.{k}" for n, k in _all_keys(root) if k == name][:1]
+            raise ConfigError(f'{where}: unknown key "{name}"' + _did_you_mean(near))
+        known = (base or {}).get(name) or {}
+        model = _kind(root, name, section if isinstance(section, Mapping) else {}, known)
+        if model is None:
+            continue
+        if not isinstance(section, Mapping):
+            raise ConfigError(f"{where}: {name} expects keys ({', '.join(model.model_fields)}), got {section!r}")
+        for key in section:
+            if key not in model.model_fields:
+                near = [f"{name}.{k}" for k in _near(str(key), list(model.model_fields))]
+                near = near or [f"{n}.{k}" for n, k in _all_keys(root) if k == key and n != name][:1]
+                several = len(_models(root.model_fields[name])) > 1
+                has = f" for {name}.kind {model.model_fields['kind'].default}" if several else ""
+                raise ConfigError(f'{where}: unknown key "{name}.{key}"{has}{_did_you_mean(near)}')
+
+
+def _all_keys(root: type[Section]) -> Iterator[tuple[str, str]]:
+    for name, field in root.model_fields.items():
+        for model in _models(field):
+            yield from ((name, key) for key in model.model_fields)
+
+
+def _near(word: str, words: list[str]) -> list[str]:
+    return difflib.get_close_matches(word, words, n=1)
+
+
+def _did_you_mean(near: Sequence[str]) -> str:
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def _override(data: dict[str, Any], new: Mapping[str, Any], kinds: Container[str]) -> None:
+    for key, value in new.items():
+        if not isinstance(value, Mapping):
+            data[key] = value
+            continue
+        section = data.setdefault(key, {})
+        if value.get("kind", section.get("kind")) != section.get("kind") and key in kinds:
+            section.clear()
+        section.update(value)
+
+
+Size = PositiveInt | tuple[PositiveInt, PositiveInt]

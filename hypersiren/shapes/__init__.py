@@ -1,0 +1,1 @@
+"""Points, meshes and level sets: read, write, extract, draw and compare shapes."""

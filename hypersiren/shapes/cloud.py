@@ -1,0 +1,172 @@
+"""Oriented points: what a signed distance function is fitted to (paper, section 4.2), from points or from a mesh.
+
+A cloud lies in [-1, 1]^3, its longest side with a margin, its aspect kept, and remembers how to return to the units of
+its file. Where a file has no normals they are estimated: the direction in which the nearest points spread least, turned
+towards the sensor, or outwards where none is known.
+
+Symbols: N points, K neighbours.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from hypersiren.shapes.files.mesh import MESHES, read_triangles
+from hypersiren.shapes.files.ply import ply_faces
+from hypersiren.shapes.files.points import read_raw_points
+from hypersiren.shapes.files.tables import read_bytes
+from hypersiren.shapes.knot import knot
+from hypersiren.shapes.mesh import sample
+from hypersiren.shapes.normals import estimate_normals
+from hypersiren.signals.files import SignalError
+
+_FEWEST = 10
+
+
+@dataclass(frozen=True)
+class PointCloud:
+    """Points on a surface with their normals, in [-1, 1]^3; `scale * points + centre` is in the input's units.
+
+    Attributes:
+        points: Where the points are.
+        normals: Unit normals.
+        scale, centre: The way back to the input's units.
+        skipped: Rows of the input that were left out as not finite or with a normal of no length.
+        sensor: Where they were seen from, in the same frame as the points, if that is known.
+    """
+
+    points: Float[np.ndarray, "N 3"]
+    normals: Float[np.ndarray, "N 3"]
+    scale: float
+    centre: Float[np.ndarray, " 3"]
+    skipped: int = 0
+    sensor: Float[np.ndarray, " 3"] | None = None
+
+    def to_input(self, x: Float[np.ndarray, "M 3"]) -> Float[np.ndarray, "M 3"]:
+        """From [-1, 1]^3 to the input's units, in double precision."""
+        return x.astype(np.float64) * self.scale + self.centre
+
+    def to_unit(self, x: Float[np.ndarray, "M 3"]) -> Float[np.ndarray, "M 3"]:
+        """From the input's units to [-1, 1]^3."""
+        return ((x - self.centre) / self.scale).astype(np.float32)
+
+
+def read_points(
+    path: str | os.PathLike[str],
+    *,
+    count: int = 500_000,
+    seed: int = 0,
+    vertices: bool = False,
+    sensor: Sequence[float] | Literal["outwards"] | None = None,
+    reach: tuple[float, float] | None = None,
+    margin: float = 0.1,
+) -> PointCloud:
+    """Read oriented points, or sample them on a mesh.
+
+    Args:
+        path: Points as .xyz or .txt (x y z, or x y z nx ny nz), .ply, .pcd, .npy or .npz (arrays "points" and perhaps
+            "normals"); or a mesh as .obj, .ply, .stl, .off or .glb, which needs the extra `mesh`.
+        count: Points to sample on a mesh, evenly by area.
+        seed: Of that sample.
+        vertices: Take the vertices of a .ply as points even if it has faces.
+        sensor: Where the points were seen from; None for what the file says, the VIEWPOINT of a .pcd; "outwards" for
+            nowhere, as for an object in a .pcd, which says the origin if nobody told it.
+        reach, margin: See `make_cloud`.
+
+    Raises:
+        SignalError: If the file cannot be read as such, or `make_cloud` refuses its points.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rows = np.random.default_rng(0).normal(size=(50, 3))
+        ...     np.savetxt(f"{folder}/ball.xyz", np.hstack([10 + 2 * rows, rows]))
+        ...     cloud = read_points(f"{folder}/ball.xyz")
+        >>> cloud.points.shape, f"{abs(cloud.points).max():.3f}"
+        ((50, 3), '0.900')
+    """
+    try:
+        ending = Path(path).suffix.lower()
+        if ending in MESHES and not (ending == ".ply" and (vertices or not ply_faces(read_bytes(path)))):
+            points, normals = sample(*read_triangles(path), count, seed)
+            return make_cloud(points, normals, margin=margin)
+        raw = read_raw_points(path)
+        seen_from = raw.sensor if sensor is None else None if sensor == "outwards" else sensor
+        return make_cloud(raw.points, raw.normals, sensor=seen_from, reach=reach, margin=margin)
+    except SignalError as error:
+        raise SignalError(error.reason, path) from error.__cause__
+
+
+def make_cloud(
+    points: Float[np.ndarray, "N 3"],
+    normals: Float[np.ndarray, "N 3"] | None = None,
+    *,
+    sensor: Sequence[float] | np.ndarray | None = None,
+    reach: tuple[float, float] | None = None,
+    margin: float = 0.1,
+) -> PointCloud:
+    """Points in any units as a cloud.
+
+    Rows that are not finite, as a lidar marks what it did not see, are left out and counted, and so are rows whose
+    normal has no length (if no normal has one, the normals count as absent). Points that occur twice are kept.
+
+    Args:
+        points: Where the points are.
+        normals: Their normals, of any length; None to estimate them, see `estimate_normals`.
+        sensor: Where the points were seen from, in the same units: estimated normals point there. None for outwards.
+        reach: Keep only points at such distances from the sensor, from least to most: a scanner also sees its own
+            mount, and the street through a window.
+        margin: What is left free on either side of the longest side, as a share of it: 0.1 puts it in [-0.9, 0.9].
+
+    Raises:
+        SignalError: If fewer than 10 rows remain, all at one place, or so far apart that no scale is finite; or if
+            there is a reach without a sensor.
+    """
+    kept = np.isfinite(points).all(1)
+    if normals is not None:
+        lengths = np.linalg.norm(normals, axis=1)
+        usable = np.isfinite(lengths) & (lengths > 0)
+        if usable[kept].any():
+            kept &= usable
+            normals = normals[kept] / lengths[kept, None]
+        else:
+            normals = None
+    points, skipped = points[kept].astype(np.float64), int((~kept).sum())
+    if reach is not None:
+        if sensor is None:
+            raise SignalError("expected a sensor, from which the reach is measured, got none")
+        distances = np.linalg.norm(points - np.asarray(sensor), axis=1)
+        within = (distances >= reach[0]) & (distances <= reach[1])
+        points, normals = points[within], None if normals is None else normals[within]
+    if len(points) < _FEWEST:
+        left_out = f", {skipped} left out as not finite or without a normal" if skipped else ""
+        raise SignalError(f"expected at least {_FEWEST} points, got {len(points)}{left_out}")
+    lower, upper = points.min(0), points.max(0)
+    with np.errstate(over="ignore"):
+        scale = float((upper - lower).max() / 2 / (1 - margin))
+    if scale == 0:
+        raise SignalError(f"expected points that lie apart, got {len(points)} at one place")
+    if not np.isfinite(scale):
+        raise SignalError(f"expected a finite extent, got points from {lower.min():.3g} to {upper.max():.3g}")
+    centre = lower / 2 + upper / 2
+    unit = (points - centre) / scale
+    seen_from = None if sensor is None else (np.asarray(sensor, np.float64) - centre) / scale
+    if normals is None:
+        normals = estimate_normals(unit, seen_from)
+    return PointCloud(unit.astype(np.float32), normals.astype(np.float32), scale, centre, skipped, seen_from)
+
+
+def open_cloud(path: str | Path, *, count: int = 500_000, seed: int = 0, **arguments: Any) -> PointCloud:
+    """Oriented points of a file, see `hypersiren.shapes.cloud.read_points`, or of the knot, where no file is called so.
+
+    Raises:
+        SignalError: If the file cannot be read.
+    """
+    if str(path) == "knot" and not Path(path).exists():
+        return make_cloud(*knot(count, seed))
+    return read_points(path, count=count, seed=seed, **arguments)

@@ -1,0 +1,1 @@
+"""Files of points and meshes. Imports no torch."""

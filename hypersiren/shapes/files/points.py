@@ -1,0 +1,65 @@
+"""Files of points: .xyz and .txt, .ply, .pcd, .npy and .npz, read with NumPy alone."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+
+from hypersiren.shapes.files.pcd import read_pcd
+from hypersiren.shapes.files.ply import read_ply
+from hypersiren.shapes.files.tables import RawPoints, numbers, read_bytes
+from hypersiren.signals.files import SignalError
+
+
+def read_raw_points(path: str | os.PathLike[str]) -> RawPoints:
+    """Read a file of points by its ending.
+
+    Raises:
+        SignalError: If the file is missing, of an unknown kind, broken, truncated, or has no points in it.
+    """
+    ending = Path(path).suffix.lower()
+    read = {".xyz": _read_text, ".txt": _read_text, ".ply": read_ply, ".pcd": read_pcd}.get(ending)
+    try:
+        if ending in (".npy", ".npz"):
+            return _read_numpy(path)
+        if read is None:
+            raise SignalError(f"expected points as .xyz, .txt, .ply, .pcd, .npy or .npz, got {ending!r}")
+        return read(read_bytes(path))
+    except SignalError as error:
+        raise SignalError(error.reason, path) from error.__cause__
+
+
+def _read_text(data: bytes) -> RawPoints:
+    rows = numbers(data.replace(b",", b" "))
+    if rows.shape[1] not in (3, 6):
+        raise SignalError(f"expected rows of 3 numbers, or 6 with normals, got {rows.shape[1]} columns")
+    return _split(rows)
+
+
+def _split(rows: np.ndarray) -> RawPoints:
+    points, normals = rows[:, :3], rows[:, 3:]
+    if not normals.size:
+        return RawPoints(points)
+    if np.nanmin(normals, initial=0) >= 0 and np.nanmax(normals, initial=0) > 1:
+        raise SignalError("expected normals in columns 4 to 6, got what looks like colours")
+    return RawPoints(points, normals)
+
+
+def _read_numpy(path: str | os.PathLike[str]) -> RawPoints:
+    data = read_bytes(path)
+    try:
+        loaded = np.load(io.BytesIO(data), allow_pickle=False)
+        arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"points": loaded}
+    except Exception as error:  # NumPy and zipfile raise whatever the bytes lead them to
+        raise SignalError(f"broken NumPy file ({' '.join(str(error).split())})") from error
+    if "points" not in arrays:
+        raise SignalError(f'expected an array "points" and perhaps "normals", got {sorted(arrays)}')
+    points, normals = arrays["points"], arrays.get("normals")
+    if points.ndim != 2 or points.shape[1] not in (3, 6) or points.dtype.kind not in "fiu":
+        raise SignalError(f"expected points (N, 3), or (N, 6) with normals, got {points.shape} {points.dtype}")
+    if normals is None:
+        return _split(points.astype(np.float64))
+    if normals.shape != (len(points), 3) or normals.dtype.kind not in "fiu":
+        raise SignalError(f"expected normals ({len(points)}, 3), got {normals.shape} {normals.dtype}")
+    return RawPoints(points[:, :3].astype(np.float64), normals.astype(np.float64))

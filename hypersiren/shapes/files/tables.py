@@ -1,0 +1,82 @@
+"""What the readers of point files share: the raw points they give, and tables of numbers as text or bytes.
+
+Symbols: N points.
+"""
+
+import io
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from hypersiren.signals.files import SignalError
+
+
+@dataclass(frozen=True)
+class RawPoints:
+    """What a file holds, unchecked: rows may be NaN, normals of any length.
+
+    Attributes:
+        points: Where the points are.
+        normals: Their normals, if the file has them.
+        sensor: Where they were seen from, if the file says so.
+    """
+
+    points: Float[np.ndarray, "N 3"]
+    normals: Float[np.ndarray, "N 3"] | None = None
+    sensor: Float[np.ndarray, " 3"] | None = None
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """A whole file; a SignalError if that is impossible or it is empty."""
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise SignalError("no such file", path) from None
+    except OSError as error:
+        raise SignalError(f"cannot be read ({error.strerror or error})", path) from error
+    if not data:
+        raise SignalError("empty file", path)
+    return data
+
+
+def numbers(data: bytes, rows: int | None = None, columns: int | None = None) -> np.ndarray:
+    """A table of numbers in text, its first `rows` rows if so many are wanted; SignalError if it has not those."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's of an empty table
+            table = np.loadtxt(io.BytesIO(data), np.float64, comments=("#", "//"), ndmin=2, max_rows=rows)
+    except ValueError as error:
+        raise SignalError(f"expected rows of numbers, all of one length ({' '.join(str(error).split())})") from error
+    if len(table) < (rows or 0):
+        raise SignalError(f"truncated: expected {rows} rows of numbers, got {len(table)}")
+    if columns is not None and len(table) and table.shape[1] != columns:
+        raise SignalError(f"expected {columns} numbers a row, got {table.shape[1]}")
+    return table if len(table) else np.empty((0, columns or 3))
+
+
+def records(data: bytes, kinds: list[str], count: int) -> list[np.ndarray]:
+    """Columns of binary rows by NumPy types; of a type with several numbers the first. SignalError if truncated."""
+    row = np.dtype([(str(i), kind) for i, kind in enumerate(kinds)])
+    if len(data) < count * row.itemsize:
+        raise SignalError(f"truncated: expected {count * row.itemsize} bytes of points, got {len(data)}")
+    table = np.frombuffer(data, row, count)
+    return [table[str(i)].reshape(count, -1)[:, 0] for i in range(len(kinds))]
+
+
+def from_columns(columns: dict[str, np.ndarray], sensor: np.ndarray | None = None) -> RawPoints:
+    """Points and normals among named columns; SignalError if there are no points."""
+    points = _stacked(columns, ("x", "y", "z"))
+    if points is None:
+        raise SignalError(f"expected columns x, y and z, got {sorted(columns)}")
+    normals = [_stacked(columns, names) for names in (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"))]
+    return RawPoints(points, next((n for n in normals if n is not None), None), sensor)
+
+
+def _stacked(columns: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray | None:
+    if not set(names) <= columns.keys():
+        return None
+    return np.stack([columns[name].astype(np.float64) for name in names], axis=1)

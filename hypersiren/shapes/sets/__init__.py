@@ -1,0 +1,1 @@
+"""Sets of shapes: made solids, folders of meshes, random poses."""

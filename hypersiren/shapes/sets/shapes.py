@@ -1,0 +1,165 @@
+"""Sets of shapes for a hypernetwork: surface points with normals, points near the surface, and sides, as tensors.
+
+Each shape is closed; it lies around the origin, its farthest point `RADIUS` away. Everything about it is precomputed
+once, so that training only gathers and poses. Sides are kept by sign, which no pose changes.
+
+Symbols: M shapes, K points each, G grid points along an axis.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hypersiren.errors import UserError
+from hypersiren.shapes.files.mesh import MESHES, read_closed
+from hypersiren.shapes.mesh import sample
+from hypersiren.shapes.sets.settings import RADIUS
+from hypersiren.shapes.sets.solids import solid_mesh
+from hypersiren.shapes.sides import SIGMA, facing, heights
+from hypersiren.signals.files import SignalError
+
+POINTS = 8192
+"""Points K that are kept of each shape, on its surface and near it."""
+
+CELLS = 23
+"""Cells along each axis of the grid of sides."""
+
+HALF = 1.1 * RADIUS
+"""The grid of sides spans [-HALF, HALF]^3; beyond it everything is outside."""
+
+NamedMesh = tuple[str, Float[np.ndarray, "_V 3"], Int[np.ndarray, "_F 3"]]
+"""A name, vertices and faces; the numbers of these may differ from mesh to mesh."""
+
+
+@dataclass(frozen=True)
+class ShapeSet:
+    """M closed shapes.
+
+    Attributes:
+        names: What they are called.
+        points, normals: On the surface, evenly by area, and the unit normals there.
+        near, side: Points near the surface, and the cosine whose sign is that of the distance.
+        height: On a grid over [-HALF, HALF]^3, axes x, y, z: how far a place is above the plane of its nearest surface
+            point; the sign tells the side where it is well away from 0.
+        skipped: Files that were left out, with the reason.
+    """
+
+    names: tuple[str, ...]
+    points: Float[Tensor, "M K 3"]
+    normals: Float[Tensor, "M K 3"]
+    near: Float[Tensor, "M K 3"]
+    side: Float[Tensor, "M K"]
+    height: Float[Tensor, "M G G G"]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, index: Sequence[int]) -> "ShapeSet":
+        """Some of the shapes."""
+        rows = torch.tensor(list(index), dtype=torch.long, device=self.points.device)
+        return replace(self._map(lambda value: value[rows]), names=tuple(self.names[i] for i in index))
+
+    def to(self, device: torch.device | str) -> "ShapeSet":
+        """The same on a device."""
+        return self._map(lambda value: value.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "ShapeSet":
+        return replace(
+            self,
+            points=change(self.points),
+            normals=change(self.normals),
+            near=change(self.near),
+            side=change(self.side),
+            height=change(self.height),
+        )
+
+
+def load_shapes(
+    kind: Literal["solids", "meshes"], root: str | Path | None = None, *, count: int = 72, seed: int = 0
+) -> tuple[ShapeSet, ShapeSet, ShapeSet]:
+    """Shapes to train on, to validate on and to test on: about 70, 15 and 15 %, no shape in two of them.
+
+    Args:
+        kind: "solids" that are made here, or "meshes" of a folder.
+        root: That folder; subfolders count too.
+        count: So many solids; at most so many meshes, a random choice.
+        seed: Of the solids, the choice and the split.
+
+    Raises:
+        SignalError: If the folder holds fewer than three closed meshes that can be read.
+    """
+    if kind == "solids":
+        pairs = [solid_mesh(i, seed) for i in range(count)]
+        found = [(name, mesh.vertices, mesh.faces) for name, mesh in pairs]
+        skipped: list[str] = []
+    else:
+        if root is None:
+            raise SignalError("meshes need a root, the folder that holds them")
+        found, skipped = _read_folder(Path(root), count, seed)
+    order = np.random.default_rng(seed).permutation(len(found)).tolist()
+    whole = make_shapes([found[i] for i in order], seed, skipped)
+    held = max(1, round(0.15 * len(whole)))
+    cuts = (0, len(whole) - 2 * held, len(whole) - held, len(whole))
+    train, validation, test = (whole.select(range(a, b)) for a, b in pairwise(cuts))
+    return train, validation, test
+
+
+def make_shapes(
+    meshes: Sequence[NamedMesh],
+    seed: int = 0,
+    skipped: Sequence[str] = (),
+) -> ShapeSet:
+    """A set of closed meshes."""
+    rows = [_pool(vertices, faces, np.random.default_rng((seed, i))) for i, (_, vertices, faces) in enumerate(meshes)]
+    points, normals, near, side, height = (
+        torch.from_numpy(np.stack(column).astype(np.float32)) for column in zip(*rows, strict=True)
+    )
+    names = tuple(name for name, _, _ in meshes)
+    return ShapeSet(names, points, normals, near, side, height, tuple(skipped))
+
+
+def _pool(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], generator: np.random.Generator
+) -> tuple[np.ndarray, ...]:
+    """Surface points, normals, near points, their sides, and the heights of the grid."""
+    vertices = centred(vertices)
+    points, normals = sample(vertices, faces, POINTS, int(generator.integers(2**31)))
+    near = points + SIGMA * generator.normal(size=(POINTS, 3))
+    axis = np.linspace(-HALF, HALF, CELLS + 1)
+    places = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    height = heights(points, normals, places).reshape((CELLS + 1,) * 3)
+    return points, normals, near, facing(points, normals, near), height
+
+
+def centred(vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
+    """Points moved and scaled: the middle of their box at the origin, the farthest of them `RADIUS` away."""
+    moved = vertices - (vertices.min(0) + vertices.max(0)) / 2
+    return moved * (RADIUS / np.linalg.norm(moved, axis=1).max())
+
+
+def _read_folder(root: Path, count: int, seed: int) -> tuple[list[NamedMesh], list[str]]:
+    if not root.is_dir():
+        raise SignalError("no such folder", root)
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in MESHES and path.is_file())
+    found: list[NamedMesh] = []
+    skipped: list[str] = []
+    for i in np.random.default_rng((seed, 1)).permutation(len(paths)):
+        name = str(paths[i].relative_to(root))
+        try:
+            found.append((name, *read_closed(paths[i])))
+        except UserError as error:
+            skipped.append(f"{name}: {error.reason if isinstance(error, SignalError) else error}")
+        if len(found) == count:
+            break
+    if len(found) < 3:
+        listed = "".join(f"; {line}" for line in skipped[:3])
+        raise SignalError(f"expected at least 3 closed meshes ({', '.join(MESHES)}), got {len(found)}{listed}", root)
+    return found, skipped

@@ -1,0 +1,85 @@
+"""From a fitted signed distance function back to the surface in the units of its input.
+
+Symbols: K points.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hypersiren.fields.operators import Field
+from hypersiren.shapes.cloud import PointCloud
+from hypersiren.shapes.level_set.extract import Extraction, extract
+from hypersiren.shapes.mesh import trim
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a shape lies, as plain numbers that a run's record keeps: meshing needs nothing else of the input.
+
+    Attributes:
+        scale, centre: scale * x + centre is in the input's units.
+        lower, upper: The box in which the field was trained, in [-1, 1]^3.
+        up: The axis that points upwards.
+        reach: The surface ends so far from the nearest point of `seen`; None for a closed surface.
+        seen: Where points were measured, at most one in each cube of half of `reach`.
+    """
+
+    scale: float
+    centre: list[float]
+    lower: list[float]
+    upper: list[float]
+    up: int = 2
+    reach: float | None = None
+    seen: list[list[float]] | None = None
+
+
+def place_cloud(cloud: PointCloud, edge: float, share: float | None = None, up: int = 2) -> Placement:
+    """The placement of a cloud, in a box that leaves `edge` free; `share` of the longest side is its reach.
+
+    Example:
+        >>> from hypersiren.shapes.cloud import make_cloud
+        >>> found = place_cloud(make_cloud(np.random.default_rng(0).random((99, 3)) * [9, 3, 3]), 0.1)
+        >>> [round(x, 3) for x in found.upper][0], round(found.scale)
+        (1.0, 5)
+    """
+    low, high = cloud.points.min(0).astype(float), cloud.points.max(0).astype(float)
+    reach = None if share is None else share * float((high - low).max())
+    seen = None
+    if reach is not None:
+        cube = reach / 2
+        seen = (np.unique(np.round(cloud.points / cube), axis=0) * cube).tolist()
+    return Placement(cloud.scale, cloud.centre.tolist(), (low - edge).tolist(), (high + edge).tolist(), up, reach, seen)
+
+
+def surface(
+    field: Field,
+    placement: Placement,
+    resolution: int,
+    *,
+    device: torch.device | str | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Extraction:
+    """The zero level set in the placement's box, trimmed to its reach, in [-1, 1]^3.
+
+    Raises:
+        UserError: If the box holds no surface.
+    """
+    reach, seen = placement.reach, placement.seen
+    box = placement.lower, placement.upper
+    if reach is None or seen is None:
+        return extract(field, resolution, *box, device=device, progress=progress)
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(seen)
+
+    def within_reach(centres: Float[Tensor, "M 3"], radius: float) -> Bool[Tensor, " M"]:
+        distance, _ = tree.query(centres.cpu().numpy(), distance_upper_bound=reach + radius, workers=-1)
+        return torch.from_numpy(np.isfinite(distance)).to(centres.device)
+
+    found = extract(field, resolution, *box, device=device, where=within_reach, progress=progress)
+    return replace(found, mesh=trim(found.mesh, np.array(seen), reach))

@@ -1,0 +1,1 @@
+"""Images, sounds and videos, one or a set of them: read, write, measure."""

@@ -1,0 +1,1 @@
+"""Images: read, write, filter, colour."""

@@ -1,0 +1,100 @@
+"""Numerical derivatives of images by their coordinates, the targets of Poisson problems (paper, section 4.1).
+
+Pixels are cell centres of [-1, 1]^2 (`hypersiren.fields.coords.grid`), so a derivative per pixel times n/2 is one by the
+coordinate of an axis of n pixels. Beyond its border an image goes on as its mirror image.
+
+Letters in shapes: H height, W width, C channels, D = 2 coordinates (down, right).
+"""
+
+import math
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+Filter = Literal["sobel", "central", "stencil", "spectral"]
+
+Pixels = Float[Tensor, "H W C"]
+
+
+def image_gradient(pixels: Pixels, kind: Filter = "spectral", finer: int = 1) -> Float[Tensor, "FH FW C D"]:
+    """The gradient of an image at its pixels, or at those of a grid `finer` times as fine (spectral only).
+
+    Args:
+        pixels: Values.
+        kind: "sobel" (the paper's: central differences, smoothed across by 1 2 1), "central" differences, or
+            "spectral", the exact derivative of the cosine series through all pixels. The first two lose what is near
+            the Nyquist frequency, so that no image can be regained from them in full; the third loses only that
+            frequency itself.
+
+    Raises:
+        ValueError: If it is another filter.
+
+    Example:
+        >>> ramp = torch.tensor([0.0, 1.0, 2.0, 3.0]).view(1, 4, 1).expand(4, 4, 1)
+        >>> image_gradient(ramp, "central")[0, :, 0, 1]  # per coordinate, of which a pixel is 1/2
+        tensor([1., 2., 2., 1.])
+    """
+    if kind == "spectral":
+        return torch.stack([_spectral(pixels, orders, finer) for orders in ((1, 0), (0, 1))], dim=-1)
+    if kind not in ("sobel", "central"):
+        raise ValueError(f'expected "sobel", "central" or "spectral" for a gradient, got "{kind}"')
+    across = torch.tensor([1.0, 2.0, 1.0] if kind == "sobel" else [0.0, 1.0, 0.0])
+    kernel = torch.outer(across / across.sum(), torch.tensor([-0.5, 0.0, 0.5]))
+    return torch.stack(
+        [_convolve(pixels, k) * (n / 2) for k, n in zip((kernel.T, kernel), pixels.shape[:2], strict=True)], dim=-1
+    )
+
+
+def image_laplacian(pixels: Pixels, kind: Filter = "stencil", finer: int = 1) -> Float[Tensor, "FH FW C"]:
+    """The Laplacian of an image at its pixels, or at those of a grid `finer` times as fine (spectral only).
+
+    Args:
+        pixels: Values.
+        kind: "stencil", the 5-point Laplace filter (the paper's), or "spectral", as for the gradient.
+
+    Raises:
+        ValueError: If it is another filter.
+
+    Example:
+        >>> bowl = torch.arange(-2.0, 3.0).square().view(1, 5, 1).expand(5, 5, 1)
+        >>> image_laplacian(bowl)[2, 2].item()  # 2 per square pixel, times (5/2)²
+        12.5
+    """
+    if kind == "spectral":
+        return _spectral(pixels, (2, 0), finer) + _spectral(pixels, (0, 2), finer)
+    if kind != "stencil":
+        raise ValueError(f'expected "stencil" or "spectral" for a Laplacian, got "{kind}"')
+    second = torch.zeros(3, 3)
+    second[:, 1] = torch.tensor([1.0, -2.0, 1.0])
+    h, w = pixels.shape[:2]
+    return _convolve(pixels, second) * (h / 2) ** 2 + _convolve(pixels, second.T) * (w / 2) ** 2
+
+
+def _convolve(pixels: Pixels, kernel: Float[Tensor, "3 3"]) -> Pixels:
+    channels = rearrange(pixels, "h w c -> c 1 h w")
+    padded = torch.cat([channels[:, :, :1], channels, channels[:, :, -1:]], dim=2)
+    padded = torch.cat([padded[..., :1], padded, padded[..., -1:]], dim=3)
+    return rearrange(torch.nn.functional.conv2d(padded, kernel[None, None].to(pixels)), "c 1 h w -> h w c")
+
+
+def _spectral(pixels: Pixels, orders: tuple[int, int], finer: int) -> Float[Tensor, "FH FW C"]:
+    """A derivative of the cosine series through the pixels, at a grid `finer` times as fine along each axis."""
+    down, right = (
+        _cosine_matrix(n, finer, order).to(pixels.device) for n, order in zip(pixels.shape, orders, strict=False)
+    )
+    columns = torch.einsum("ih,hwc->iwc", down, pixels.double())
+    return torch.einsum("jw,iwc->ijc", right, columns).to(pixels.dtype)
+
+
+def _cosine_matrix(n: int, finer: int, order: int) -> Float[Tensor, "FN N"]:
+    """From n values at cell centres to a derivative of their cosine series at the centres of finer cells."""
+    k = torch.arange(n, dtype=torch.float64)
+    x = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    at = (torch.arange(n * finer, dtype=torch.float64) + 0.5) / (n * finer)
+    analysis = torch.cos(math.pi * k[:, None] * x) * torch.where(k == 0, 1.0, 2.0)[:, None] / n
+    # d/dt of cos(pi k t) is a shift of the phase by pi/2, times pi k; and t = (coordinate + 1) / 2.
+    synthesis = torch.cos(math.pi * k * at[:, None] + order * math.pi / 2) * (k * math.pi / 2) ** order
+    return synthesis @ analysis

@@ -1,0 +1,138 @@
+"""Decoding: all images of a Source as one uint8 array, each read once, by several processes where there are many.
+
+Imports no torch, and workers import nothing else of the library: they start in a moment and stay small.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Generator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from hypersiren.signals.files import SignalError
+from hypersiren.signals.image.files import SizeError
+from hypersiren.signals.sets.sources import DatasetError, Fit, Source
+
+FEW = 500
+"""Up to so many images, starting processes costs more than it gains."""
+
+SPAN = 16
+"""Images that a worker reads at a time: few, so that Ctrl-C never waits long."""
+
+Skipped = tuple[str, str]
+"""Name of an image, and why it could not be read."""
+
+
+def decode(
+    source: Source, fit: Fit, *, workers: int | None = None, progress: bool = True
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Read all images of a source, in their order, without those that cannot be read.
+
+    Args:
+        source: Where they come from.
+        fit: What each is brought to.
+        workers: Processes; None for one per CPU, 1 for none but this one.
+        progress: Whether to show a bar, if stderr is a terminal.
+
+    Returns:
+        Images (M, H, W, C) uint8, and "name: reason" for each one skipped.
+
+    Raises:
+        DatasetError: If none can be read, an image has another size than crop="none" demands, or a worker dies.
+
+    Example:
+        >>> from hypersiren.signals.sets.sources import photos
+        >>> images, skipped = decode(photos("train", crops=3, seed=0), Fit((16, 16)))
+        >>> images.shape, skipped
+        ((3, 16, 16, 3), ())
+    """
+    n, count = len(source.names), 0
+    pixels = np.empty((n, *fit.size, 1 if fit.gray else 3), np.uint8)
+    skipped: list[str] = []
+    results = _results(source, fit, _processes(n, workers))
+    # tqdm's disable=None means: unless stderr is a terminal. Closing the generator at once ends the workers.
+    with contextlib.closing(results), tqdm(total=n, desc=source.label, disable=None if progress else True) as bar:
+        for images, failures in results:
+            pixels[count : count + len(images)] = images
+            count += len(images)
+            skipped += [f"{name}: {reason}" for name, reason in failures]
+            bar.update(len(images) + len(failures))
+    if count == 0:
+        raise DatasetError(f"{source.label}: none of {n} files could be read as an image; the first: {skipped[0]}")
+    return pixels[:count], tuple(skipped)
+
+
+def _processes(images: int, workers: int | None) -> int:
+    if workers is not None and workers < 1:
+        raise DatasetError(f"expected at least one worker, got {workers}")
+    # A daemonic process may not have children.
+    if images <= FEW or multiprocessing.current_process().daemon:
+        return 1
+    return workers or os.cpu_count() or 1
+
+
+def _results(source: Source, fit: Fit, workers: int) -> Generator[tuple[np.ndarray, list[Skipped]], None, None]:
+    n = len(source.names)
+    spans = [(i, min(i + SPAN, n)) for i in range(0, n, SPAN)]
+    if workers == 1:
+        yield from (_read_span(source, fit, *span) for span in spans)
+        return
+    # The first span is read here: what loading it leaves in memory, forked workers inherit.
+    yield _read_span(source, fit, *spans[0])
+    # Spawned workers import the caller's __main__ again, which scripts without a guard do not survive; forked ones do
+    # not, and are safe here as they use Pillow and NumPy only. macOS has fork, but its system libraries bear it badly.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source, fit))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+            results = pool.map(_work, spans[1:])
+        yield from results
+    except BrokenProcessPool as error:
+        raise DatasetError(f"{source.label}: a decoding process died (out of memory?); try workers=1") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_job: tuple[Source, Fit] | None = None  # what a worker works on, sent once instead of with every span
+
+
+def _start_worker(source: Source, fit: Fit) -> None:
+    global _job
+    _job = (source, fit)
+    # Ctrl-C reaches every process of the terminal; the parent alone answers it, and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # A parent that is killed cannot end them: they watch it.
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _work(span: tuple[int, int]) -> tuple[np.ndarray, list[Skipped]]:
+    assert _job is not None
+    return _read_span(*_job, *span)
+
+
+def _read_span(source: Source, fit: Fit, start: int, stop: int) -> tuple[np.ndarray, list[Skipped]]:
+    images, failures = [], []
+    for i in range(start, stop):
+        try:
+            images.append(source.read(i, fit))
+        except SizeError as error:
+            raise DatasetError(f'{source.names[i]}: {error.reason}, and crop="none" lets none be resized') from None
+        except SignalError as error:
+            failures.append((source.names[i], error.reason))
+    return np.stack(images) if images else np.empty((0, *fit.size, 1 if fit.gray else 3), np.uint8), failures

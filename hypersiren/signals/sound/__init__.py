@@ -1,0 +1,1 @@
+"""Sounds: read, write, analyse, draw."""

@@ -1,0 +1,206 @@
+"""Where the frames of a video come from, one function per kind of source: each gives frames one by one, with times.
+
+    folder      pictures, ordered by the numbers in their names
+    array       a NumPy file
+    animation   GIF or WebP, by Pillow
+    container   any file that FFmpeg decodes, by PyAV
+
+Imports no torch.
+"""
+
+import contextlib
+import itertools
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hypersiren.signals.files import SignalError, check_file, one_line
+from hypersiren.signals.image.files import read_image, to_uint8
+
+FPS = 25.0
+"""Frames a second of what has no rate of its own: folders and arrays."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture and the time in seconds at which it begins."""
+
+    time: float
+    pixels: np.ndarray | Image.Image
+
+
+@dataclass(frozen=True)
+class Source:
+    """Frames as they come, from the start wanted or from somewhere before; their rate, and the duration of all."""
+
+    frames: Iterator[Frame]
+    fps: float
+    seconds: float
+
+
+@contextlib.contextmanager
+def open_video(
+    path: str | os.PathLike[str], *, start: float = 0.0, size: tuple[int, int] | None = None
+) -> Iterator[Source]:
+    """The source behind a path; where it can, it begins shortly before `start` and gives frames of `size`."""
+    ending = Path(path).suffix.lower()
+    if os.path.isdir(path):
+        yield folder(path, size)
+        return
+    check_file(path, "a video")
+    if ending == ".npy":
+        yield array(path)
+    elif ending in (".gif", ".webp"):
+        with animation(path) as source:
+            yield source
+    else:
+        with container(path, start) as source:
+            yield source
+
+
+def _even(pictures: Iterable[np.ndarray], count: int) -> Source:
+    """A source of so many frames that have no times of their own."""
+    return Source((Frame(i / FPS, picture) for i, picture in enumerate(pictures)), FPS, count / FPS)
+
+
+def folder(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Source:
+    """Pictures, all of one size unless one is asked for."""
+    endings = Image.registered_extensions()
+    names = [name for name in os.listdir(path) if Path(name).suffix.lower() in endings and not name.startswith(".")]
+    if not names:
+        raise SignalError("expected a folder of pictures, found none in it", path)
+    # Text and numbers take turns.
+    names.sort(key=lambda name: [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))])
+
+    def pictures() -> Iterator[np.ndarray]:
+        demanded = None
+        for name in names:
+            file = os.path.join(path, name)
+            picture = read_image(file, size=size) if size else read_image(file, size=demanded, crop="none")
+            demanded = picture.shape[0], picture.shape[1]
+            yield picture
+
+    return _even(pictures(), len(names))
+
+
+def array(path: str | os.PathLike[str]) -> Source:
+    """(T, H, W, 3 or 1), uint8 or float in [0, 1], read from the disk as frames are asked for."""
+    try:
+        clip = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SignalError(f"not a NumPy array that can be read ({one_line(error)})", path) from error
+    if clip.ndim != 4 or clip.shape[3] not in (1, 3) or not (clip.dtype == np.uint8 or clip.dtype.kind == "f"):
+        raise SignalError(f"expected (T, H, W, 3 or 1) uint8 or float, got {clip.shape} {clip.dtype}", path)
+    if not clip.size:
+        raise SignalError(f"holds no pixels: its shape is {clip.shape}", path)
+
+    def pictures() -> Iterator[np.ndarray]:
+        for i, frame in enumerate(clip):
+            low, high = frame.min(), frame.max()
+            if clip.dtype != np.uint8 and not (low >= 0 and high <= 1):  # so that NaN is refused too
+                raise SignalError(f"expected floats in [0, 1], got {low:g} to {high:g} in frame {i}", path)
+            yield to_uint8(np.asarray(frame))
+
+    return _even(pictures(), len(clip))
+
+
+@contextlib.contextmanager
+def animation(path: str | os.PathLike[str]) -> Iterator[Source]:
+    """An animated GIF or WebP by Pillow."""
+    read_image(path)  # says what is wrong with it, if anything
+    with Image.open(path) as image:
+        durations = []
+        try:
+            for i in range(getattr(image, "n_frames", 1)):
+                image.seek(i)
+                image.load()
+                durations.append(image.info.get("duration") or 100)  # as browsers do
+        except (OSError, EOFError, ValueError) as error:
+            _warn(path, sum(durations) / 1000, error)
+        fps, repeats = even_rate(durations)
+
+        def frames() -> Iterator[Frame]:
+            shown = 0
+            for i, count in enumerate(repeats):
+                image.seek(i)
+                for _ in range(count):
+                    yield Frame(shown / fps, image)
+                    shown += 1
+
+        yield Source(frames(), fps, sum(repeats) / fps)
+
+
+def even_rate(durations: Sequence[float]) -> tuple[float, list[int]]:
+    """A rate in frames a second for frames that last so many ms, and how often to repeat each to keep their times.
+
+    A frame is the mean of the durations that are near the least one (GIF rounds to 10 ms).
+
+    Example:
+        >>> even_rate([40, 50, 50, 50])
+        (21.05..., [1, 1, 1, 1])
+        >>> even_rate([100, 100, 2000])
+        (10.0, [1, 1, 20])
+    """
+    short = [d for d in durations if d < 1.5 * min(durations)]
+    duration = sum(short) / len(short)
+    ends = [round(end / duration) for end in itertools.accumulate(durations)]
+    return 1000 / duration, [b - a for a, b in itertools.pairwise([0, *ends])]
+
+
+def import_av(path: str | os.PathLike[str]) -> Any:
+    try:
+        import av
+    except ImportError:
+        raise SignalError('video files other than GIF need PyAV: pip install "hypersiren[video]"', path) from None
+    return av
+
+
+@contextlib.contextmanager
+def container(path: str | os.PathLike[str], start: float) -> Iterator[Source]:
+    """A file that FFmpeg decodes."""
+    av = import_av(path)
+    try:
+        file = av.open(os.fspath(path))
+    except av.FFmpegError as error:
+        raise SignalError(f"not a video that FFmpeg can read ({error.strerror})", path) from error
+    with file:
+        if not file.streams.video:
+            raise SignalError("holds no pictures", path)
+        stream = file.streams.video[0]
+        stream.thread_type = "AUTO"
+        fps = float(stream.average_rate or FPS)
+        begin = float((stream.start_time or 0) * stream.time_base)
+        if stream.duration:
+            seconds = float(stream.duration * stream.time_base)
+        else:
+            seconds = file.duration / av.time_base if file.duration else math.inf
+        if start > 0:
+            with contextlib.suppress(av.FFmpegError):  # what cannot be searched is decoded from its beginning
+                file.seek(int((start + begin) / stream.time_base), stream=stream)
+
+        def frames() -> Iterator[Frame]:
+            time, decoded = 0.0, False
+            try:
+                for frame in file.decode(stream):
+                    time = time + 1 / fps if frame.time is None else frame.time - begin
+                    decoded = True
+                    yield Frame(time, np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
+            except av.FFmpegError as error:
+                if decoded:
+                    _warn(path, time, error)
+
+        yield Source(frames(), fps, seconds)
+
+
+def _warn(path: str | os.PathLike[str], time: float, error: Exception) -> None:
+    warnings.warn(
+        f"{os.fspath(path)}: damaged at about {time:.2f} s, read up to there ({one_line(error)})", stacklevel=2
+    )

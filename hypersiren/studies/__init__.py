@@ -1,0 +1,1 @@
+"""What the paper reports, and speed: tables, figures, baselines, benchmarks."""

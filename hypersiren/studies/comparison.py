@@ -1,0 +1,102 @@
+"""Several fields fitted to one task, side by side, with equally many weights and steps (paper, figures 1 and 3).
+
+`OTHERS` lists fields that are compared as their authors had them, with their own size and optimiser.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hypersiren.plotting import tile
+from hypersiren.tasks.images.image import Image
+from hypersiren.tasks.panels import ImagePanel, Panel, VideoPanel
+from hypersiren.tasks.settings import FitSettings
+from hypersiren.tasks.task import FieldTask
+from hypersiren.training.fit import Fit, fit
+
+OTHERS: dict[str, dict[str, dict[str, Any]]] = {
+    "pinn": {
+        "network": {"kind": "tanh", "hidden_features": 20, "hidden_layers": 7},
+        "training": {"optimizer": "lbfgs"},
+    }
+}
+"""pinn: the physics-informed network of Raissi et al. 2019, that the paper's Helmholtz experiment is compared with: 8
+layers of 20 tanh, trained by L-BFGS. A step is one iteration, which costs two evaluations of the loss and more."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Fits of several fields to one task.
+
+    Attributes:
+        task: The task.
+        fits: By the name of the field.
+        metrics: What the task says of each, its number of weights, and the seconds of its training.
+    """
+
+    task: FieldTask
+    fits: dict[str, Fit]
+    metrics: dict[str, dict[str, float]]
+
+    def __str__(self) -> str:
+        columns = list(next(iter(self.metrics.values())))
+        width = max(map(len, self.fits)) + 2
+        lines = ["field".ljust(width) + "".join(name.rjust(max(10, len(name) + 2)) for name in columns)]
+        for name, row in self.metrics.items():
+            cells = "".join(_number(row[c]).rjust(max(10, len(c) + 2)) for c in columns)
+            lines.append(name.ljust(width) + cells)
+        return "\n".join(lines)
+
+    def picture(self) -> np.ndarray:
+        """A row for the truth, where it is known, and one for each field, as (H, W, 3) uint8."""
+        panels = {name: self.task.panels(fitted.field) for name, fitted in self.fits.items()}
+        first = next(iter(panels.values()))
+        columns = [
+            name for name in first if f"true_{name}" in first and isinstance(first[name], ImagePanel | VideoPanel)
+        ]
+        rows = [[first[f"true_{column}"] for column in columns]]
+        rows += [[shown[column] for column in columns] for shown in panels.values()]
+        return tile([[_enlarged(panel) for panel in row] for row in rows], ["truth", *panels], columns)
+
+
+def compare(
+    task: FieldTask, names: Sequence[str], settings: FitSettings | None = None, *, progress: bool = False
+) -> Comparison:
+    """Fit each of the named fields (see `hypersiren.fields.baselines`) to the task.
+
+    Args:
+        task: What is asked.
+        names: Fields; or some of `OTHERS`.
+        settings: The same for all, but for `OTHERS`; its network is the SIREN whose number of weights all have. None for
+            the task's own.
+        progress: Show a progress bar for each.
+    """
+    used = task.defaults if settings is None else settings
+    fits: dict[str, Fit] = {}
+    metrics: dict[str, dict[str, float]] = {}
+    for name in names:
+        own = OTHERS.get(name, {})
+        network = {"kind": name, **own.get("network", {})}
+        fits[name] = fit(task, settings=used, network=network, progress=progress, **own.get("training", {}))
+        if not fits[name].finished:
+            raise KeyboardInterrupt
+        field = fits[name].field
+        derivatives = task.evaluate_derivatives(field) if isinstance(task, Image) else {}
+        weights = float(sum(p.numel() for p in field.parameters()))
+        metrics[name] = {**fits[name].metrics, **derivatives, "weights": weights, "seconds": fits[name].seconds}
+    return Comparison(task, fits, metrics)
+
+
+def _enlarged(panel: Panel, least: int = 160) -> np.ndarray:
+    """The pixels of a panel, or of a clip's middle frame, repeated until they are large enough to be looked at."""
+    panel = panel.middle() if isinstance(panel, VideoPanel) else panel
+    assert isinstance(panel, ImagePanel)
+    pixels = panel.pixels.cpu().numpy()
+    zoom = max(1, least // max(pixels.shape[:2]))
+    return pixels.repeat(zoom, 0).repeat(zoom, 1)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == round(value) and abs(value) >= 100 else f"{value:.4g}"

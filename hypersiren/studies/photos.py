@@ -1,0 +1,127 @@
+"""A person's own pictures: read with what is known of them, completed, shown."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+
+from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.model import HyperSiren
+from hypersiren.plotting import sheet
+from hypersiren.signals.files import SignalError
+from hypersiren.signals.image.files import read_image
+from hypersiren.studies.prediction import refining, render_fields
+from hypersiren.tasks.images.completion import known_pixels
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A person's picture, brought to the model's pixels.
+
+    Attributes:
+        values: (1, H, W, C) on [-1, 1].
+        mask: (1, H, W), True where known.
+    """
+
+    values: Float[Tensor, "1 H W C"]
+    mask: Bool[Tensor, "1 H W"]
+
+    @property
+    def context(self) -> Context:
+        return Context.from_images(self.values, self.mask)
+
+
+def read_photo(
+    path: Path,
+    size: tuple[int, int],
+    channels: int,
+    *,
+    context: int | None = None,
+    mask: Path | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Photo:
+    """Read a picture and what is known of it: so many random pixels, or where a mask image is bright (128 or more).
+
+    The picture is cropped and reduced as images of a data set are. With a mask a model pixel is the mean of the known
+    picture pixels in it, and known if at least half of them are.
+
+    Raises:
+        SignalError: If a file cannot be read, the mask has another size than the picture, or nothing is known.
+    """
+    gray = channels == 1
+    if mask is None:
+        values = read_image(path, gray=gray, size=size) / np.float32(255)
+        seen = np.ones(size, bool)
+    else:
+        picture, raw = read_image(path, gray=gray), read_image(mask, gray=True)
+        (h, w), (mask_h, mask_w) = picture.shape[:2], raw.shape[:2]
+        if (h, w) != (mask_h, mask_w):
+            raise SignalError(f"expected a mask of the picture's size, {w}x{h}, got {mask_w}x{mask_h}", mask)
+        pixels, known = _central(picture, size) / np.float32(255), (_central(raw, size) >= 128).astype(np.float32)
+        share = _shrink(known, size)
+        # Cells that hold nothing known get their plain mean: only the panel shows it.
+        known_mean = _shrink(pixels * known, size) / np.maximum(share, 1e-6)
+        values = np.where(share > 0, known_mean, _shrink(pixels, size)).clip(0, 1)
+        seen = share[..., 0] >= 0.5
+    if context is not None:
+        order = np.random.default_rng(seed).permutation(np.flatnonzero(seen))
+        seen = np.isin(np.arange(seen.size), order[:context]).reshape(seen.shape)
+    if not seen.any():
+        raise SignalError(f"no known pixel is left at the model's {size[1]}x{size[0]} pixels", mask or path)
+    images = torch.from_numpy(values)[None].to(device)
+    return Photo(images * 2 - 1, torch.from_numpy(seen)[None].to(device))
+
+
+def complete_photo(
+    model: HyperSiren, photo: Photo, size: tuple[int, int], extent: float = 1.0, refine_steps: int = 0
+) -> Float[Tensor, "H W C"]:
+    """The completed picture at any size, values on [0, 1]; with extent > 1 also what lies around it."""
+    predict = refining(model, refine_steps) if refine_steps else model.field
+    with torch.no_grad():
+        field = predict(photo.context)
+    return render_fields(field, size, extent)[0]
+
+
+def photo_pair(first: Photo, second: Photo) -> Context:
+    """What is known of two photos, as one context."""
+    return Context.from_images(torch.cat([first.values, second.values]), torch.cat([first.mask, second.mask]))
+
+
+def photo_panel(photo: Photo, completed: Float[Tensor, "H W C"]) -> np.ndarray:
+    """Context, completion and truth side by side, at the completion's size."""
+    h, w = completed.shape[:2]
+    truth = (photo.values + 1) / 2
+
+    def enlarged(image: Tensor) -> Tensor:
+        x = rearrange(image, "m h w c -> m c h w")
+        return rearrange(torch.nn.functional.interpolate(x, (h, w)), "m c h w -> m h w c")
+
+    return sheet(
+        {
+            "context": enlarged(known_pixels(truth, photo.mask)),
+            "completion": completed[None],
+            "picture": enlarged(truth),
+        }
+    )
+
+
+def _central(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The largest central rectangle of the shape of `size`."""
+    h, w = pixels.shape[:2]
+    scale = min(h / size[0], w / size[1])
+    rows, columns = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    top, left = (h - rows) // 2, (w - columns) // 2
+    return pixels[top : top + rows, left : left + columns]
+
+
+def _shrink(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mean of each cell, (h, w, C) float32 to (H, W, C)."""
+    shape, box = (size[1], size[0]), Image.Resampling.BOX
+    channels = np.moveaxis(pixels.astype(np.float32), 2, 0)
+    return np.stack([np.asarray(Image.fromarray(c).resize(shape, box)) for c in channels], axis=-1)

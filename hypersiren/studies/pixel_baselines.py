@@ -1,0 +1,149 @@
+"""Completing an image without a network: what a person would try first, and the honest yardsticks of completion.
+
+Each method takes images (M, H, W, C) on [0, 1], of which only the pixels under `mask` (M, H, W) are looked at, and
+returns completed images of the same shape; known pixels keep their values.
+
+- mean: every unknown pixel is the image's mean known colour
+- nearest: the value of the nearest known pixel
+- linear: linear interpolation in the Delaunay triangles of the known pixels, nearest outside their hull
+- biharmonic: scikit-image's `inpaint_biharmonic` (Damelin and Hoang 2018)
+- Gaussian: the conditional mean of a Gaussian fitted to training images, the best linear prediction there is
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Images = Float[Tensor, "M H W C"]
+
+Masks = Bool[Tensor, "M H W"]
+
+
+def mean_colour(images: Images, mask: Masks) -> Images:
+    """The mean of the known pixels everywhere.
+
+    Example:
+        >>> image = torch.tensor([[[[0.0], [1.0], [9.0]]]])
+        >>> mean_colour(image, torch.tensor([[[True, True, False]]])).flatten().tolist()
+        [0.0, 1.0, 0.5]
+    """
+    known = mask.unsqueeze(-1)
+    mean = (images * known).sum((1, 2), keepdim=True) / known.sum((1, 2), keepdim=True).clamp(min=1)
+    return torch.where(known, images, mean)
+
+
+def nearest(images: Images, mask: Masks) -> Images:
+    """The nearest known pixel."""
+    from scipy.interpolate import NearestNDInterpolator
+
+    return _each(images, mask, lambda x, y, all_x: NearestNDInterpolator(x, y)(all_x))
+
+
+def linear(images: Images, mask: Masks) -> Images:
+    """Linear interpolation inside the convex hull of the known pixels, the nearest one outside."""
+    from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+    from scipy.spatial import QhullError
+
+    def interpolate(x: np.ndarray, y: np.ndarray, all_x: np.ndarray) -> np.ndarray:
+        outside = NearestNDInterpolator(x, y)(all_x)
+        try:
+            inside = LinearNDInterpolator(x, y)(all_x)
+        except QhullError:  # fewer than three points, or all of them on a line: there is no hull
+            return outside
+        return np.where(np.isnan(inside), outside, inside)
+
+    return _each(images, mask, interpolate)
+
+
+def biharmonic(images: Images, mask: Masks) -> Images:
+    """Biharmonic inpainting: the smoothest surface through the known pixels."""
+    from skimage.restoration import inpaint_biharmonic
+
+    out = images.clone()
+    for i in range(len(images)):
+        unknown = ~mask[i].cpu().numpy()
+        if unknown.any():
+            filled = inpaint_biharmonic(images[i].double().cpu().numpy(), unknown, channel_axis=-1)
+            out[i] = torch.as_tensor(filled, dtype=images.dtype)
+    return out
+
+
+LARGE = 4096
+"""Values of an image from which on the Gaussian is fitted to a part of the images only."""
+
+
+class GaussianConditional:
+    """The conditional mean of a Gaussian fitted to training images.
+
+    The covariance is kept as its leading principal axes plus isotropic noise, A A^T + noise I, so that the mean given
+    the known pixels o is mean + A (A_o^T A_o + noise I)^-1 A_o^T (y_o - mean_o), at any number of known pixels.
+
+    Args:
+        images: Training images.
+        axes: At most so many principal axes.
+
+    Example:
+        >>> ramps = torch.linspace(0, 1, 50)[:, None, None, None] * torch.ones(50, 1, 2, 1)
+        >>> gaussian = GaussianConditional(ramps)
+        >>> known = torch.tensor([[[True, False]]])
+        >>> bool(gaussian(ramps[40:41], known, noise=1e-6).sub(ramps[40]).abs().max() < 1e-3)
+        True
+    """
+
+    def __init__(self, images: Images, axes: int = 512):
+        if images[0].numel() > LARGE:  # neither the covariance nor all images would fit
+            images = images[:: -(-len(images) // (2 * axes))]
+        flat = images.flatten(1).double()
+        self.mean = flat.mean(dim=0)
+        if len(flat) > 4 * axes:  # the covariance is small, the data are not
+            values, vectors = torch.linalg.eigh(torch.cov(flat.T, correction=0))
+            values, vectors = values[-axes:].clamp(min=0), vectors[:, -axes:]
+            self.factor = vectors * values.sqrt()
+        else:
+            _, s, v = torch.linalg.svd(flat - self.mean, full_matrices=False)
+            self.factor = (v.T * (s / len(flat) ** 0.5))[:, :axes]
+
+    def __call__(self, images: Images, mask: Masks, noise: float) -> Images:
+        return self._conditional_means(images, mask, [noise])[0]
+
+    def choose_noise(self, images: Images, mask: Masks) -> float:
+        """The noise variance with the lowest error on (validation) images."""
+        candidates = [10.0**e for e in (-5, -4, -3.5, -3, -2.5, -2, -1.5, -1, 0)]
+        means = self._conditional_means(images, mask, candidates)
+        return candidates[int(np.argmin([(m - images).square().mean().item() for m in means]))]
+
+    def _conditional_means(self, images: Images, mask: Masks, noises: Sequence[float]) -> list[Images]:
+        known = mask.unsqueeze(-1).expand_as(images).flatten(1)
+        out = torch.empty(len(noises), *known.shape, dtype=torch.float64, device=images.device)
+        for i, y in enumerate(images.flatten(1).double()):
+            seen, offset = self.factor[known[i]], (y - self.mean)[known[i]]
+            # One eigendecomposition, of the smaller of the two Gram matrices, serves every noise.
+            few = len(seen) < seen.shape[1]
+            values, vectors = torch.linalg.eigh(seen @ seen.T if few else seen.T @ seen)
+            left, right = (seen.T @ vectors, vectors.T @ offset) if few else (vectors, vectors.T @ (seen.T @ offset))
+            for j, noise in enumerate(noises):
+                out[j, i] = self.mean + self.factor @ (left @ (right / (values + noise)))
+        return [torch.where(mask.unsqueeze(-1), images, o.view_as(images).to(images.dtype)) for o in out]
+
+
+SIMPLE: dict[str, Callable[[Images, Masks], Images]] = {
+    "mean colour": mean_colour,
+    "nearest pixel": nearest,
+    "linear": linear,
+    "biharmonic": biharmonic,
+}
+"""The baselines that need no training images."""
+
+
+def _each(images: Images, mask: Masks, method: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> Images:
+    h, w = mask.shape[1:]
+    points = np.indices((h, w)).reshape(2, -1).T.astype(float)
+    out = images.clone()
+    for i in range(len(images)):
+        known = mask[i].flatten().cpu().numpy()
+        values = images[i].flatten(0, 1).double().cpu().numpy()
+        out[i] = torch.as_tensor(method(points[known], values[known], points), dtype=images.dtype).view_as(out[i])
+    return torch.where(mask.unsqueeze(-1), images, out)

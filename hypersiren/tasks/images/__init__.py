@@ -1,0 +1,1 @@
+"""Tasks on images: fit, inpaint, Poisson, editing, completion by a hypernetwork."""

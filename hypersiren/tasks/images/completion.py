@@ -1,0 +1,264 @@
+"""Completion: predict an image from sparse pixels of it (paper, section 4.4).
+
+Training draws images, hides most pixels, and asks the predicted field for all of them (or for a random subset). Values
+are in [-1, 1] in training; errors are reported on [0, 1] after clipping, the mean over images.
+
+Symbols: M images of a set, B images of a batch, N context points, P target points, C channels.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hypersiren.fields.coords import evaluate, grid
+from hypersiren.fields.operators import Field
+from hypersiren.hypernets.context import Context
+from hypersiren.signals.metrics import image_mse
+from hypersiren.signals.sets.images import ImageSet, augment, load_images
+from hypersiren.signals.sets.sources import SPLITS
+from hypersiren.tasks.images.settings import CompletionSettings, ContextSampling
+from hypersiren.tasks.panels import ImagePanel, Panel
+from hypersiren.tasks.task import SetTask
+
+if TYPE_CHECKING:
+    import torch
+
+    from hypersiren.signals.sets.images import ImageSet
+
+
+Predict = Callable[[Context], Field]
+
+CONTEXTS = ("10", "100", "1000", "half", "full")
+"""The contexts of the paper's test: numbers of random pixels, the upper half, all pixels."""
+
+
+@dataclass(frozen=True)
+class CompletionBatch:
+    """B images: what the encoder sees, and what the field is asked.
+
+    Attributes:
+        context: The observed pixels.
+        x: Target coordinates, (P, D) if every image has the same, else (B, P, D).
+        y: (B, P, C) target values in [-1, 1].
+    """
+
+    context: Context
+    x: Float[Tensor, "*b P D"]
+    y: Float[Tensor, "B P C"]
+
+
+class Completion(SetTask):
+    """The completion task on a set of images.
+
+    Args:
+        train: Images to learn from.
+        validation: Images to validate on.
+        context: Which pixels the encoder sees. Numbers beyond that of the image's pixels are cut to it.
+        batch_size: B.
+        target_points: Random target pixels for each image, with replacement; None for all pixels.
+        flip, shift: Augmentation, see `hypersiren.signals.sets.images.augment`.
+
+    Example:
+        >>> pixels = torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8)
+        >>> task = Completion(ImageSet(pixels, "train"), ImageSet(pixels, "val"), ContextSampling(most=20), batch_size=4)
+        >>> batch = task.sample(torch.Generator().manual_seed(0))
+        >>> batch.context.x.shape, batch.x.shape, batch.y.shape
+        (torch.Size([4, 20, 2]), torch.Size([64, 2]), torch.Size([4, 64, 3]))
+    """
+
+    name = "completion"
+    unit = "images"
+    skipped: tuple[str, ...] = ()
+    criterion: str | None = "mse"
+
+    def __init__(
+        self,
+        train: ImageSet,
+        validation: ImageSet,
+        context: ContextSampling = ContextSampling(),  # noqa: B008 - frozen
+        *,
+        batch_size: int = 32,
+        target_points: int | None = None,
+        flip: bool = False,
+        shift: int = 0,
+    ):
+        if train.pixels.shape[1:] != validation.pixels.shape[1:]:
+            raise ValueError(
+                f"expected validation images of shape {tuple(train.pixels.shape[1:])} as in training, "
+                f"got {tuple(validation.pixels.shape[1:])}"
+            )
+        self.train, self.validation = train, validation
+        self.batch_size, self.sampling, self.target_points = batch_size, context.sampling, target_points
+        self.flip, self.shift = flip, shift
+        self.size = train.size
+        points = self.size[0] * self.size[1]
+        self.fewest, self.most = min(context.fewest, points), min(context.most, points)
+        self.grid = grid(self.size, device=train.pixels.device)
+
+    @classmethod
+    def open(cls, settings: CompletionSettings, device: torch.device | str = "cpu") -> "Completion":
+        """The task that settings describe, its images read.
+
+        Raises:
+            DatasetError: If a set cannot be read.
+        """
+        data, training = settings.data, settings.training
+        # The test set is read too, so that a missing one is found before the training.
+        sets = open_sets(settings)
+        train, validation, _ = (images.to(device) for images in sets)
+        task = cls(
+            train,
+            validation,
+            settings.context,
+            batch_size=training.batch_size,
+            target_points=training.target_points,
+            flip=data.flip,
+            shift=data.shift,
+        )
+        task.skipped = skipped_files(*sets)
+        return task
+
+    def describe(self) -> dict[str, int]:
+        """What `hypersiren.hypernets.model.build` must know: D, channels of the context, channels of the field."""
+        channels = self.train.channels
+        return {"in_features": 2, "channels": channels, "out_features": channels}
+
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> CompletionBatch:
+        """Draw B images, their context and their targets; the same law at any progress."""
+        device, b = self.train.pixels.device, self.batch_size
+        index = torch.randint(len(self.train), (b,), generator=generator, device=device)
+        images = augment(self.train.images(index), generator, flip=self.flip, shift=self.shift)
+        y = images.flatten(1, 2)
+        context = self._context(y, generator)
+        if self.target_points is None:
+            return CompletionBatch(context, self.grid, y)
+        target = torch.randint(y.shape[1], (b, self.target_points), generator=generator, device=device)
+        return CompletionBatch(context, self.grid[target], _take(y, target))
+
+    def _context(self, y: Float[Tensor, "B M C"], generator: torch.Generator) -> Context:
+        b, m, _ = y.shape
+        share = torch.rand(b, 1, generator=generator, device=y.device)
+        if self.sampling == "log_uniform":
+            count = self.fewest * ((self.most + 1) / self.fewest) ** share
+        else:
+            count = self.fewest + (self.most + 1 - self.fewest) * share
+        count = count.floor().clamp(self.fewest, self.most)
+        scores = torch.rand(b, m, generator=generator, device=y.device)
+        if self.sampling == "bernoulli":
+            return Context(self.grid.expand(b, -1, -1), y, scores < count / m, self.size)
+        # The first `count` of a random order are a sample without replacement of exactly that size.
+        order = scores.topk(self.most, sorted=True).indices
+        mask = torch.arange(self.most, device=y.device) < count
+        return Context(self.grid[order], _take(y, order), mask, self.size)
+
+    def loss(self, field: Field, batch: CompletionBatch) -> dict[str, Tensor]:
+        """The mean squared error over the target points, values in [-1, 1]."""
+        return {"mse": (field(batch.x) - batch.y).square().mean()}
+
+    def evaluate(self, predict: Predict) -> dict[str, float]:
+        """The validation error for each context of the paper that fits the images, and their mean."""
+        errors = {
+            f"mse_{name}": image_mse(complete(predict, self.validation, mask), self.validation.unit).mean().item()
+            for name, mask in context_masks(self.validation, available_contexts(self.size)).items()
+        }
+        return {"mse": sum(errors.values()) / len(errors), **errors}
+
+    def panels(self, predict: Predict, rows: int = 8) -> dict[str, Panel]:
+        """For each context a picture with a row per image: context, completion, truth."""
+        shown = self.validation.spread(rows)
+        return {
+            name: ImagePanel(context_completion_truth(shown.unit, mask, complete(predict, shown, mask)))
+            for name, mask in context_masks(shown, available_contexts(self.size)).items()
+        }
+
+
+def available_contexts(size: tuple[int, int]) -> list[str]:
+    """Those of the paper's contexts that images of this size have pixels for.
+
+    Example:
+        >>> available_contexts((28, 28))
+        ['10', '100', 'half', 'full']
+    """
+    fits = {"half": size[0] > 1, "full": True}
+    return [name for name in CONTEXTS if (int(name) < size[0] * size[1] if name.isdigit() else fits[name])]
+
+
+def context_masks(images: ImageSet, names: Sequence[str], seed: int = 0) -> dict[str, Bool[Tensor, "M H W"]]:
+    """Which pixels of each image are known in the named contexts; the same on every machine for a seed.
+
+    Args:
+        images: The set; image i has the same mask in every set of this size.
+        names: "half" (the upper), "full", or a number of random pixels.
+
+    Raises:
+        ValueError: On another name, or more pixels than there are.
+    """
+    (h, w), m = images.size, len(images)
+    device = images.pixels.device
+    masks: dict[str, Tensor] = {}
+    for name in names:
+        mask = torch.zeros(m, h, w, dtype=torch.bool)
+        if name == "full":
+            mask[:] = True
+        elif name == "half":
+            mask[:, : h // 2] = True
+        elif name.isdigit() and 0 < int(name) <= h * w:
+            generator = torch.Generator().manual_seed(seed)
+            for i in range(m):
+                mask[i].view(-1)[torch.randperm(h * w, generator=generator)[: int(name)]] = True
+        else:
+            raise ValueError(f'expected "half", "full" or a number of pixels from 1 to {h * w}, got "{name}"')
+        masks[name] = mask.to(device)
+    return masks
+
+
+@torch.no_grad()
+def complete(
+    predict: Predict, images: ImageSet, mask: Bool[Tensor, "M H W"], points: int = 131072
+) -> Float[Tensor, "M H W C"]:
+    """Complete every image from its known pixels, about so many points at a time; values on [0, 1], not clipped."""
+    h, w = images.size
+    x = grid((h, w), device=images.pixels.device)
+    batch_size = max(1, points // len(x))
+    out = []
+    for index in torch.arange(len(images), device=images.pixels.device).split(batch_size):
+        context = Context.from_images(images.images(index), mask[index])
+        y = evaluate(predict(context), x, chunk=max(1, points // len(index)))
+        out.append(rearrange(y, "b (h w) c -> b h w c", h=h))
+    return (torch.cat(out) + 1) / 2
+
+
+def known_pixels(truth: Float[Tensor, "M H W C"], mask: Bool[Tensor, "M H W"]) -> Float[Tensor, "M H W C"]:
+    """Images on [0, 1] as a person shall see their context: unknown pixels mid gray."""
+    return torch.where(mask.unsqueeze(-1), truth, 0.5)
+
+
+def context_completion_truth(
+    truth: Float[Tensor, "M H W C"], mask: Bool[Tensor, "M H W"], completion: Float[Tensor, "M H W C"]
+) -> Float[Tensor, "X Y C"]:
+    """One picture: a row for each image, with its context, its completion, and the truth."""
+    columns = torch.stack([known_pixels(truth, mask), completion.clamp(0, 1), truth], dim=1)
+    columns = torch.nn.functional.pad(columns, (0, 0, 1, 1, 1, 1), value=1.0)
+    return rearrange(columns, "m k h w c -> (m h) (k w) c")
+
+
+def _take(y: Float[Tensor, "B M C"], index: Tensor) -> Float[Tensor, "B P C"]:
+    return y.gather(1, index.unsqueeze(-1).expand(-1, -1, y.shape[-1]))
+
+
+def open_sets(settings: CompletionSettings) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Training, validation and test images, on the CPU."""
+    arguments = settings.data.model_dump(exclude={"flip", "shift"})
+    kind = arguments.pop("kind")
+    train, validation, test = (load_images(kind, split, seed=settings.seed, **arguments) for split in SPLITS)
+    return train, validation, test
+
+
+def skipped_files(*sets: ImageSet) -> tuple[str, ...]:
+    """The files that were left out of any of the sets, each once."""
+    return tuple(dict.fromkeys(name for images in sets for name in images.skipped))

@@ -1,0 +1,148 @@
+"""Image: fit one field to the pixels of one image, or to part of them (paper, section 3.1).
+
+Values are in [-1, 1]; errors are reported on [0, 1] after clipping, over all pixels, known or not.
+
+Symbols: H x W pixels, N points of a batch, C channels.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hypersiren.fields.coords import grid
+from hypersiren.fields.operators import Field
+from hypersiren.fields.render import render_image, unit
+from hypersiren.signals.files import SignalError
+from hypersiren.signals.image.filters import image_gradient, image_laplacian
+from hypersiren.signals.image.opening import open_mask, open_picture
+from hypersiren.signals.metrics import psnr, ssim
+from hypersiren.tasks.images.derivatives import derivative_panels, derivative_psnr, derivatives, shown_derivatives
+from hypersiren.tasks.images.settings import ImageSettings
+from hypersiren.tasks.panels import ImagePanel, Panel
+from hypersiren.tasks.task import FieldTask, Points, draw
+
+
+class Image(FieldTask):
+    """The image task.
+
+    Args:
+        pixels: (H, W, C) values in [-1, 1], on the device where it shall run.
+        points: Random pixels a step, evenly spread (see `draw`); None for all known ones, as in the paper.
+        known: Which pixels may be learned from; None for all.
+
+    Raises:
+        ValueError: If `known` has another size or no known pixel.
+
+    Example:
+        >>> task = Image(torch.zeros(8, 6, 3), points=10)
+        >>> batch = task.sample(torch.Generator().manual_seed(0))
+        >>> batch.x.shape, batch.y.shape
+        (torch.Size([10, 2]), torch.Size([10, 3]))
+    """
+
+    name = "image"
+    defaults = ImageSettings()
+    unit = "points"
+    criterion: str | None = "mse"
+    in_features = 2
+
+    def __init__(
+        self, pixels: Float[Tensor, "H W C"], *, points: int | None = None, known: Bool[Tensor, "H W"] | None = None
+    ):
+        self.pixels, self.known = pixels, known
+        self.size: tuple[int, int] = (pixels.shape[0], pixels.shape[1])
+        self.samples: tuple[int, ...] = self.size
+        self.device = pixels.device
+        self.out_features = pixels.shape[2]
+        self.grid = grid(self.size, device=pixels.device)
+        self.all = Points(self.grid, pixels.flatten(0, 1))
+        if known is not None:
+            if known.shape != self.size or not known.any():
+                raise ValueError(
+                    f"expected a mask of {self.size} with a known pixel, got {tuple(known.shape)} with {known.sum()}"
+                )
+            self.criterion = None  # what is unknown must not choose
+            index = known.flatten().nonzero().squeeze(1)
+            self.all = Points(self.grid[index], self.all.y[index])
+        self.points = points if points and points < len(self.all.x) else None
+        self.batch_size = self.points or len(self.all.x)
+
+    @classmethod
+    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Image":
+        """The task of an image file.
+
+        Args:
+            settings: `ImageSettings`.
+            device: Where to compute.
+
+        Raises:
+            SignalError: If a file cannot be read, or no pixel is known.
+        """
+        signal = settings.signal
+        pixels = open_picture(signal.path, size=signal.size, gray=signal.gray).to(device)
+        return cls(pixels, points=settings.training.points, known=cls._open_known(settings, pixels))
+
+    @classmethod
+    def _open_known(cls, settings: Any, pixels: Float[Tensor, "H W C"]) -> Bool[Tensor, "H W"] | None:
+        """Which pixels are known, by mask and share."""
+        signal = settings.signal
+        known = None
+        if signal.mask is not None:
+            known = open_mask(signal.mask, signal.path, signal.size).to(pixels.device)
+            if not known.any():
+                raise SignalError("no pixel is known: none of the mask is bright", signal.mask)
+        if signal.share is None:
+            return known
+        return random_share(
+            torch.ones_like(pixels[..., 0], dtype=torch.bool) if known is None else known, signal.share, settings.seed
+        )
+
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
+        """Random known pixels, or all of them."""
+        return draw(self.all, self.points, generator)
+
+    def loss(self, field: Field, batch: Points) -> dict[str, Tensor]:
+        """The mean squared error, values in [-1, 1]."""
+        return {"mse": (field(batch.x) - batch.y).square().mean()}
+
+    def evaluate(self, field: Field) -> dict[str, float]:
+        """PSNR (of the mean squared error over all values) and SSIM of the whole image."""
+        fit, truth = self.render(field), self.truth
+        error = (fit - truth).square().mean().item()
+        return {"mse": error, "psnr": psnr(fit, truth), "ssim": ssim(fit, truth)}
+
+    def evaluate_derivatives(self, field: Field) -> dict[str, float]:
+        """PSNR of gradient and Laplacian against the paper's filters, Sobel's and the Laplace stencil."""
+        true_derivatives = image_gradient(self.pixels, "sobel"), image_laplacian(self.pixels)
+        return derivative_psnr(*derivatives(field, self.size, self.grid), *true_derivatives)
+
+    def panels(self, field: Field) -> dict[str, Panel]:
+        """Fit, gradient (direction as hue, strength as brightness) and Laplacian, each beside the truth, and error."""
+        fit = self.render(field)
+        panels = derivative_panels(fit, *shown_derivatives(field, self.size, self.grid))
+        true_derivatives = image_gradient(self.pixels), image_laplacian(self.pixels)
+        panels |= {f"true_{name}": p for name, p in derivative_panels(self.truth, *true_derivatives).items()}
+        panels["error"] = ImagePanel(0.5 + 0.5 * (fit - self.truth))  # 0 is mid gray
+        if self.known is not None:
+            panels["known"] = ImagePanel(torch.where(self.known[..., None], self.truth, 0.5))
+        return panels
+
+    @property
+    def truth(self) -> Float[Tensor, "H W C"]:
+        """The image on [0, 1]."""
+        return (self.pixels + 1) / 2
+
+    def render(self, field: Field) -> Float[Tensor, "H W C"]:
+        """The fitted image on [0, 1], clipped."""
+        return unit(render_image(field, self.size, device=self.device))
+
+
+def random_share(known: Bool[Tensor, "H W"], share: float, seed: int) -> Bool[Tensor, "H W"]:
+    """A random share of what is known, at least one pixel of it."""
+    index = known.flatten().nonzero().squeeze(1).cpu()
+    order = torch.randperm(len(index), generator=torch.Generator().manual_seed(seed))
+    chosen = torch.zeros(known.numel(), dtype=torch.bool)
+    chosen[index[order[: max(1, round(share * len(index)))]]] = True
+    return chosen.view(known.shape).to(known.device)

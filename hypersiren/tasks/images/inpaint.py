@@ -1,0 +1,91 @@
+"""Inpainting: fit ONE field to part of one image's pixels, under a prior on its derivatives (paper, section 4.1).
+
+The loss is the mean squared error over known pixels plus k times a prior, the mean over random points of
+
+    total variation    |grad y|        (the norm over coordinates)
+    Hessian prior      |H y|_F         (the Frobenius norm of the Hessian)
+
+each averaged over channels, by the coordinates in [-1, 1].
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hypersiren.fields.operators import prior_energy
+from hypersiren.signals.image.opening import open_picture
+from hypersiren.tasks.images.image import Image
+from hypersiren.tasks.images.settings import InpaintLoss, InpaintSettings
+from hypersiren.tasks.task import Points
+
+
+@dataclass(frozen=True)
+class InpaintBatch:
+    """Known pixels, and points for the prior.
+
+    Attributes:
+        known: Pixels with their values.
+        x: (N, D) points at which the prior is asked.
+    """
+
+    known: Points
+    x: Float[Tensor, "N D"]
+
+
+class Inpaint(Image):
+    """The inpainting task.
+
+    Args:
+        pixels: (H, W, C) values in [-1, 1]; those that are not known serve for `evaluate` alone.
+        loss: The prior, its weight k, and its random points a step, which are drawn anywhere in [-1, 1]^2.
+        known: (H, W) True where known; None where all are.
+        points: Random known pixels a step; None for all.
+
+    Example:
+        >>> from hypersiren import Siren
+        >>> task = Inpaint(torch.rand(8, 8, 1), InpaintLoss(prior="hessian"), known=torch.rand(8, 8) < 0.5)
+        >>> sorted(task.loss(Siren(2, 1, 8), task.sample(torch.Generator())))
+        ['hessian', 'mse']
+    """
+
+    name = "inpaint"
+    defaults = InpaintSettings()
+
+    def __init__(
+        self,
+        pixels: Float[Tensor, "H W C"],
+        loss: InpaintLoss = InpaintLoss(),  # noqa: B008 - frozen
+        *,
+        known: Bool[Tensor, "H W"] | None,
+        points: int | None = None,
+    ):
+        super().__init__(pixels, points=points, known=known)
+        self.prior, self.weight, self.prior_points = loss.prior, loss.weight, loss.prior_points
+
+    @classmethod
+    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Image":
+        """As for an image, but where nothing says what is known it is a tenth of the pixels.
+
+        Args:
+            settings: `InpaintSettings`.
+            device: Where to compute.
+        """
+        signal = settings.signal
+        if signal.share is None and signal.mask is None:
+            settings = settings.replace(signal=signal.replace(share=0.1))
+        pixels = open_picture(signal.path, size=signal.size, gray=signal.gray).to(device)
+        return cls(pixels, settings.loss, known=cls._open_known(settings, pixels), points=settings.training.points)
+
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> Any:
+        known = super().sample(generator, progress)
+        x = torch.rand(self.prior_points, 2, generator=generator, device=known.x.device, dtype=known.x.dtype) * 2 - 1
+        return InpaintBatch(known, x)
+
+    def loss(self, field: Any, batch: Any) -> dict[str, Tensor]:
+        terms = super().loss(field, batch.known)
+        if self.prior != "none":
+            terms[self.prior] = self.weight * prior_energy(field, batch.x, self.prior).mean()
+        return terms

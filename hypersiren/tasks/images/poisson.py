@@ -1,0 +1,161 @@
+"""Poisson: regain an image from its gradient or its Laplacian alone (paper, section 4.1), and edit images through it.
+
+    sum over points of |grad y - g|²      or      |laplacian y - l|²
+
+each divided by the mean square of its target, so that a flat field has a loss of 1. The target leaves a constant free:
+an `anchor` asks for the right value at the central pixel, and nothing else of the image is seen. Errors of the image
+are reported after the free scale and constant have been removed by least squares, those of derivatives relative to the
+range of their target.
+
+Symbols: H x W pixels, N points of a batch, C channels, D = 2 coordinates.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hypersiren.errors import UserError
+from hypersiren.fields import operators
+from hypersiren.fields.coords import grid
+from hypersiren.fields.operators import Field
+from hypersiren.fields.render import render_image, unit
+from hypersiren.signals.image.filters import image_gradient, image_laplacian
+from hypersiren.signals.image.opening import open_picture
+from hypersiren.signals.metrics import psnr, ssim
+from hypersiren.tasks.images.derivatives import derivative_panels, derivative_psnr, derivatives, shown_derivatives
+from hypersiren.tasks.images.settings import PoissonLoss, PoissonSettings
+from hypersiren.tasks.panels import Panel
+from hypersiren.tasks.task import FieldTask, Points, draw
+
+OPERATORS: dict[str, Callable[[Field, Tensor], Tensor]] = {
+    "gradient": operators.gradient,
+    "laplacian": operators.laplacian,
+}
+
+
+class Poisson(FieldTask):
+    """The Poisson task.
+
+    Args:
+        pixels: (H, W, C) values in [-1, 1], the truth; seen only through their derivatives (and the anchor).
+        loss: What is supervised: the target, the filter that makes it (see `hypersiren.signals.image.filters`), and the
+            weight of the anchor. A spectral target is asked for on a finer grid: between the pixels the field could
+            otherwise take any course, and the image drifts.
+        points: Random pixels a step; None for all.
+
+    Raises:
+        ValueError: If the filter does not make this target.
+
+    Example:
+        >>> from hypersiren import Siren
+        >>> task = Poisson(torch.rand(8, 8, 1), points=20)
+        >>> sorted(task.loss(Siren(2, 1, 8), task.sample(torch.Generator())))
+        ['anchor', 'gradient']
+    """
+
+    name = "poisson"
+    defaults = PoissonSettings()
+    unit = "points"
+    criterion: str | None = "error"
+    in_features = 2
+
+    def __init__(
+        self,
+        pixels: Float[Tensor, "H W C"],
+        loss: PoissonLoss = PoissonLoss(),  # noqa: B008 - frozen
+        *,
+        points: int | None = None,
+    ):
+        self.pixels, self.target, self.anchor = pixels, loss.target, loss.anchor
+        self.size: tuple[int, int] = (pixels.shape[0], pixels.shape[1])
+        self.samples: tuple[int, ...] = self.size
+        self.device = pixels.device
+        self.out_features = pixels.shape[2]
+        self.grid = grid(self.size, device=pixels.device)
+        derive = image_gradient if loss.target == "gradient" else image_laplacian
+        self._supervise(derive(pixels, loss.filter, loss.finer if loss.filter == "spectral" else 1))
+        self.at_pixels = derive(pixels, loss.filter)
+        self.points = points if points and points < len(self.targets.x) else None
+        self.batch_size = self.points or len(self.targets.x)
+        center = (self.size[0] // 2) * self.size[1] + self.size[1] // 2
+        self.center = Points(self.grid[center : center + 1], pixels.flatten(0, 1)[center : center + 1])
+
+    @classmethod
+    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Poisson":
+        """The task of an image file.
+
+        Args:
+            settings: `PoissonSettings`.
+            device: Where to compute.
+
+        Raises:
+            SignalError: If the file cannot be read.
+            UserError: If the filter does not make the target.
+        """
+        signal = settings.signal
+        pixels = open_picture(signal.path, size=signal.size, gray=signal.gray).to(device)
+        try:
+            return cls(pixels, settings.loss, points=settings.training.points)
+        except ValueError as error:
+            raise UserError(f"loss.filter: {error}") from None
+
+    def _supervise(self, target: Float[Tensor, "H W C *D"]) -> None:
+        self.targets = Points(grid((target.shape[0], target.shape[1]), device=target.device), target.flatten(0, 1))
+        # A flat image has a flat target, whose mean square is 0.
+        self.scale = target.square().mean().clamp_min(1e-12)
+
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
+        """Random pixels, or all of them."""
+        return draw(self.targets, self.points, generator)
+
+    def loss(self, field: Field, batch: Points) -> dict[str, Tensor]:
+        """The relative squared error of the supervised derivative, and the anchor."""
+        error = (OPERATORS[self.target](field, batch.x) - batch.y).square().mean()
+        anchor = (field(self.center.x) - self.center.y).square().mean()
+        return {self.target: error / self.scale, "anchor": self.anchor * anchor}
+
+    def evaluate(self, field: Field) -> dict[str, float]:
+        """PSNR and SSIM of the image, PSNR of its gradient and Laplacian, relative error of what is supervised.
+
+        A derivative that is not supervised is compared to the paper's filter, Sobel's or the Laplace stencil.
+        """
+        gradient, laplacian = derivatives(field, self.size, self.grid)
+        fit, truth = self.render(field), (self.pixels + 1) / 2
+        found = gradient if self.target == "gradient" else laplacian
+        return {
+            "error": ((found - self.at_pixels).square().mean() / self.scale).item(),
+            "psnr": psnr(fit, truth),
+            "ssim": ssim(fit, truth),
+            **derivative_psnr(gradient, laplacian, *self._true_derivatives()),
+        }
+
+    def _true_derivatives(self) -> tuple[Tensor, Tensor]:
+        if self.target == "gradient":
+            return self.at_pixels, image_laplacian(self.pixels)
+        return image_gradient(self.pixels, "sobel"), self.at_pixels
+
+    def panels(self, field: Field) -> dict[str, Panel]:
+        """Fit, gradient (direction as hue, strength as brightness) and Laplacian, each beside the truth."""
+        panels = derivative_panels(self.render(field), *shown_derivatives(field, self.size, self.grid))
+        truth = derivative_panels((self.pixels + 1) / 2, *self._true_derivatives())
+        return panels | {f"true_{name}": panel for name, panel in truth.items()}
+
+    def render(self, field: Field) -> Float[Tensor, "H W C"]:
+        """The regained image on [0, 1], clipped, with the scale and the constants that fit the truth best."""
+        return unit(best_affine(render_image(field, self.size, device=self.device), self.pixels))
+
+
+def best_affine(y: Float[Tensor, "H W C"], truth: Float[Tensor, "H W C"]) -> Float[Tensor, "H W C"]:
+    """a y + b_c nearest to the truth: one scale for all channels, a constant for each.
+
+    Example:
+        >>> truth = torch.rand(4, 4, 3)
+        >>> torch.allclose(best_affine(3 * truth + torch.tensor([1.0, 2.0, 3.0]), truth), truth, atol=1e-5)
+        True
+    """
+    mean, true_mean = y.mean((0, 1)), truth.mean((0, 1))
+    scale = ((y - mean) * (truth - true_mean)).sum() / (y - mean).square().sum().clamp_min(1e-12)
+    return scale * (y - mean) + true_mean

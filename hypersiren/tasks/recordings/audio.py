@@ -1,0 +1,131 @@
+"""Audio: fit one field to a sound, x = time in [-1, 1], a channel of the sound each output (paper, supplement: audio).
+
+The wave is scaled to a maximum of 1, and errors are reported on that scale. A SIREN's first omega decides whether it
+learns a sound at all. The paper has the coordinates run over [-100, 100], an omega of 3000, for its clips; here it is
+chosen for each, so that the frequencies of the first layer have the root mean square of the sound's angular frequency
+over x, in which duration and spectrum are both.
+
+Symbols: N samples, C channels.
+"""
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hypersiren.fields.coords import cell_centers, grid, strata
+from hypersiren.fields.operators import Field
+from hypersiren.fields.render import render_sound
+from hypersiren.signals.files import SignalError
+from hypersiren.signals.metrics import log_spectral_distance, si_snr, snr
+from hypersiren.signals.sound.files import chime, read_sound, scaled
+from hypersiren.signals.sound.picture import draw_spectrogram, draw_waveform
+from hypersiren.signals.sound.spectrum import rms_omega, spectrogram
+from hypersiren.tasks.panels import ImagePanel, Panel, SoundPanel
+from hypersiren.tasks.recordings.settings import AudioSettings
+from hypersiren.tasks.task import FieldTask, Points
+
+CHIME = "chime"
+"""Names the sound made by `hypersiren.signals.sound.files.chime` where no file is called so."""
+
+LEAST_OMEGA = 30.0
+"""First omega of sounds so short or low that their own is less: the paper's of images."""
+
+
+class Audio(FieldTask):
+    """The audio task.
+
+    Args:
+        wave: (N, C) amplitudes, at most 1 in size, on the device where it shall run.
+        rate: Samples per second.
+        scale: What the amplitudes were divided by; files are written with it, as far as they hold it.
+        points: Random samples a step; None for all in every step, as in the paper.
+
+    Example:
+        >>> task = Audio(torch.zeros(8000, 2), rate=8000, points=10)
+        >>> batch = task.sample(torch.Generator().manual_seed(0))
+        >>> batch.x.shape, batch.y.shape
+        (torch.Size([10, 1]), torch.Size([10, 2]))
+    """
+
+    name = "audio"
+    defaults = AudioSettings()
+    unit = "points"
+    criterion: str | None = "mse"
+    in_features = 1
+
+    def __init__(self, wave: Float[Tensor, "N C"], rate: int, *, scale: float = 1.0, points: int | None = None):
+        self.wave, self.rate = wave, rate
+        self.out_features = wave.shape[1]
+        self.samples = (len(wave),)
+        self.device = wave.device
+        self.playback = {"rate": rate, "scale": min(scale, 1.0)}
+        # Frequencies spread evenly up to omega have a root mean square of omega / sqrt(3): the sound's.
+        self.first_omega = max(LEAST_OMEGA, math.sqrt(3) * rms_omega(wave))
+        self.batch_size = min(points or len(wave), len(wave))
+
+    @classmethod
+    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Audio":
+        """The task of a sound file.
+
+        Args:
+            settings: `AudioSettings`.
+            device: Where to compute.
+
+        Raises:
+            SignalError: If the file cannot be read, the part does not lie within it, or it is silent.
+        """
+        signal = settings.signal
+        made = str(signal.path) == CHIME and not signal.path.exists()
+        sound = (chime if made else partial(read_sound, signal.path))(signal.start, signal.stop)
+        try:
+            sound, scale = scaled(sound)
+        except SignalError as error:
+            raise SignalError(error.reason, signal.path) from None
+        return cls(torch.from_numpy(sound.wave).to(device), sound.rate, scale=scale, points=settings.training.points)
+
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
+        """Random samples, spread evenly, or all of them."""
+        n = len(self.wave)
+        if self.batch_size == n:
+            return Points(grid((n,), device=self.device), self.wave)
+        index = strata(n, self.batch_size, generator, self.device)
+        return Points(cell_centers(index, (n,)), self.wave[index])
+
+    def loss(self, field: Field, batch: Points) -> dict[str, Tensor]:
+        """The mean squared error of the scaled wave."""
+        return {"mse": (field(batch.x) - batch.y).square().mean()}
+
+    def evaluate(self, field: Field) -> dict[str, float]:
+        """Errors of the whole scaled wave: MSE, SNR and scale-invariant SNR in dB, log-spectral distance in dB."""
+        fit = render_sound(field, len(self.wave), device=self.device)
+        return {
+            "mse": (fit - self.wave).square().mean().item(),
+            "snr": snr(fit, self.wave).item(),
+            "si_snr": si_snr(fit, self.wave).item(),
+            "spectral_distance": log_spectral_distance(fit, self.wave).item(),
+        }
+
+    def panels(self, field: Field) -> dict[str, Panel]:
+        """The sound, its waveform and its spectrogram, each beside the truth's, and the error's waveform."""
+        fit = render_sound(field, len(self.wave), device=self.device)
+        hop = max(256, len(fit) // 1000)  # no more frames than a picture has columns
+        top = 10 * np.ceil(spectrogram(self.wave, hop=hop).max().item() / 10)
+        panels: dict[str, Panel] = {}
+        for name, wave in (("", fit), ("true_", self.wave)):
+            levels = spectrogram(wave, hop=hop).cpu().numpy()
+            panels[f"{name}fit"] = SoundPanel(wave * self.playback["scale"], self.rate)
+            panels[f"{name}waveform"] = self._waveform(wave)
+            panels[f"{name}spectrogram"] = ImagePanel.of(draw_spectrogram(levels, self.seconds, self.rate, top))
+        return {**panels, "error": self._waveform(fit - self.wave)}
+
+    @property
+    def seconds(self) -> float:
+        return len(self.wave) / self.rate
+
+    def _waveform(self, wave: Float[Tensor, "N C"]) -> ImagePanel:
+        return ImagePanel.of(draw_waveform(wave.cpu().numpy(), self.seconds, peak=1.0))

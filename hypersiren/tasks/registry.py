@@ -1,0 +1,128 @@
+"""The tasks by name: one row each, with its settings, its class and the files that it takes. Imports no torch.
+
+A task from outside the package needs no row: it is given to `hypersiren.fit` as it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hypersiren.errors import UserError
+from hypersiren.shapes.sets.settings import SHAPE_KINDS
+from hypersiren.tasks.images.settings import (
+    CompletionSettings,
+    EditSettings,
+    ImageSettings,
+    InpaintSettings,
+    PoissonSettings,
+)
+from hypersiren.tasks.recordings.settings import AudioSettings, VideoSettings
+from hypersiren.tasks.settings import FitSettings, SetSettings
+from hypersiren.tasks.shapes.settings import SDFSettings, ShapeSettings
+from hypersiren.tasks.waves.settings import HelmholtzSettings, InversionSettings, WaveSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from hypersiren.tasks.task import FieldTask
+
+
+@dataclass(frozen=True)
+class Row:
+    """One task.
+
+    Attributes:
+        settings: What a YAML file or flags may say of it.
+        home: Where its class is, as "module:class".
+        files: The keys of its section `signal` that the files on the command line stand for.
+    """
+
+    settings: type[FitSettings]
+    home: str
+    files: tuple[str, ...] = ("path",)
+
+    def load(self) -> Any:
+        """The class of the task. Imports torch."""
+        return _load(self.home)
+
+
+@dataclass(frozen=True)
+class SetRow:
+    """One task on sets of signals.
+
+    Attributes:
+        settings: What a YAML file or flags may say of it.
+        home: Where its class is, as "module:class".
+        study: The module of `hypersiren.studies` that judges and uses its trained models.
+        unit: What its signals are called.
+        kinds: Values of data.kind by which it is chosen.
+    """
+
+    settings: type[SetSettings]
+    home: str
+    study: str
+    unit: str
+    kinds: tuple[str, ...] = ()
+
+    def load(self) -> Any:
+        """The class of the task. Imports torch."""
+        return _load(self.home)
+
+    def load_study(self) -> Any:
+        """The module of its study. Imports torch."""
+        return import_module(f"hypersiren.{self.study}")
+
+
+def _load(home: str) -> Any:
+    module, _, name = home.partition(":")
+    return getattr(import_module(f"hypersiren.tasks.{module}"), name)
+
+
+TASKS: dict[str, Row] = {
+    "image": Row(ImageSettings, "images.image:Image"),
+    "inpaint": Row(InpaintSettings, "images.inpaint:Inpaint"),
+    "poisson": Row(PoissonSettings, "images.poisson:Poisson"),
+    "edit": Row(EditSettings, "images.edit:Edit", ("source", "target")),
+    "audio": Row(AudioSettings, "recordings.audio:Audio"),
+    "video": Row(VideoSettings, "recordings.video:Video"),
+    "sdf": Row(SDFSettings, "shapes.sdf:SDF"),
+    "helmholtz": Row(HelmholtzSettings, "waves.helmholtz:Helmholtz"),
+    "wave": Row(WaveSettings, "waves.wave:Wave"),
+    "inversion": Row(InversionSettings, "waves.inversion:Inversion"),
+}
+"""The tasks of `hypersiren fit`: one field for one signal."""
+
+SETS: dict[str, SetRow] = {
+    "completion": SetRow(CompletionSettings, "images.completion:Completion", "studies.completion", "images"),
+    "shapes": SetRow(ShapeSettings, "shapes.completion:Shapes", "studies.shape_completion", "shapes", SHAPE_KINDS),
+}
+"""The tasks of `hypersiren train`: a hypernetwork for a set of signals; data.kind chooses, images where it says none of
+the others' kinds."""
+
+
+def open_task(
+    name: str, settings: FitSettings | Mapping[str, Any] | None = None, device: "torch.device | str" = "cpu"
+) -> "FieldTask":
+    """The task that settings describe, its signal read.
+
+    Args:
+        name: One of `TASKS`.
+        settings: The task's settings, or those that differ from its defaults, by section.
+        device: Where to compute.
+
+    Raises:
+        UserError: If the task or a setting is unknown, or the signal cannot be read or does not fit the settings.
+
+    Example:
+        >>> open_task("helmholtz", {"signal": {"wavenumber": 8.0, "cells": 64}}).equation.wavenumber
+        8.0
+    """
+    if name not in TASKS:
+        raise UserError(f"expected a task of {', '.join(TASKS)}, got {name!r}")
+    row = TASKS[name]
+    if not isinstance(settings, FitSettings):
+        defaults = row.settings()
+        parts = {key: getattr(defaults, key).replace(**value) for key, value in (settings or {}).items()}
+        settings = defaults.replace(**parts)
+    return row.load().open(settings, device)

@@ -1,0 +1,114 @@
+"""Settings that every task has: network or hypernetwork, and the optimisation. Imports no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from hypersiren.fields.settings import Network
+from hypersiren.hypernets.settings import ConvEncoder, FullHypernet, HypoSiren, PaperConvEncoder, SetEncoder
+from hypersiren.settings import NotNegative, Section, Share
+
+
+class Loss(Section):
+    """Weights of the loss terms beside the mean squared error (paper, section 4.4)."""
+
+    latent: NotNegative = 0.0
+    """Times mean(z^2); the paper's code has 0.1."""
+    weights: NotNegative = 0.0
+    """Times mean(theta^2) over the predicted weights; the paper's code has 100."""
+
+
+class Optimisation(Section):
+    """What every training has."""
+
+    steps: PositiveInt = 1000
+    """Optimiser updates."""
+    optimizer: Literal["adam", "muon", "lbfgs"] = "muon"
+    """Adam for all weights; Muon for the matrices and Adam for the others; or lbfgs: each step is one iteration of
+    L-BFGS with its line search, on points drawn once; it takes no heed of lr, first_lr, warmup, decay, weight_decay and
+    clip."""
+    lr: PositiveFloat = 1e-3
+    """Peak learning rate."""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the learning rate rises from 0."""
+    decay: Literal["constant", "cosine"] = "cosine"
+    """Course of the learning rate after the warm-up; cosine ends at 0."""
+    weight_decay: NotNegative = 0.0
+    """Decoupled weight decay."""
+    clip: PositiveFloat | None = None
+    """Largest norm of the gradient; null: not clipped."""
+    ema: Share = 0.0
+    """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
+    accumulate: PositiveInt = 1
+    """Batches whose gradients make one step."""
+    compile: bool = False
+    """torch.compile the forward pass."""
+    log_every: PositiveInt = 50
+    """Steps between TensorBoard scalars."""
+    validate_every: PositiveInt = 500
+    """Steps between validations, pictures and checkpoints."""
+
+
+class Training(Optimisation):
+    """The optimisation."""
+
+    steps: PositiveInt = 2200
+    """Optimiser updates."""
+    batch_size: PositiveInt = 32
+    """Images a step (before accumulation)."""
+    warmup: Annotated[int, Field(ge=0)] = 200
+    """Steps over which the learning rate rises from 0."""
+    clip: PositiveFloat | None = 1.0
+    """Largest norm of the gradient; null: not clipped."""
+    ema: Share = 0.998
+    """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
+    optimizer: Literal["adam", "muon"] = "muon"
+    """Adam for all weights, or Muon for the matrices and Adam for the others."""
+    target_points: PositiveInt | None = None
+    """Random target pixels for each image; null: all."""
+    autocast: bool = False
+    """bfloat16 in encoder and hypernetwork; the field stays in float32."""
+
+
+class FitTraining(Optimisation):
+    """The optimisation."""
+
+    steps: PositiveInt = 1000
+    """Optimiser updates."""
+    points: PositiveInt | None = 8192
+    """Random points of the signal in each step; null: all of them, as in the paper."""
+    first_lr: PositiveFloat | None = None
+    """Times the learning rate, for the first layer; null: a SIREN's hidden_omega / first_omega, at most 1."""
+
+
+class FitSettings(Section):
+    """What every fit can be told."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Fixes initial weights and random points."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps ...; auto: an accelerator if there is one."""
+    network: Network = Network()
+    training: FitTraining = FitTraining()
+
+
+class SetSettings(Section):
+    """What every training of a hypernetwork can be told; the task adds its sections `data` and `context`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Fixes splits, initial weights, batches and contexts."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps ...; auto: an accelerator if there is one."""
+    data: Section
+    siren: HypoSiren = HypoSiren()
+    encoder: Annotated[SetEncoder | ConvEncoder | PaperConvEncoder, Field(discriminator="kind")] = ConvEncoder()
+    hypernet: FullHypernet = FullHypernet()
+    loss: Loss = Loss()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _fitting_layers(self) -> "SetSettings":
+        layers = self.siren.hidden_layers + 2
+        if self.hypernet.layers is not None and self.hypernet.layers > layers:
+            raise ValueError(f"hypernet.layers ({self.hypernet.layers}) must not exceed the hypo-SIREN's {layers}")
+        return self

@@ -1,0 +1,216 @@
+"""SDF: fit a signed distance function to oriented points, by the Eikonal equation (paper, section 4.2).
+
+The field s is zero on the surface, with the surface's normal n as its gradient, and a distance everywhere:
+
+    on        3000 mean |s|                      on the surface
+    normal     100 mean (1 - cos(grad s, n))     on the surface
+    off        100 mean exp(-100 |s|)            off the surface: no other zeros
+    eikonal     50 mean | |grad s| - 1 |         everywhere
+
+These four leave open on which side of the surface a region far from it lies, and islands of the wrong sign are what
+slows the paper's training. The `fast` preset therefore adds a fifth, and points near the surface:
+
+    side         w mean |c| max(0, -sign(c) s)   off and near the surface
+
+where c is the cosine between the normal of the nearest point p and the way x - p: only the sign of s is told, and
+nothing where c is in doubt. In a room, the ways from the sensor to the points are known to be free (c = 1).
+
+Symbols: N points on the surface, M off it, K near it.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hypersiren.errors import UserError
+from hypersiren.fields.coords import evaluate, grid, strata
+from hypersiren.fields.operators import Field
+from hypersiren.shapes.cloud import PointCloud, open_cloud
+from hypersiren.shapes.contours import draw_contours
+from hypersiren.shapes.mesh import Mesh, components, is_watertight
+from hypersiren.shapes.metrics import eikonal_error, mesh_errors
+from hypersiren.shapes.picture import blank, render, splats
+from hypersiren.shapes.sides import SIGMA, facing, space_filling
+from hypersiren.shapes.surface import place_cloud, surface
+from hypersiren.tasks.panels import ImagePanel, MeshPanel, Panel
+from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
+from hypersiren.tasks.shapes.settings import SDFLoss, SDFSettings
+from hypersiren.tasks.task import FieldTask
+
+POOL = 200_000
+"""At most so many points off the surface, and near it, are drawn once, with their sides, for the whole training."""
+
+EDGE = 0.1
+"""Space around the points' bounding box in which the field is trained, in the same unit."""
+
+MESHED = 0.05
+"""Space around it in which the surface is looked for: less, for the border of what is trained is the least certain."""
+
+
+class SDF(FieldTask):
+    """The task of a signed distance function.
+
+    Args:
+        cloud: Oriented points; a tenth of them, at most 50,000, is held out for `evaluate`.
+        loss: Weights of the terms, and the share of points that is near the surface.
+        points: Points a step, half of them on the surface, the others off it; None for all of the cloud and as many.
+        resolution: Cells along the longest side of the mesh by which the field is judged.
+        trim: Leave out of meshes what lies farther from all points, as a share of the longest side; None for a closed
+            surface.
+        up: The axis that points upwards in pictures, "x", "y" or "z".
+        seed: Of what is held out, and of the points off the surface.
+        device: Where to train.
+
+    Example:
+        >>> from hypersiren import Siren
+        >>> task = SDF(open_cloud("knot", count=1000), points=100)
+        >>> sorted(task.loss(Siren(3, 1, 8), task.sample(torch.Generator())))
+        ['eikonal', 'normal', 'off', 'on', 'side']
+    """
+
+    name = "sdf"
+    defaults = SDFSettings()
+    unit = "points"
+    criterion: str | None = None
+    in_features = 3
+    out_features = 1
+    samples: tuple[int, ...] = (256, 256, 256)
+
+    def __init__(
+        self,
+        cloud: PointCloud,
+        loss: SDFLoss = SDFLoss(),  # noqa: B008 - frozen
+        *,
+        points: int | None = None,
+        resolution: int = 96,
+        trim: float | None = None,
+        up: str = "z",
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ):
+        self.device = torch.device(device)
+        self.weights, self.resolution = loss, resolution
+        generator = np.random.default_rng(seed)
+        order = generator.permutation(len(cloud.points))
+        held, kept = np.split(order, [min(len(order) // 10, 50_000)])
+        # Along a curve that fills space, so that a stratified draw covers the surface evenly.
+        kept = kept[space_filling(cloud.points[kept]).argsort()]
+        self.cloud, self.held_points, self.held_normals = cloud, cloud.points[held], cloud.normals[held]
+        self.placement = place_cloud(cloud, MESHED, trim, "xyz".index(up))
+        self.playback = {"shape": asdict(self.placement)}
+        surface_points, normals = cloud.points[kept], cloud.normals[kept]
+        half = len(kept) if points is None else min(max(1, points // 2), len(kept))
+        self.count = half, max(1, round(half * (1 - loss.near))), round(half * loss.near)
+        self.batch_size = sum(self.count)
+        pool = min(POOL, 20 * len(kept))
+        self.points, self.normals = self._tensor(surface_points), self._tensor(normals)
+        anywhere, anywhere_side = _off_surface(cloud, surface_points, normals, pool, generator)
+        around = surface_points[generator.integers(len(kept), size=pool)]
+        around = (around + SIGMA * generator.normal(size=(pool, 3))).astype(np.float32)
+        self.off, self.off_side = self._tensor(anywhere), self._tensor(anywhere_side)
+        self.near, self.near_side = self._tensor(around), self._tensor(facing(surface_points, normals, around))
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
+
+    @classmethod
+    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "SDF":
+        """The task of a file of points or of a mesh.
+
+        Args:
+            settings: `SDFSettings`.
+            device: Where to compute.
+
+        Raises:
+            SignalError: If the file cannot be read.
+        """
+        signal, seed = settings.signal, settings.seed
+        reading = signal.model_dump(include={"count", "vertices", "sensor", "reach"})
+        cloud = open_cloud(signal.path, seed=seed, **reading)
+        shown = signal.model_dump(include={"resolution", "trim", "up"})
+        return cls(cloud, settings.loss, points=settings.training.points, **shown, seed=seed, device=device)
+
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> ShapeBatch:
+        """Points on, off and near the surface, evenly over each."""
+        on, off, near = (
+            strata(len(x), count, generator, self.device)
+            for x, count in zip((self.points, self.off, self.near), self.count, strict=True)
+        )
+        side = torch.cat([self.off_side[off], self.near_side[near]]) if self.weights.side else None
+        return ShapeBatch(self.points[on], self.normals[on], self.off[off], self.near[near], side)
+
+    def loss(self, field: Field, batch: ShapeBatch) -> dict[str, Tensor]:
+        """The paper's four terms, and that of the side if the batch tells it."""
+        return sdf_loss(field, batch, self.weights)
+
+    def evaluate(self, field: Field) -> dict[str, float]:
+        """The mesh at `resolution` against the points held out, and how nearly the field is a distance.
+
+        Distances are percent of the diagonal of the points' bounding box, a field without a surface being a diagonal
+        away; `median` is the median distance of held-out points, in percent of the longest side. The F-score's
+        threshold is 1 %. Points sampled at random have distances even on equal surfaces, see
+        `hypersiren.shapes.metrics`. The Eikonal error is taken at random points of the box.
+        """
+        mesh = self.mesh(field)
+        numbers = mesh_errors(mesh, self.held_points, self.held_normals, np.ptp(self.cloud.points, axis=0))
+        x = self._tensor(np.asarray(self.off[:20_000].cpu()))
+        watertight = {"watertight": float(mesh is not None and is_watertight(mesh))}
+        parts = {"components": float(components(mesh)) if mesh is not None else 0.0}
+        return {**numbers, "eikonal": eikonal_error(field, x), **watertight, **parts}
+
+    def panels(self, field: Field) -> dict[str, Panel]:
+        """The surface as a mesh and as a picture, the points as a picture, and slices through the field's middle."""
+        mesh = self.mesh(field)
+        up = self.placement.up
+        preview = blank() if mesh is None else render(mesh, up=up)
+        panels: dict[str, Panel] = {
+            "preview": ImagePanel.of(preview),
+            "true_preview": ImagePanel.of(render(splats(self.cloud.points, self.cloud.normals), up=up)),
+            **{f"slice_{axis}": self._slice(field, "xyz".index(axis)) for axis in "xyz"},
+        }
+        if mesh is not None:
+            panels["mesh"] = MeshPanel(mesh.moved(self.cloud.scale, self.cloud.centre))
+        return panels
+
+    def mesh(self, field: Field) -> Mesh | None:
+        """The surface at `resolution`, in [-1, 1]^3; None if the field has none."""
+        try:
+            return surface(field, self.placement, self.resolution, device=self.device).mesh
+        except UserError:
+            return None
+
+    def _slice(self, field: Field, axis: int) -> ImagePanel:
+        """The field on the plane across an axis through the middle of the points, as contours."""
+        lower, upper = np.array(self.placement.lower), np.array(self.placement.upper)
+        sides = upper - lower
+        size = np.maximum(1, np.ceil(256 * sides / sides.max())).astype(int)
+        middle = (lower + upper) / 2
+        size[axis], lower[axis], upper[axis] = 1, middle[axis] - 1e-3, middle[axis] + 1e-3
+        values = evaluate(field, grid(size.tolist(), lower.tolist(), upper.tolist(), device=self.device))
+        image = values.view(*size.tolist()).squeeze(axis).T.flip(0)
+        return ImagePanel.of(draw_contours(image.cpu().numpy()))
+
+
+def _off_surface(
+    cloud: PointCloud,
+    points: Float[np.ndarray, "N 3"],
+    normals: Float[np.ndarray, "N 3"],
+    pool: int,
+    generator: np.random.Generator,
+) -> tuple[Float[np.ndarray, "M 3"], Float[np.ndarray, " M"]]:
+    """Points in the box with their sides: those at hand of the surface, and on the ways from the sensor free ones."""
+    lower, upper = cloud.points.min(0) - EDGE, cloud.points.max(0) + EDGE
+    x = generator.uniform(lower, upper, (pool, 3)).astype(np.float32)
+    side = facing(points, normals, x)
+    if cloud.sensor is None:
+        return x, side
+    ways = points[generator.integers(len(points), size=pool // 2)] - cloud.sensor
+    # In a cone the volume grows with the cube of the distance; short of the point by what its normal may be wrong.
+    share = generator.random((pool // 2, 1)) ** (1 / 3)
+    x[::2] = cloud.sensor + np.minimum(share, 1 - SIGMA) * ways
+    side[::2] = 1.0
+    return x, side

@@ -1,0 +1,116 @@
+"""Configuration of the task on shapes: sdf. Pure description."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from hypersiren.hypernets.settings import FullHypernet, HypoSiren, SetEncoder
+from hypersiren.settings import NotNegative, Section, Share
+from hypersiren.shapes.sets.settings import ShapeData
+from hypersiren.tasks.settings import FitSettings, FitTraining, Loss, SetSettings, Training
+
+
+class SDFTerms(Section):
+    """Weights of the terms. The first four are the paper's (section 4.2)."""
+
+    on: NotNegative = 3e3
+    """Times mean |s| on the surface."""
+    off: NotNegative = 1e2
+    """Times mean exp(-100 |s|) off the surface."""
+    normal: NotNegative = 1e2
+    """Times mean 1 - cos(gradient, normal) on the surface."""
+    eikonal: NotNegative = 5e1
+    """Times mean | |gradient| - 1 | everywhere."""
+    side: NotNegative = 1e4
+    """Times mean of -s where it has the wrong sign, by the nearest normal; not in the paper; 0 leaves it out."""
+
+
+class ShapeSignal(Section):
+    """The shape."""
+
+    path: Path = Path("knot")
+    """Oriented points (.xyz, .ply, .pcd, .npy, .npz) or a mesh (.ply, .obj, .stl, .off, .glb); knot: a synthesised
+    tube along a trefoil."""
+    count: Annotated[int, Field(ge=100)] = 500_000
+    """Points to sample on a mesh."""
+    vertices: bool = False
+    """Take the vertices of a .ply as points even if it has faces."""
+    sensor: tuple[float, float, float] | Literal["outwards"] | None = None
+    """Where points without normals were seen from, in their units; outwards: nowhere, as an object's; null: what a
+    .pcd says, else outwards."""
+    reach: tuple[NotNegative, PositiveFloat] | None = None
+    """Keep only points at such distances from the sensor, in their units: [0.5, 5]; null: all."""
+    trim: PositiveFloat | None = None
+    """For a scan that is not closed: meshes end so far from the points, as a share of their longest side: 0.02."""
+    up: Literal["x", "y", "z"] = "z"
+    """The axis that points upwards in pictures."""
+    resolution: PositiveInt = 96
+    """Cells along the longest side of the mesh at each validation; `hypersiren mesh` makes finer ones."""
+
+
+class SDFLoss(SDFTerms):
+    """Weights of the terms, and where they are taken."""
+
+    near: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Share of the points off the surface that is near it; not in the paper."""
+
+
+class SDFSettings(FitSettings):
+    """Fit a signed distance function to oriented points or a mesh."""
+
+    signal: ShapeSignal = ShapeSignal()
+    loss: SDFLoss = SDFLoss()
+    training: FitTraining = FitTraining(steps=1000, points=4096, optimizer="adam", lr=5e-4, warmup=20, clip=1.0)
+
+
+class ShapeContext(Section):
+    """Which points of a shape the encoder sees."""
+
+    fewest: PositiveInt = 20
+    """Least number of points."""
+    most: PositiveInt = 300
+    """Largest number of points; the law is log-uniform."""
+    evaluation: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (30, 300)
+    """Numbers of points from which shapes are predicted when the model is judged."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ShapeContext":
+        if self.fewest > self.most:
+            raise ValueError(f"fewest ({self.fewest}) must not exceed most ({self.most})")
+        return self
+
+
+class ShapeLoss(Loss, SDFTerms):
+    """Weights of the terms of the task `sdf`, and of the paper's priors on what is predicted."""
+
+
+class ShapeTraining(Training):
+    """The optimisation."""
+
+    steps: PositiveInt = 2000
+    """Optimiser updates."""
+    batch_size: PositiveInt = 16
+    """Shapes a step (before accumulation)."""
+    optimizer: Literal["adam", "muon"] = "adam"
+    """Adam for all weights, or Muon for the matrices and Adam for the others."""
+    warmup: Annotated[int, Field(ge=0)] = 100
+    """Steps over which the learning rate rises from 0."""
+    ema: Share = 0.99
+    """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
+    target_points: Annotated[int, Field(ge=8)] | None = 256
+    """Points of each shape a step, half of them on the surface, an eighth near it; null: 4096."""
+
+
+class ShapeSettings(SetSettings):
+    """Everything that `hypersiren train` can be told of shapes."""
+
+    data: ShapeData = ShapeData()
+    context: ShapeContext = ShapeContext()
+    siren: HypoSiren = HypoSiren(hidden_features=128)
+    encoder: SetEncoder = SetEncoder(hidden_features=128, activation="relu")
+    hypernet: FullHypernet = FullHypernet(layers=2)
+    loss: ShapeLoss = ShapeLoss()
+    training: ShapeTraining = ShapeTraining()
+    resolution: PositiveInt = 48
+    """Cells along the longest side of the meshes by which the model is judged."""

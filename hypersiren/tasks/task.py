@@ -1,0 +1,189 @@
+"""What a task is, for one signal and for a set of signals. A task never learns where the field's weights came from."""
+
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from hypersiren.errors import UserError
+from hypersiren.fields.coords import strata
+from hypersiren.tasks.panels import Panel
+from hypersiren.tasks.settings import FitSettings
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What the training loop asks of a task.
+
+    Attributes:
+        name: The task's name, the first word of its panels' names.
+        unit: What a batch is counted in: "images", "points".
+        batch_size: So many of them.
+        criterion: The number of `evaluate` by which the best checkpoint is chosen (smaller is better), or None to keep
+            the last one: where the truth is not known, it must not choose.
+    """
+
+    name: str
+    unit: str
+    batch_size: int
+    criterion: str | None
+
+    def sample(self, generator: Generator, progress: float, /) -> Any:
+        """A batch: a frozen dataclass of tensors on the device. `progress` runs from 0 to 1 over the training."""
+
+    def loss(self, field: Any, batch: Any, /) -> dict[str, Tensor]:
+        """Named, weighted terms; the loop only sums them."""
+
+    def evaluate(self, field: Any, /) -> dict[str, float]:
+        """What the paper reports."""
+
+    def panels(self, field: Any, /) -> dict[str, Panel]:
+        """What a person wants to see."""
+
+
+class FieldTask:
+    """A task on one signal, that one field is fitted to. The base of ours, and of yours.
+
+    A task says what is asked at random points, and how wrong a field is there. That, and the size of the field, is all
+    that it must say; the rest has defaults. One training step is
+
+        batch = task.sample(generator, progress)      # the generator is seeded by the step
+        terms = task.loss(field, batch)               # {"mse": ..., "prior": ...}, weighted
+        sum(terms.values()).backward()
+        optimizer.step()
+
+    Attributes:
+        in_features, out_features: Coordinate dimensions D and channels C of the field. Must be given.
+        name, unit, batch_size, criterion: See `Task`.
+        samples: Samples of the signal along each coordinate; a positional encoding has octaves for them; none for 256 each.
+        device: Where its tensors are, and the field that is made for it.
+        playback: What a rendering must know beside the field, plain values under the task's name: rate and scale of a
+            sound, frames a second of a video, scale and place of a shape.
+        first_omega: The first omega that suits the signal, where settings leave it open.
+        defaults: The settings of its network and its optimisation.
+
+    Example:
+        >>> class Line(FieldTask):
+        ...     in_features, out_features = 1, 1
+        ...
+        ...     def sample(self, generator, progress):
+        ...         return torch.rand(64, 1, generator=generator) * 2 - 1
+        ...
+        ...     def loss(self, field, x):
+        ...         return {"mse": (field(x) - 0.5 * x).square().mean()}
+        >>> from hypersiren import fit
+        >>> fit(Line(), steps=100).field(torch.tensor([[0.5]])).item()
+        0.2...
+    """
+
+    name: str = "task"
+    unit: str = "points"
+    batch_size: int = 1
+    criterion: str | None = None
+    in_features: int
+    out_features: int
+    device: torch.device = torch.device("cpu")
+    playback: Mapping[str, Any] = {}  # noqa: RUF012 - never changed
+    samples: Sequence[int] = ()
+    first_omega: float | None = None
+    defaults: FitSettings = FitSettings()
+
+    def sample(self, generator: Generator, progress: float = 0.0) -> Any:
+        """A batch: tensors on the device. `progress` runs from 0 to 1 over the training."""
+        raise NotImplementedError
+
+    def loss(self, field: Any, batch: Any) -> dict[str, Tensor]:
+        """Named, weighted terms; the loop sums them."""
+        raise NotImplementedError
+
+    def evaluate(self, field: Any) -> dict[str, float]:
+        """Numbers by which a field is judged; none by default."""
+        return {}
+
+    def panels(self, field: Any) -> dict[str, Panel]:
+        """Pictures, sounds, clips and surfaces for a person; none by default."""
+        return {}
+
+
+class SetTask:
+    """A task on a set of signals, for which a hypernetwork predicts fields. The base of ours, and of yours.
+
+    Its batches hold the `context` of each signal. Its `evaluate` and `panels` are given a function from a context to the
+    fields predicted from it.
+
+    Attributes:
+        train: The signals to learn from.
+        skipped: "name: reason" for each signal that was left out.
+        The rest: See `Task`.
+    """
+
+    name: str = "task"
+    unit: str = "signals"
+    batch_size: int
+    criterion: str | None = None
+    train: Sized
+    skipped: Sequence[str] = ()
+
+    def describe(self) -> dict[str, int]:
+        """Coordinate dimensions, channels of the context and of the field: `in_features`, `channels`, `out_features`."""
+        raise NotImplementedError
+
+    def sample(self, generator: Generator, progress: float = 0.0) -> Any:
+        """A batch with the attribute `context`."""
+        raise NotImplementedError
+
+    def loss(self, field: Any, batch: Any) -> dict[str, Tensor]:
+        """Named, weighted terms of the predicted fields; the loop sums them."""
+        raise NotImplementedError
+
+    def evaluate(self, predict: Any) -> dict[str, float]:
+        """Numbers by which a model is judged; none by default."""
+        return {}
+
+    def panels(self, predict: Any) -> dict[str, Panel]:
+        """Pictures for a person; none by default."""
+        return {}
+
+
+def check_task(task: Any, kind: type = FieldTask) -> None:
+    """Say what an object lacks to be a task of this kind.
+
+    Raises:
+        UserError: If it lacks anything.
+
+    Example:
+        >>> check_task("image")
+        Traceback (most recent call last):
+        ...
+        hypersiren.errors.UserError: a str is no task: it has no sample, loss, ...; see hypersiren.FieldTask
+    """
+    names = [name for name in {**kind.__annotations__, **vars(kind)} if not name.startswith("_")]
+    if missing := [name for name in names if not hasattr(task, name)]:
+        missing.sort(key=lambda name: name not in ("sample", "loss"))
+        raise UserError(
+            f"a {type(task).__name__} is no task: it has no {', '.join(missing)}; see hypersiren.{kind.__name__}"
+        )
+
+
+@dataclass(frozen=True)
+class Points:
+    """N points and what the field shall be there.
+
+    Attributes:
+        x: (N, D) coordinates.
+        y: (N, C) values, or (N, C, D) gradients.
+    """
+
+    x: Float[Tensor, "N D"]
+    y: Float[Tensor, "N C *D"]
+
+
+def draw(points: Points, count: int | None, generator: torch.Generator) -> Points:
+    """So many of the points, spread evenly (see `coords.strata`); all of them if None."""
+    if count is None:
+        return points
+    index = strata(len(points.x), count, generator, points.x.device)
+    return Points(points.x[index], points.y[index])

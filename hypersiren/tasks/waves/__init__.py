@@ -1,0 +1,1 @@
+"""Tasks on waves: Helmholtz's equation, the wave equation, inversion."""

@@ -1,0 +1,119 @@
+"""Helmholtz's equation as a loss: medium, sources, absorbing layer, and how its residual is measured."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hypersiren.errors import UserError
+from hypersiren.fields.jets import Jet
+from hypersiren.fields.operators import Field
+from hypersiren.signals.image.colours import draw_wave
+from hypersiren.tasks.panels import ImagePanel
+from hypersiren.tasks.waves.settings import ResidualLoss
+from hypersiren.waves.near_field import WithNearField
+from hypersiren.waves.pml import PML
+from hypersiren.waves.residuals import AMPLITUDE, gaussian_sources, helmholtz_residual
+
+Norm = Literal["l2", "l1"]
+
+VIEW = 128
+"""Pixels along each axis of the square that is compared and shown."""
+
+REACH = 6.1
+"""Standard deviations from a source to where the authors' code cuts it off (1e-5 of its density at variance 1e-4)."""
+
+
+@dataclass(frozen=True)
+class WavePoints:
+    """N random points at which the equation is asked for."""
+
+    x: Float[Tensor, "N 2"]
+
+
+@dataclass(frozen=True)
+class Equation:
+    """Helmholtz's equation with S sources, and how its residual is measured.
+
+    Attributes:
+        wavenumber: k.
+        sources: Where each source is.
+        amplitude, variance: Of the Gaussian sources.
+        pml: The absorbing layer.
+        scale: Size of the wavefields, that the residual is divided by.
+        loss: How the residual is measured.
+    """
+
+    wavenumber: float
+    sources: Float[Tensor, "S 2"]
+    amplitude: complex = AMPLITUDE
+    variance: float = 1e-4
+    pml: PML = PML()  # noqa: RUF009  (frozen)
+    scale: float = 1.0
+    loss: ResidualLoss = ResidualLoss()  # noqa: RUF009  (frozen)
+
+    def complete(self, field: Field) -> Field:
+        """The wavefields of a network: itself, and what is given in closed form."""
+        if not self.loss.near_field:
+            return field
+        return WithNearField(field, self.sources, self.amplitude, self.variance, self.loss.near_field)
+
+    def terms(self, x: Float[Tensor, "N 2"], jet: Jet, m: Float[Tensor, "*batch N 1"]) -> dict[str, Tensor]:
+        """The residual where no source is, and where one is."""
+        f = gaussian_sources(x, self.sources, self.amplitude, self.variance)
+        residual = helmholtz_residual(x, jet, self.wavenumber, m, f, self.pml) / (self.wavenumber**2 * self.scale)
+        if self.loss.balance:
+            residual = residual / (1 + self.pml.absorption(x).square()).prod(-1, keepdim=True).sqrt()
+        size = misfit(residual, self.loss.norm)
+        near = torch.cdist(x, self.sources).amin(-1, keepdim=True) < REACH * math.sqrt(self.variance)
+        away = torch.where(near, 0.0, size).mean()
+        return {"residual": away, "source": self.loss.source_weight * torch.where(near, size, 0.0).mean()}
+
+    def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "N 2"]:
+        """Random points of [-1, 1]², some of them around the sources."""
+        device = self.sources.device
+        x = 2 * torch.rand(count - self.loss.source_points, 2, generator=generator, device=device) - 1
+        which = torch.randint(len(self.sources), (self.loss.source_points,), generator=generator, device=device)
+        # Uniform in the disc that the source fills.
+        radius = REACH * math.sqrt(self.variance)
+        r = radius * torch.rand(self.loss.source_points, 1, generator=generator, device=device).sqrt()
+        angle = 2 * torch.pi * torch.rand(self.loss.source_points, 1, generator=generator, device=device)
+        around = self.sources[which] + r * torch.cat([angle.cos(), angle.sin()], dim=-1)
+        return torch.cat([x, around.clamp(-1, 1)])
+
+
+def misfit(difference: Float[Tensor, "*shape"], norm: Norm) -> Float[Tensor, "*shape"]:
+    """Squares or absolute values."""
+    return difference.square() if norm == "l2" else difference.abs()
+
+
+def check_equation(equation: Equation, points: int) -> None:
+    """Refuse sources that are not in the open square, and more points around them than there are in all.
+
+    Raises:
+        UserError: If it is so.
+    """
+    if equation.loss.source_points >= points:
+        raise UserError(
+            f"expected loss.source_points below training.points, got {equation.loss.source_points} of {points}"
+        )
+    half = 1 - equation.pml.width
+    for source in equation.sources.tolist():
+        if not max(map(abs, source)) < half:
+            raise UserError(
+                f"expected sources in the square between -{half:g} and {half:g}, which is free of the absorbing layer, "
+                f"got one at {tuple(round(each, 4) for each in source)}"
+            )
+
+
+def square_panel(values: Float[Tensor, " N"], full: float) -> ImagePanel:
+    """Signed values on the grid of the square, blue to red; `full` is full red."""
+    return ImagePanel(draw_wave(values.view(VIEW, VIEW), full))
+
+
+def velocity_panel(m: Float[Tensor, "N 1"], fastest: float = 2.0) -> ImagePanel:
+    """Velocities on the grid of the square: 0 is black, `fastest` white."""
+    return ImagePanel((m.rsqrt() / fastest).clamp(0, 1).view(VIEW, VIEW, 1))

@@ -1,0 +1,145 @@
+"""Helmholtz: the wavefield of a source at one frequency, in any medium, as if the plane went on (paper, section 4.3).
+
+The network sees the equation alone, with its absorbing layer (`hypersiren.waves.pml`), at random points of [-1, 1]²:
+
+    residual = (d_0(A d_0 u) + d_1(B d_1 u) + C k² m u + f) / k²
+
+balanced by |C|, as squares or absolute values. The peak at a narrow source may be given in closed form
+(`hypersiren.waves.near_field`). The truth, the exact solution of the uniform plane or finite differences elsewhere, is only
+compared with, in the square that is free of the layer.
+
+Symbols: N points, S sources, k wavenumber, m squared slowness, f source, u wavefield of two channels each.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hypersiren.fields.coords import evaluate, grid
+from hypersiren.fields.operators import Field, diagonal_jet
+from hypersiren.tasks.panels import Panel
+from hypersiren.tasks.task import FieldTask
+from hypersiren.tasks.waves.equation import VIEW, Equation, WavePoints, check_equation, square_panel, velocity_panel
+from hypersiren.tasks.waves.settings import HelmholtzSettings
+from hypersiren.waves.complex_channels import to_channels
+from hypersiren.waves.helmholtz_solver import (
+    cell_sources,
+    check_resolution,
+    sample_wavefields,
+    solve_helmholtz,
+    uniform_wavefield,
+)
+from hypersiren.waves.media import Medium, cell_means, open_medium, uniform
+from hypersiren.waves.pml import PML
+
+
+class Helmholtz(FieldTask):
+    """The Helmholtz task.
+
+    Args:
+        equation: k, one source, the layer, and how the residual is measured.
+        medium: m(x).
+        points: Random points a step.
+        cells: Cells along each axis of the finite differences that find the truth, where the medium is not uniform.
+
+    Raises:
+        UserError: If the source is not in the square that is free of the layer, or the cells are too few for k.
+
+    Example:
+        >>> from hypersiren import Siren
+        >>> task = Helmholtz(Equation(5.0, torch.zeros(1, 2)), points=20)
+        >>> sorted(task.loss(Siren(2, 2, 8), task.sample(torch.Generator())))
+        ['residual', 'source']
+    """
+
+    name = "helmholtz"
+    defaults = HelmholtzSettings()
+    unit = "points"
+    # The truth is not known to who solves an equation: it must not choose the checkpoint.
+    criterion: str | None = None
+    in_features, out_features = 2, 2
+    samples: tuple[int, ...] = (VIEW, VIEW)
+
+    def __init__(self, equation: Equation, medium: Medium = uniform, *, points: int = 2048, cells: int = 384):
+        self.equation, self.medium, self.cells = equation, medium, cells
+        self.points = self.batch_size = points
+        self.device = equation.sources.device
+        check_equation(equation, points)
+        half = 1 - equation.pml.width
+        self.grid = grid((VIEW, VIEW), -half, half, device=self.device)
+        self._m = cell_means(medium, cells)
+        check_resolution(cells, equation.wavenumber, self._m.max().item())
+
+    @classmethod
+    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Helmholtz":
+        """The task in a medium by name or of a file.
+
+        Args:
+            settings: `HelmholtzSettings`.
+            device: Where to compute.
+
+        Raises:
+            SignalError: If the file cannot be read.
+            UserError: As for the class.
+        """
+        signal = settings.signal
+        medium = open_medium(signal.path, slowest=signal.slowest, fastest=signal.fastest)
+        equation = Equation(
+            signal.wavenumber,
+            torch.tensor([signal.source], dtype=torch.float32, device=device),
+            variance=signal.variance,
+            pml=PML(signal.layer, signal.absorption),
+            loss=settings.loss,
+        )
+        return cls(equation, medium, points=settings.training.points, cells=signal.cells)
+
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> WavePoints:
+        """Random points."""
+        return WavePoints(self.equation.draw(self.points, generator))
+
+    def loss(self, field: Field, batch: WavePoints) -> dict[str, Tensor]:
+        """The residual where the source is not, and where it is."""
+        jet = diagonal_jet(self.equation.complete(field), batch.x)
+        return self.equation.terms(batch.x, jet, self.medium(batch.x))
+
+    @cached_property
+    def truth(self) -> Float[Tensor, "N 2"]:
+        """The wavefield on the grid of the open square, found when it is first asked for."""
+        known, x = self.equation, self.grid.double().cpu().numpy()
+        centres = known.sources.double().cpu().numpy()
+        if self.medium is uniform:
+            u = uniform_wavefield(x, known.wavenumber, centres[0].tolist(), known.amplitude, known.variance)[:, None]
+        else:
+            f = cell_sources(self.cells, centres, known.amplitude, known.variance)
+            u = sample_wavefields(solve_helmholtz(self._m.numpy(), f, known.wavenumber, known.pml), x)
+        return to_channels(torch.from_numpy(u)).float().to(self.device)
+
+    def evaluate(self, field: Field) -> dict[str, float]:
+        """In the open square: the relative L2 error, and the mean squared error of the channels.
+
+        The latter is in the paper's scaling, whose source has the strength 1 + i.
+        """
+        difference = self.solve(field) - self.truth
+        return {
+            "error": (difference.norm() / self.truth.norm()).item(),
+            "mse": difference.square().mean().item(),
+        }
+
+    def panels(self, field: Field) -> dict[str, Panel]:
+        """Real and imaginary part beside the truth, their errors on the same scale, and the medium."""
+        found, full = self.solve(field), np.quantile(self.truth.abs().cpu(), 0.99).item()
+        shown = {"fit": 0, "imaginary": 1}
+        panels: dict[str, Panel] = {name: square_panel(found[:, c], full) for name, c in shown.items()}
+        panels |= {f"true_{name}": square_panel(self.truth[:, c], full) for name, c in shown.items()}
+        panels["error"] = square_panel((found - self.truth)[:, 0], full)
+        panels["imaginary_error"] = square_panel((found - self.truth)[:, 1], full)
+        panels["velocity"] = velocity_panel(self.medium(self.grid))
+        return panels
+
+    def solve(self, field: Field) -> Float[Tensor, "N 2"]:
+        """The wavefield on the grid of the open square."""
+        return evaluate(self.equation.complete(field), self.grid)

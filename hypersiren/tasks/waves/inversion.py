@@ -1,0 +1,211 @@
+"""Inversion: find a medium from waves that were measured around it, full waveform inversion (paper, section 4.3).
+
+One field has the wavefields of S sources and, as its last channel, m - 1, the squared slowness of the medium less that
+of the background. It is asked to solve Helmholtz's equation in its own medium, and to be at the receivers what was
+measured there. At first, by choice, it solves for the wavefields in the background alone.
+
+Residual and data are both relative to the root mean square of the data. Data at a few receivers leave much of the
+medium open; a prior, not the paper's, prefers media of small total variation.
+
+Symbols: N points, S sources, R receivers, m squared slowness, c = 1 / sqrt(m) velocity.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from hypersiren.fields.coords import evaluate, grid
+from hypersiren.fields.operators import Field, diagonal_jet
+from hypersiren.tasks.panels import Panel
+from hypersiren.tasks.task import FieldTask
+from hypersiren.tasks.waves.equation import VIEW, Equation, check_equation, misfit, square_panel, velocity_panel
+from hypersiren.tasks.waves.settings import InversionLoss, InversionSettings
+from hypersiren.waves.complex_channels import to_channels
+from hypersiren.waves.helmholtz_solver import check_resolution
+from hypersiren.waves.measurements import InversionData, make_inversion, read_inversion
+from hypersiren.waves.media import Medium, cell_means, open_medium
+from hypersiren.waves.pml import PML
+from hypersiren.waves.residuals import medium_gradient, medium_of, split_medium
+
+
+@dataclass(frozen=True)
+class InversionBatch:
+    """N points at which the equation is asked for.
+
+    Attributes:
+        x: Coordinates.
+        stage: 0 while the wavefields are those of the background, then 1.
+    """
+
+    x: Float[Tensor, "N 2"]
+    stage: Float[Tensor, ""]
+
+
+class Inversion(FieldTask):
+    """The inversion task.
+
+    Args:
+        data: What was measured.
+        truth: The medium, where it is known; it is only compared with.
+        loss: How residual and misfit are measured, and what is known of the medium.
+        points: Random points a step.
+        pml: The absorbing layer.
+        device: Where to compute.
+
+    Raises:
+        UserError: If a source is not in the square that is free of the layer.
+
+    Example:
+        >>> from hypersiren import Siren
+        >>> from hypersiren.waves.media import circle
+        >>> data = make_inversion(circle, *line_and_sides(2, 4), wavenumber=5.0, n=64)
+        >>> task = Inversion(data, points=20)
+        >>> sorted(task.loss(Siren(2, 5, 8), task.sample(torch.Generator())))
+        ['data', 'medium', 'residual', 'source', 'variation']
+    """
+
+    name = "inversion"
+    defaults = InversionSettings()
+    unit = "points"
+    criterion: str | None = None
+    in_features = 2
+    samples: tuple[int, ...] = (VIEW, VIEW)
+
+    def __init__(
+        self,
+        data: InversionData,
+        truth: Medium | None = None,
+        loss: InversionLoss = InversionLoss(),  # noqa: B008 - frozen
+        *,
+        points: int = 2048,
+        pml: PML = PML(),  # noqa: B008 - frozen
+        device: torch.device | str = "cpu",
+    ):
+        self.true_medium, self.data_weight = truth, loss.data
+        self.pretrain, self.known_beyond, self.variation = loss.pretrain, loss.known_beyond, loss.variation
+        self.points = self.batch_size = points
+        self.out_features = 2 * len(data.sources) + 1
+
+        def tensor(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values).float().to(device)
+
+        self.receivers = tensor(data.receivers)
+        self.measured = to_channels(torch.from_numpy(data.values)).float().to(device)
+        scale = self.measured.square().mean().sqrt().item() or 1.0
+        self.equation = Equation(data.wavenumber, tensor(data.sources), data.amplitude, data.variance, pml, scale, loss)
+        check_equation(self.equation, points)
+        self.device = self.receivers.device
+        half = 1 - self.equation.pml.width
+        self.grid = grid((VIEW, VIEW), -half, half, device=device)
+
+    @classmethod
+    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Inversion":
+        """The task of a MATLAB file, or of what is measured in a medium by name or of a file.
+
+        Args:
+            settings: `InversionSettings`.
+            device: Where to compute.
+
+        Raises:
+            SignalError: If a file cannot be read, or is not what it should be.
+            UserError: If a source or receiver is where none can be, or the cells are too few for k.
+        """
+        signal = settings.signal
+        pml = PML(signal.layer, signal.absorption)
+        velocities = {"slowest": signal.slowest, "fastest": signal.fastest}
+        if signal.path.suffix == ".mat":
+            found = read_inversion(signal.path, signal.wavenumber)
+            known = None if signal.truth is None else open_medium(signal.truth, **velocities)
+        else:
+            known = open_medium(signal.path, **velocities)
+            check_resolution(signal.cells, signal.wavenumber, cell_means(known, signal.cells).max().item())
+            places = line_and_sides(signal.sources, signal.receivers, 1 - signal.layer)
+            found = make_inversion(known, *places, signal.wavenumber, variance=signal.variance, n=signal.cells, pml=pml)
+        return cls(found, known, settings.loss, points=settings.training.points, pml=pml, device=device)
+
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> InversionBatch:
+        """Random points; the stage is 0 while the medium is not yet asked for, then 1."""
+        stage = torch.tensor(float(progress >= self.pretrain), device=self.device)
+        return InversionBatch(self.equation.draw(self.points, generator), stage)
+
+    def loss(self, field: Field, batch: InversionBatch) -> dict[str, Tensor]:
+        """The residual in the field's own medium and the misfit of the data; or, first, in the background."""
+        complete, norm = self.equation.complete(field), self.equation.loss.norm
+        jet = diagonal_jet(complete, batch.x)
+        wavefields, m = split_medium(batch.x, jet, known_beyond=self.known_beyond)
+        terms = self.equation.terms(batch.x, wavefields, torch.where(batch.stage > 0, m, 1.0))
+        misses = (complete(self.receivers)[..., :-1] - self.measured) / self.equation.scale
+        terms["data"] = batch.stage * self.data_weight * misfit(misses, norm).mean()
+        terms["medium"] = (1 - batch.stage) * misfit(jet.value[..., -1:], norm).mean()
+        if self.variation:
+            gradient = medium_gradient(batch.x, jet, known_beyond=self.known_beyond)
+            terms["variation"] = batch.stage * self.variation * smooth_norm(gradient).mean()
+        return terms
+
+    def recover(self, field: Field) -> Float[Tensor, "N 1"]:
+        """m on the grid of the open square."""
+        return medium_of(self.grid, evaluate(field, self.grid), known_beyond=self.known_beyond)
+
+    @cached_property
+    def truth(self) -> Float[Tensor, "N 1"] | None:
+        """The true m on that grid, where it is known."""
+        return None if self.true_medium is None else self.true_medium(self.grid)
+
+    def evaluate(self, field: Field) -> dict[str, float]:
+        """Relative misfit of the data; and, where the medium is known, errors of the velocity in the open square.
+
+        The latter are mean squares, of what was found and of the homogeneous guess c = 1, and the correlation of the
+        change of squared slowness with the true one.
+        """
+        misses = evaluate(self.equation.complete(field), self.receivers)[:, :-1] - self.measured
+        metrics = {"data_error": misses.square().mean().sqrt().item() / self.equation.scale}
+        if self.truth is not None:
+            m, c = self.recover(field), self.truth.rsqrt()
+            metrics["velocity_mse"] = (m.rsqrt() - c).square().mean().item()
+            metrics["homogeneous_mse"] = (1 - c).square().mean().item()
+            sizes = (m - 1).norm() * (self.truth - 1).norm()
+            metrics["correlation"] = (((m - 1) * (self.truth - 1)).sum() / sizes.clamp_min(1e-12)).item()
+        return metrics
+
+    def panels(self, field: Field) -> dict[str, Panel]:
+        """The recovered velocity beside the true one, and the real part of the first wavefield."""
+        u = evaluate(self.equation.complete(field), self.grid)[:, 0]
+        panels: dict[str, Panel] = {"fit": velocity_panel(self.recover(field))}
+        if self.truth is not None:
+            panels["true_fit"] = velocity_panel(self.truth)
+        panels["wavefield"] = square_panel(u, np.quantile(u.abs().cpu(), 0.99).item() or 1.0)
+        return panels
+
+
+def smooth_norm(gradient: Float[Tensor, "*batch D"], least: float = 1e-3) -> Float[Tensor, "*batch"]:
+    """The length of a vector, with a derivative at 0 too: sqrt(|g|² + least²) - least.
+
+    Example:
+        >>> smooth_norm(torch.tensor([[0.0, 0.0], [3.0, 4.0]])).tolist()
+        [0.0, 4.99...]
+    """
+    return (gradient.square().sum(-1) + least**2).sqrt() - least
+
+
+def line_and_sides(
+    sources: int, receivers: int, half: float = 0.5
+) -> tuple[Float64[np.ndarray, "S 2"], Float64[np.ndarray, "R 2"]]:
+    """Where the authors' file has sources and receivers, for any number of them, in a square of that half width.
+
+    Sources are on a line along x_0 on one side of the middle; receivers along the other side, and along one more.
+
+    Example:
+        >>> line_and_sides(3, 4)[0].tolist()
+        [[-0.35, -0.35], [0.0, -0.35], [0.35, -0.35]]
+    """
+    near, far = 0.7 * half, 0.8 * half
+    lines = np.linspace(-near, near, sources) if sources > 1 else np.zeros(1)
+    first, second = (np.linspace(-near, far, n) for n in (receivers - receivers // 2, receivers // 2))
+    along = np.stack([first, np.full_like(first, far)], axis=-1)
+    across = np.stack([np.full_like(second, far), second], axis=-1)[: receivers // 2]
+    return np.stack([lines, np.full(sources, -near)], axis=-1), np.concatenate([along, across])

@@ -1,0 +1,1 @@
+"""Fit a field, train a hypernetwork, keep and resume their runs."""

@@ -1,0 +1,175 @@
+"""Checkpoints: one file of tensors and plain types, written beside and renamed, read with `weights_only=True`."""
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from hypersiren.errors import UserError
+from hypersiren.fields.baselines import baseline
+from hypersiren.fields.savable import describe, rebuild
+from hypersiren.fields.siren import BoundSiren
+from hypersiren.hypernets.model import build
+from hypersiren.signals.files import atomic_write
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be written or read; the message is one line for a person."""
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint so that the file is always either the old one or the new one, whole.
+
+    Raises:
+        CheckpointError: On a full disk or a folder that cannot be written; an older file stays as it was.
+    """
+    try:
+        with atomic_write(path) as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
+        full = getattr(error, "errno", None) == errno.ENOSPC or "file write failed" in str(error)
+        reason = "the disk is full" if full else _first_line(error)
+        raise CheckpointError(f"{path}: cannot be written ({reason}); what was saved before is untouched") from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, on the CPU.
+
+    Raises:
+        CheckpointError: If the file is missing or is not a checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except Exception as error:  # zip, pickle and storage errors, all of them meaning the same to a person
+        raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
+    if not isinstance(content, dict) or "record" not in content:
+        raise CheckpointError(f"{path}: expected a checkpoint of hypersiren, got another file of tensors")
+    return content
+
+
+def find(run: Path) -> Path:
+    """The checkpoint to use of a run folder: the best one, or else the last; a file is taken as it is."""
+    if run.is_dir():
+        for name in ("best.pt", "last.pt"):
+            if (run / name).exists():
+                return run / name
+        raise CheckpointError(f"{run}: holds no checkpoint (best.pt or last.pt); train a run first")
+    if not run.exists():
+        raise CheckpointError(f"{run}: no such run folder or checkpoint")
+    return run
+
+
+def restore(content: dict[str, Any], device: torch.device | str = "cpu") -> nn.Module:
+    """The HyperSiren or the field of a checkpoint's content, in evaluation mode.
+
+    Raises:
+        CheckpointError: If the content is not that of a model that can be built here.
+    """
+    description = content["record"]["model"]
+    if description is None:
+        raise CheckpointError(
+            "the checkpoint is of a field from outside hypersiren; build that field and load_state_dict"
+        )
+    try:
+        if "class" in description:
+            model = rebuild(description)
+        else:  # as version 0.1 wrote them
+            model = baseline(**description["field"]) if "field" in description else build(**description)
+        model.load_state_dict(content["ema"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the checkpoint does not fit this version of hypersiren ({_first_line(error)})"
+        ) from None
+    return model.to(device).eval().requires_grad_(False)
+
+
+def playback(content: dict[str, Any]) -> dict[str, Any]:
+    """What a rendering of a checkpoint's field must know: `task`, `samples`, and what the task adds."""
+    record = content["record"]
+    if "playback" in record:
+        return record["playback"]
+    about = dict(record["model"])  # as version 0.1 wrote them
+    return {"samples": about.pop("field", {}).get("samples", []), **about}
+
+
+def save(model: nn.Module | BoundSiren, path: str | os.PathLike[str]) -> None:
+    """Write a HyperSiren or a field as safetensors, with its description as JSON metadata.
+
+    Args:
+        model: Any savable module (see `hypersiren.savable`), or one field that a hypernetwork predicted, such as
+            `model.field(context).signal(0)`.
+        path: The file; its name must end in .safetensors.
+
+    Raises:
+        CheckpointError: If the ending is another, or the file cannot be written.
+        UserError: If the model is not savable.
+    """
+    target = Path(path)
+    if target.suffix != ".safetensors":
+        raise CheckpointError(f"{target}: expected the ending .safetensors")
+    if isinstance(model, BoundSiren):
+        model = model.module()
+    metadata = {"hypersiren": json.dumps({"model": describe(model)})}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    try:
+        with atomic_write(target) as file:
+            file.write(safetensors.torch.save(tensors, metadata))
+    except OSError as error:
+        raise CheckpointError(f"{target}: cannot be written ({error.strerror})") from None
+
+
+def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> nn.Module:
+    """The model of a run folder, a checkpoint, or a file of `save`, in evaluation mode.
+
+    Args:
+        path: A run folder of `hypersiren train` (a HyperSiren) or of `hypersiren fit` (a field), a checkpoint file, or
+            a .safetensors file.
+        device: Where to put it.
+
+    Raises:
+        CheckpointError: If there is no readable checkpoint.
+
+    Example:
+        >>> import tempfile
+        >>> from hypersiren import Siren
+        >>> siren = Siren(2, 3, hidden_features=8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(siren, f"{folder}/siren.safetensors")
+        ...     again = load(f"{folder}/siren.safetensors")
+        >>> x = torch.rand(5, 2)
+        >>> torch.equal(siren(x), again(x))
+        True
+    """
+    if Path(path).suffix == ".safetensors":
+        return restore(read_safetensors(Path(path)), device)
+    return restore(read(find(Path(path))), device)
+
+
+def read_safetensors(path: Path) -> dict[str, Any]:
+    """The content of a file of `save`, as that of a checkpoint.
+
+    Raises:
+        CheckpointError: If the file is missing or was not written by `save`.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        return {"record": json.loads(metadata["hypersiren"]), "ema": tensors}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: not a file that hypersiren saved ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

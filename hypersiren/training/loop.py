@@ -1,0 +1,170 @@
+"""The training loop. One function trains, resumes, stops on Ctrl-C and keeps the last good checkpoint.
+
+Everything random in a step comes from a generator seeded by (seed, step), so a run that was interrupted anywhere goes
+on exactly as if it had not been. Nothing in the loop waits for the device between log steps.
+"""
+
+import copy
+import json
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import record_function
+from tqdm import tqdm
+
+from hypersiren.settings import to_yaml
+from hypersiren.tasks.settings import Optimisation
+from hypersiren.training.monitor import Monitor
+from hypersiren.training.objectives import Objective
+from hypersiren.training.optimizers import closure, learning_rate, make_optimizers
+from hypersiren.training.run import Run, TrainingError, finite_means
+from hypersiren.training.seeds import step_seed
+
+DATA, UPDATE, LOGGING = "hypersiren/data", "hypersiren/update", "hypersiren/logging"
+"""Labels of the parts of the loop in a profiler's trace."""
+
+
+def optimise(
+    objective: Objective,
+    run_dir: Path,
+    record: dict[str, Any],
+    training: Optimisation,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> bool:
+    """Train until `training.steps`, resuming from `run_dir/last.pt` if there is one.
+
+    Args:
+        objective: Gives the loss terms of a batch; holds the model and the task.
+        run_dir: Receives config.yaml, last.pt, best.pt (averaged weights of the lowest validation error), metrics.json
+            and TensorBoard events.
+        record: Plain description saved in each checkpoint: `settings` (compared on resuming) and `model` (to rebuild).
+        training: Steps, optimiser, learning rate and so on.
+        seed: Fixes the batches.
+        progress: Show a progress bar.
+
+    Returns:
+        True if the run is finished, False if it was stopped by Ctrl-C (or SIGTERM) and saved.
+
+    Raises:
+        TrainingError: If the loss or the gradient is not finite, or the folder holds a run with other settings.
+        CheckpointError: If a checkpoint cannot be written or read.
+    """
+    steps, accumulate, optimizer = training.steps, training.accumulate, training.optimizer
+    model, task = objective.model, objective.task
+    device = next(model.parameters()).device
+    trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+    average = copy.deepcopy(model).eval()
+    averaged: list[Tensor] = [p for p in average.parameters() if p.requires_grad]
+    average.requires_grad_(False)
+    optimizers = make_optimizers(trained, optimizer, training.lr, training.weight_decay, objective.lr_factors())
+    run = Run(run_dir, record, model, average, optimizers, task.criterion)
+    closing = optimizer == "lbfgs"
+    if closing and accumulate > 1:
+        raise TrainingError(f"training.accumulate: expected 1 with the optimizer lbfgs, got {accumulate}")
+    start = run.resume()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "config.yaml").write_text(to_yaml(record["settings"]))
+    if start >= steps:
+        return True
+
+    forward: Callable[[Any], dict[str, Tensor]] = torch.compile(objective) if training.compile else objective
+    generator = torch.Generator(device)
+    monitor = Monitor(run_dir, start + 1)
+    if start == 0:
+        monitor.text("settings", json.dumps(record["settings"], indent=1))
+    # In a log file, where every refresh is kept, a line now and then will do.
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    bar = tqdm(total=steps, initial=start, unit="step", disable=not progress, dynamic_ncols=True, mininterval=interval)
+    logged, clock = start, time.perf_counter()
+    try:
+        with _stop_requested() as stopped:
+            for step in range(start, steps):
+                rate = 1.0 if closing else learning_rate(step, training)
+                for each in optimizers:
+                    for group in each.param_groups:
+                        group["lr"] = rate * group["factor"]
+                for part in range(accumulate):
+                    with record_function(DATA):
+                        drawn = step_seed(seed, 0 if closing else step, part)
+                        batch = task.sample(generator.manual_seed(drawn), step / steps)
+                    with record_function(UPDATE):
+                        terms = forward(batch)
+                        loss = torch.stack(list(terms.values())).sum()
+                        (loss / accumulate).backward()
+                    with record_function(LOGGING):
+                        monitor.record({"loss/total": loss, **{f"loss/{k}": v for k, v in terms.items()}})
+                with record_function(UPDATE):
+                    norm = nn.utils.clip_grad_norm_(trained, math.inf if closing else training.clip or math.inf)
+                    for each in optimizers:
+                        each.step(closure(each, forward, batch, loss) if closing else None)  # type: ignore[arg-type]
+                        each.zero_grad()
+                    # The average starts short, so that it forgets the initial weights soon.
+                    torch._foreach_lerp_(averaged, trained, 1 - min(training.ema, (1 + step) / (10 + step)))
+                with record_function(LOGGING):
+                    monitor.record({"gradient_norm": norm})
+
+                done = step + 1
+                validating = done % training.validate_every == 0 or done == steps
+                stopping = stopped.is_set()
+                if done % training.log_every == 0 or validating or stopping:
+                    series = monitor.collect()  # the one wait for the device
+                    with record_function(LOGGING):
+                        values = finite_means(series, logged, done, run_dir)
+                    now = time.perf_counter()
+                    speed = (done - logged) * accumulate * task.batch_size / (now - clock)
+                    run.seconds += now - clock
+                    values |= {"learning_rate": rate, f"{task.unit}_per_second": speed}
+                    with record_function(LOGGING):
+                        monitor.scalars(done, values)
+                        bar.set_postfix_str(
+                            f"loss {values['loss/total']:.4g}, {speed:.0f} {task.unit}/s", refresh=False
+                        )
+                        bar.update(done - logged)
+                    logged = done
+                    if validating:
+                        predict = objective.predictor(average)
+                        with torch.no_grad():
+                            metrics = task.evaluate(predict)
+                            monitor.panels(done, {f"{task.name}/{k}": p for k, p in task.panels(predict).items()})
+                        monitor.scalars(done, {f"validation/{k}": v for k, v in metrics.items()})
+                        run.save(done, metrics)
+                    elif stopping:
+                        run.save(done)
+                    if stopping or stopped.is_set():
+                        return done == steps
+                    clock = time.perf_counter()
+    finally:
+        bar.close()
+        monitor.close()
+    return True
+
+
+@contextmanager
+def _stop_requested() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets, so that the step ends whole; a second Ctrl-C interrupts."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def request(number: int, frame: Any) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,93 @@
+"""What is trained on what: modules whose forward gives the loss terms of a batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypersiren.fields.operators import Field
+from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.model import HyperSiren
+from hypersiren.tasks.task import SetTask, Task
+
+
+class Objective(nn.Module):
+    """What is trained on what: a module whose forward gives the loss terms of a batch, so that all of it compiles."""
+
+    model: nn.Module
+    task: Task
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def lr_factors(self) -> dict[Tensor, float]:
+        """Parameters that learn at a multiple of the learning rate."""
+        return {}
+
+    def predictor(self, model: nn.Module) -> Any:
+        """What the task evaluates of `model`, which is this one's or its average."""
+        raise NotImplementedError
+
+
+class FieldObjective(Objective):
+    """The loss of one field on a task.
+
+    Args:
+        field: What is fitted.
+        task: Gives the terms.
+        first_lr: Times the learning rate, for the first layer; None for the field's own, see `Siren.lr_factors`.
+    """
+
+    def __init__(self, field: nn.Module, task: Task, first_lr: float | None = None):
+        super().__init__()
+        self.model, self.task, self.first_lr = field, task, first_lr
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        return self.task.loss(self.model, batch)
+
+    def lr_factors(self) -> dict[Tensor, float]:
+        # A field from outside need not say.
+        return self.model.lr_factors(self.first_lr) if hasattr(self.model, "lr_factors") else {}  # type: ignore[operator]
+
+    def predictor(self, model: nn.Module) -> Field:
+        return model
+
+
+class HypernetObjective(Objective):
+    """The loss of a hypernetwork on a task: the task's terms on the predicted field, and the paper's two priors.
+
+    Args:
+        model: Predicts a field for each context.
+        task: Gives the terms.
+        latent: Weight of mean(z^2) (authors' code: 0.1).
+        weights: Weight of mean(theta^2) over all predicted weights (authors' code: 100).
+        autocast: bfloat16 in encoder and hypernetwork; the field, whose phases are tens of radians, stays in float32.
+    """
+
+    model: HyperSiren
+    task: SetTask
+
+    def __init__(
+        self, model: HyperSiren, task: SetTask, *, latent: float = 0.0, weights: float = 0.0, autocast: bool = False
+    ):
+        super().__init__()
+        self.model, self.task = model, task
+        self.latent, self.weights, self.autocast = latent, weights, autocast
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        with torch.autocast(batch.context.y.device.type, torch.bfloat16, enabled=self.autocast):
+            z = self.model.encode(batch.context)
+            params = self.model.decode(z)
+        terms = dict(self.task.loss(self.model.siren.bind(params), batch))
+        if self.latent:
+            terms["latent_prior"] = self.latent * z.float().square().mean()
+        if self.weights:
+            squares = torch.stack([p.square().sum() for p in params.values()]).sum()
+            terms["weight_prior"] = self.weights * squares / sum(p.numel() for p in params.values())
+        return terms
+
+    def predictor(self, model: nn.Module) -> Callable[[Context], Field]:
+        """The field that `model` predicts from a context."""
+        assert isinstance(model, HyperSiren)
+        return model.field

@@ -1,0 +1,79 @@
+"""Optimisers and the course of the learning rate, by the names that settings have for them."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from hypersiren.tasks.settings import Optimisation
+from hypersiren.training.muon import Muon
+
+
+def learning_rate(step: int, training: Optimisation) -> float:
+    """The learning rate of a step: a linear rise over `warmup` steps, then constant or a half cosine to 0.
+
+    Example:
+        >>> training = Optimisation(steps=12, lr=1.0, warmup=2, decay="cosine")
+        >>> [round(learning_rate(step, training), 2) for step in (0, 1, 2, 7, 11)]
+        [0.5, 1.0, 1.0, 0.5, 0.02]
+    """
+    lr, warmup = training.lr, training.warmup
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    if training.decay == "constant":
+        return lr
+    return lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, training.steps - warmup)))
+
+
+def make_optimizers(
+    parameters: Sequence[Tensor],
+    kind: Literal["adam", "muon", "lbfgs"],
+    lr: float,
+    weight_decay: float,
+    factors: Mapping[Tensor, float] | None = None,
+) -> list[torch.optim.Optimizer]:
+    """Adam for all parameters, Muon (Jordan et al. 2024) for the matrices and Adam for the others, or L-BFGS.
+
+    Muon's updates are scaled to the size of Adam's, so that one learning rate serves both (Liu et al. 2025). A group's
+    `factor` multiplies it. L-BFGS finds its own steps: it makes one iteration a step, with a strong Wolfe line search.
+    """
+    if kind == "lbfgs":
+        lbfgs = torch.optim.LBFGS(parameters, max_iter=1, history_size=50, line_search_fn="strong_wolfe")
+        lbfgs.param_groups[0]["factor"] = 1.0
+        return [lbfgs]
+
+    def groups(members: list[Tensor]) -> list[dict[str, Any]]:
+        found: dict[float, list[Tensor]] = {}
+        for p in members:
+            found.setdefault((factors or {}).get(p, 1.0), []).append(p)
+        return [{"params": params, "factor": factor} for factor, params in found.items()]
+
+    matrices = [p for p in parameters if p.ndim == 2 and kind == "muon"]
+    others = [p for p in parameters if p.ndim != 2 or kind == "adam"]
+    made: list[torch.optim.Optimizer] = []
+    if matrices:
+        made.append(Muon(groups(matrices), lr, weight_decay))
+    if others:
+        fused = others[0].device.type in ("cpu", "cuda")
+        made.append(torch.optim.AdamW(groups(others), lr, weight_decay=weight_decay, fused=fused))
+    return made
+
+
+def closure(
+    optimizer: torch.optim.Optimizer, forward: Callable[[Any], dict[str, Tensor]], batch: Any, loss: Tensor
+) -> Callable[[], Tensor]:
+    """What L-BFGS asks for the loss and its gradient: the first time they are known already."""
+    known = [loss.detach()]
+
+    def evaluate() -> Tensor:
+        if known:
+            return known.pop()
+        with torch.enable_grad():
+            optimizer.zero_grad()
+            found = torch.stack(list(forward(batch).values())).sum()
+            found.backward()
+        return found.detach()
+
+    return evaluate

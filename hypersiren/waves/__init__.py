@@ -1,0 +1,1 @@
+"""Helmholtz and wave equations, and their reference solutions (paper, section 4.3)."""

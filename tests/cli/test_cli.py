@@ -1,0 +1,217 @@
+"""The command as a person types it: it works, and what they mistype gets one line and exit code 2."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hypersiren.cli.main import main
+
+TINY = ["--data.size", "8", "--siren.hidden_features", "8", "--encoder.kind", "set", "--encoder.hidden_features", "8",
+        "--hypernet.hidden_features", "8", "--training.steps", "4", "--training.batch_size", "4",
+        "--training.validate_every", "2", "--device", "cpu"]  # fmt: skip
+
+
+def run(capsys, *words) -> tuple[int, str, str]:
+    code = 0
+    try:
+        main([str(word) for word in words])
+    except SystemExit as stop:
+        code = stop.code or 0
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    main(["train", "--run-dir", str(folder), *TINY])
+    return folder
+
+
+def test_train_makes_a_whole_run_folder_and_prints_the_table(trained, capsys):
+    code, out, err = run(capsys, "train", "--run-dir", trained, *TINY)
+    assert code == 0
+    assert out.startswith("context")
+    assert "biharmonic" in out
+    assert "Traceback" not in err
+    for name in ("config.yaml", "last.pt", "best.pt", "metrics.json", "completion/table.txt", "completion/metrics.json",
+                 "completion/completion.png", "completion/interpolation.png", "completion/outside.png"):  # fmt: skip
+        assert (trained / name).stat().st_size > 0, name
+    assert list(trained.glob("events.out.tfevents.*"))
+    assert set(json.loads((trained / "completion/metrics.json").read_text())["mse"]["hypersiren"]) == {
+        "10", "half", "full",
+    }  # fmt: skip
+
+
+def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(rng.integers(0, 256, (50, 40, 3), np.uint8)).save(tmp_path / name)
+    a, b, out = tmp_path / "a.png", tmp_path / "b.jpg", tmp_path / "out"
+    code, printed, _ = run(capsys, "complete", trained, a, b, "--context", 20, "--size", 30, "--out", out)
+    assert code == 0
+    assert printed.split() == [str(out / "a_completed.png"), str(out / "b_completed.png")]
+    assert Image.open(out / "a_completed.png").size == (30, 30)
+    assert (out / "b_panel.png").exists()
+    assert run(capsys, "complete", trained, a, b, "--interpolate", 3, "--out", out)[0] == 0
+    assert (out / "a_to_b.png").exists()
+    Image.new("L", (40, 50), 255).save(tmp_path / "mask.png")
+    assert run(capsys, "complete", trained, a, "--mask", tmp_path / "mask.png", "--extent", 2, "--out", out)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], 'Did you mean "train"?'),
+        (["train", "--config", "configs/fcaes.yaml"], "no such file"),
+        (["train", "--trainig.lr", "1"], 'did you mean "training"?'),
+        (["train", "--confg", "x.yaml"], 'did you mean "config"?'),
+        (["train", "--training.lr", "fast"], "training.lr: input should be a valid number"),
+        (["train", "--data.kind", "FashionMINST"], "FashionMNIST"),
+        (["train", "--data.kind", "folder"], "need a root"),
+        (["train", "--device", "warp"], 'device "warp" cannot be used'),
+        (["complete", "nowhere"], "nowhere: no such run folder"),
+        (["complete", "RUN", "missing.png"], "missing.png"),
+        (["complete", "RUN", "a.png", "--contxt", "3"], "Did you mean --context?"),
+        (["complete", "RUN", "a.png", "--context", "abc"], "abc"),
+        (["complete", "RUN", "a.png", "--context", "0"], "--context from 1 to 64"),
+        (["complete", "RUN", "a.png", "--context", "65"], "--context from 1 to 64"),
+        (["complete", "RUN", "a.png", "--interpolate", "3"], "needs two pictures"),
+        (["complete", "RUN", "text.png"], "text.png"),
+        (["complete", "RUN", "--context", "3"], "--context needs a picture"),
+        (["complete", "RUN", "a.png", "a.png"], "would overwrite"),
+        (["complete", "RUN", "--seed", "-1"], "--seed and --refine of at least 0"),
+        (["complete", "empty.pt"], "not a readable checkpoint"),
+        (["train", "--hypernet.layers", "9"], "hypernet.layers (9) must not exceed"),
+        (["train", "--encoder.sigmas", "[]"], "encoder.sigmas"),
+        (["train", "--data.kind", "2024-13-45"], "cannot read the value"),
+        (["train", "--data.size", "0"], "data.size: input should be greater than 0"),
+        (["benchmark", "loop", "--steps", "0"], "--steps of at least 1"),
+        (["benchmark", "jets", "--points", "0"], "--points, --width and --rounds of at least 1"),
+        (["benchmark", "steps", "wave", "--rounds", "0"], "--points, --width and --rounds of at least 1"),
+        (["benchmark", "steps", "image"], "image"),
+        (["benchmark", "warm", "nowhere"], "nowhere: no such run folder"),
+        (["benchmark", "warm", "RUN", "--context", "most"], "--context: expected"),
+        (["complete", "RUN", "a.png", "a.png", "--interpolate", "3", "--refine", "2"], "exclude each other"),
+        (["complete"], "run"),
+    ],
+)
+def test_mistakes_get_one_line_and_exit_code_2(trained, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    code, _, err = run(capsys, *[str(trained) if word == "RUN" else word for word in words])
+    assert code == 2
+    assert message.lower() in err.lower()
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_other_settings_for_the_same_folder_are_refused(trained, capsys):
+    code, _, err = run(capsys, "train", "--run-dir", trained, *TINY, "--training.lr", "5e-4")
+    assert code == 2
+    assert "training.lr: 0.001 there, 0.0005 here" in err
+
+
+def test_a_folder_with_broken_files_names_and_counts_them(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for i in range(40):
+        Image.fromarray(rng.integers(0, 256, (12, 12), np.uint8)).save(tmp_path / "pictures" / f"{i:02}.png")
+    for i in range(3):
+        (tmp_path / "pictures" / f"broken{i}.png").write_bytes(b"\x89PNG nonsense")
+    words = [
+        "train",
+        "--run-dir",
+        tmp_path / "run",
+        *TINY,
+        "--data.kind",
+        "folder",
+        "--data.root",
+        tmp_path / "pictures",
+    ]
+    for _ in range(2):  # from the files, then from the cache
+        code, _, err = run(capsys, *words)
+        assert code == 0
+        assert "skipped 3 files that are not readable images" in err
+        assert all(f"broken{i}.png" in err for i in range(3))
+
+
+@pytest.mark.parametrize("name", ["celeba_set", "celeba_set_relu", "celeba_cnn", "celeba_pconv", "celeba_fast"])
+def test_celeba_configurations_train_on_files_in_its_layout(name, tmp_path, capsys):
+    """A step of each, with a small hypernetwork and few images; what is tested is that all parts fit."""
+    images = tmp_path / "celeba" / "img_align_celeba"
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        Image.fromarray(rng.integers(0, 256, (218, 178, 3), np.uint8)).save(images / f"{i:06}.jpg")
+    partition = "".join(f"{i:06}.jpg {i // 2}\n" for i in range(6))
+    (tmp_path / "celeba" / "list_eval_partition.txt").write_text(partition)
+    config = Path(__file__).parents[2] / "configs" / "completion" / f"{name}.yaml"
+    code, out, err = run(capsys, "train", "--config", config, "--run-dir", tmp_path / "run", "--data.root", tmp_path,
+                         "--hypernet.hidden_features", 8, "--training.steps", 1, "--training.batch_size", 2,
+                         "--training.compile", "false", "--device", "cpu")  # fmt: skip
+    assert code == 0, err
+    assert "2 test images" in out
+
+
+def test_benchmark_of_the_loop_gives_shares(capsys):
+    code, out, _ = run(capsys, "benchmark", "loop", "--steps", 3, *TINY)
+    assert code == 0
+    rows = dict(line.split()[:2] for line in out.splitlines())
+    assert set(rows) == {"data", "update", "logging"}
+    assert sum(map(float, rows.values())) == pytest.approx(100, abs=0.2)
+
+
+def test_benchmark_of_warm_starts(trained, capsys):
+    code, out, _ = run(capsys, "benchmark", "warm", trained, "--context", 30, "--steps", 20)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["predicted", "predicted,", "fresh,"]
+
+
+def test_refined_completions(trained, tmp_path, capsys):
+    code, out, _ = run(capsys, "complete", trained, "--refine", 2, "--out", tmp_path / "table")
+    assert code == 0
+    assert out.splitlines()[2].startswith("refined")
+    Image.fromarray(np.full((20, 20), 90, np.uint8)).save(tmp_path / "a.png")
+    plain, refined = tmp_path / "plain", tmp_path / "refined"
+    run(capsys, "complete", trained, tmp_path / "a.png", "--context", 40, "--out", plain)
+    run(capsys, "complete", trained, tmp_path / "a.png", "--context", 40, "--refine", 100, "--out", refined)
+    errors = [np.abs(np.asarray(Image.open(p / "a_completed.png"), float) - 90).mean() for p in (plain, refined)]
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "train/hypernet.py",
+        "eval/complete.py",
+        "eval/benchmark.py",
+        "train/fit.py",
+        "eval/compare.py",
+        "eval/initialisation.py",
+    ],
+)
+def test_launchers_run(script):
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, root / script, "--help"], capture_output=True, text=True, check=True)
+    assert "Usage" in done.stdout
+
+
+def test_help_describes_commands_and_options(capsys):
+    assert "complete" in run(capsys, "--help")[1]
+    assert "TensorBoard" not in run(capsys, "train", "--help")[2]
+    assert "--mask" in run(capsys, "complete", "--help")[1]
+    assert "--training.lr [" in run(capsys, "settings")[1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_trains_on_a_gpu(tmp_path, capsys):
+    words = [word if word != "cpu" else "cuda" for word in TINY]
+    assert run(capsys, "train", "--run-dir", tmp_path, *words, "--training.autocast")[0] == 0

@@ -1,0 +1,47 @@
+"""What the README shows is there and runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from hypersiren.cli.fit import read_settings
+from hypersiren.cli.main import app
+from hypersiren.cli.train import read_train_settings
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text()
+
+
+def test_python_blocks_run():
+    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    assert blocks
+    names: dict[str, object] = {}
+    for block in blocks:
+        if "runs/" not in block:
+            exec(block, names)
+    assert names["y"].shape == (4, 512 * 512, 3)
+
+
+def test_files_that_it_names_exist():
+    named = re.findall(r"\]\(([\w/.]+)\)|(configs/[\w/]+\.yaml)|`(celeba_\w+\.yaml|photos\.yaml)`", TEXT)
+    paths = [a or b or f"configs/completion/{c}" for a, b, c in named]
+    assert len(paths) > 6
+    for path in paths:
+        assert (ROOT / path).exists(), path
+    for path in (ROOT / "configs" / "completion").glob("*.yaml"):
+        assert path.name in TEXT
+
+
+@pytest.mark.parametrize("line", re.findall(r"uv run hypersiren ([^`\n]+)", TEXT))
+def test_commands_parse(line):
+    words = shlex.split(line, comments=True)
+    if words[:2] == ["benchmark", "loop"] or words[0] == "train":
+        at = words.index("--config")
+        read_train_settings(ROOT / words[at + 1], words[at + 2 :])
+    if words[0] in ("fit", "compare"):
+        own = {"--fields", "--run-dir", "--out", "--preset"}
+        rest = [w for i, w in enumerate(words[2:], 2) if w not in own and words[i - 1] not in own]
+        read_settings(words[1], rest, "fast", None)
+    app.parse_args(words, print_error=False, exit_on_error=False)

@@ -1,0 +1,49 @@
+"""Derivatives of images: exact where they can be, the paper's filters where it names them."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypersiren.fields.coords import grid
+from hypersiren.signals.image.filters import image_gradient, image_laplacian
+
+
+@settings(deadline=None)
+@given(h=st.integers(2, 12), w=st.integers(2, 12), i=st.integers(0, 11), j=st.integers(0, 11))
+def test_spectral_derivatives_of_cosines_are_exact(h, w, i, j):
+    i, j = i % h, j % w
+    x = grid((h, w), dtype=torch.float64)
+    a, b = (i * math.pi / 2 * (x[:, 0] + 1)), (j * math.pi / 2 * (x[:, 1] + 1))
+    image = (a.cos() * b.cos()).view(h, w, 1)
+    down, right = image_gradient(image, "spectral")[..., 0, :].unbind(-1)
+    torch.testing.assert_close(down.flatten(), -i * math.pi / 2 * a.sin() * b.cos(), atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(right.flatten(), -j * math.pi / 2 * a.cos() * b.sin(), atol=1e-9, rtol=1e-9)
+    laplacian = -(i * i + j * j) * (math.pi / 2) ** 2 * image
+    torch.testing.assert_close(image_laplacian(image, "spectral"), laplacian, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (1, 5), (1, 1)])
+def test_sobel_and_stencil_are_scipys(shape):
+    image = np.random.default_rng(0).random((*shape, 2))
+    gradient, laplacian = image_gradient(torch.tensor(image), "sobel"), image_laplacian(torch.tensor(image))
+    for c in range(2):
+        for axis in (0, 1):
+            sobel = scipy.ndimage.sobel(image[..., c], axis, mode="reflect") / 8 * shape[axis] / 2
+            np.testing.assert_allclose(gradient[..., c, axis], sobel, atol=1e-6)
+        stencil = sum(
+            scipy.ndimage.correlate1d(image[..., c], [1, -2, 1], axis, mode="reflect") * (shape[axis] / 2) ** 2
+            for axis in (0, 1)
+        )
+        np.testing.assert_allclose(laplacian[..., c], stencil, atol=1e-5)
+
+
+def test_a_filter_makes_its_own_derivative_only():
+    with pytest.raises(ValueError, match="for a gradient"):
+        image_gradient(torch.zeros(4, 4, 1), "stencil")
+    with pytest.raises(ValueError, match="for a Laplacian"):
+        image_laplacian(torch.zeros(4, 4, 1), "sobel")

@@ -1,0 +1,172 @@
+"""Settings: what is accepted, what is refused and how."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+
+from hypersiren.cli.fit import preset_file
+from hypersiren.fields.baselines import BASELINES
+from hypersiren.fields.settings import Network
+from hypersiren.settings import ConfigError, describe_settings, differing_keys, load_settings, to_yaml
+from hypersiren.tasks.images.settings import CompletionSettings
+from hypersiren.tasks.registry import TASKS
+from hypersiren.tasks.shapes.settings import ShapeSettings
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
+    root = {**TASKS, "shapes": ShapeSettings}.get(path.parent.name, CompletionSettings)
+    settings = load_settings(root, path)
+    (tmp_path / "copy.yaml").write_text(to_yaml(settings.model_dump(mode="json")))
+    assert load_settings(root, tmp_path / "copy.yaml") == settings
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_the_papers_preset(task):
+    assert load_settings(TASKS[task], preset_file(task, "paper")) != TASKS[task]()
+
+
+def test_faces_yaml_spells_out_the_defaults():
+    path = next(p for p in CONFIGS if p.name == "faces.yaml")
+    assert load_settings(CompletionSettings, path) == CompletionSettings()
+
+
+def test_solids_yaml_spells_out_the_defaults_of_shapes():
+    path = next(p for p in CONFIGS if p.name == "solids.yaml")
+    assert load_settings(ShapeSettings, path) == ShapeSettings()
+    assert set(yaml.safe_load(path.read_text())) == set(ShapeSettings.model_fields)
+
+
+def test_the_papers_settings():
+    """Paper, section 4.4, and the authors' code."""
+    s = load_settings(CompletionSettings, next(p for p in CONFIGS if p.name == "celeba_set.yaml"))
+    assert (s.training.batch_size, s.training.lr, s.training.clip) == (100, 5e-5, 1)
+    assert s.training.steps == 401 * -(-162_770 // 100)
+    assert (s.loss.latent, s.loss.weights) == (0.1, 100)
+    assert (s.context.fewest, s.context.most, s.context.sampling) == (10, 200, "uniform")
+    assert s.siren.model_dump() == {
+        "hidden_features": 256, "hidden_layers": 3, "first_omega": 30, "hidden_omega": 30,
+    }  # fmt: skip
+
+
+def test_flags_override_the_file(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("training: {lr: 0.5, steps: 7}\nencoder: {kind: conv, widths: [8, 16]}\n")
+    s = load_settings(
+        CompletionSettings,
+        path,
+        ["--training.lr", "1e-4", "--data.flip=false", "--data.gray", "--data.size", "[8, 16]"],
+    )
+    assert (s.training.lr, s.training.steps, s.data.flip, s.data.gray, s.data.size) == (1e-4, 7, False, True, (8, 16))
+    assert s.encoder.widths == (8, 16)
+    s = load_settings(
+        CompletionSettings, path, ["--encoder.kind", "set", "--encoder.activation", "relu"]
+    )  # drops conv's widths
+    assert (s.encoder.kind, s.encoder.activation) == ("set", "relu")
+    for words in (["--encoder.activation", "relu", "--encoder.kind", "set"], ["--encoder.latent_features", "64"]):
+        assert load_settings(CompletionSettings, path, words).encoder.latent_features == (64 if "64" in words else 256)
+    kept = load_settings(CompletionSettings, None, ["--encoder.latent_features", "64", "--encoder.kind", "conv"])
+    assert kept.encoder.latent_features == 64
+    assert load_settings(CompletionSettings, path, ["--training.clip", "null"]).training.clip is None
+    assert load_settings(CompletionSettings, path, ["--encoder.latent_features=64"]).encoder.widths == (8, 16)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--trainig.lr", "1"], 'unknown key "trainig"; did you mean "training"?'),
+        (["--training.lrr", "1"], 'unknown key "training.lrr"; did you mean "training.lr"?'),
+        (["--lr", "1"], 'unknown key "lr"; did you mean "training.lr"?'),
+        (["--training.gray", "1"], 'unknown key "training.gray"; did you mean "data.gray"?'),
+        (["--training.lr", "fast"], "training.lr: input should be a valid number"),
+        (["--training.lr", "-1"], "training.lr: input should be greater than 0, got -1"),
+        (["--training.lr", ".nan"], "training.lr: input should be a finite number, got nan"),
+        (["--training.steps", "1.5"], "training.steps: input should be a valid integer"),
+        (["--training", "3"], "training expects keys"),
+        (["--encoder.kind", "sett"], 'got "sett"; did you mean "set"?'),
+        (["--encoder.kind", "[set]"], "encoder.kind: expected one of set, conv, paper_conv"),
+        (["--encoder.kind", "set", "--encoder.widths", "[8]"], 'unknown key "encoder.widths" for encoder.kind set'),
+        (["--encoder.widths", "[7]"], "encoder.widths.0: input should be a multiple of 8, got 7"),
+        (["--context.fewest", "2000"], "fewest (2000) must not exceed most (1000)"),
+        (["--seed", "[1"], "--seed: cannot read the value '[1'"),
+        (["steps"], 'unexpected argument "steps"'),
+    ],
+)
+def test_bad_flags_get_one_clear_line(flags, message):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(CompletionSettings, flags=flags)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training: {lrr: 1}", 'unknown key "training.lrr"; did you mean "training.lr"?'),
+        ("training: [1, 2]", "training expects keys"),
+        ("- 1", "expected keys and values, got list"),
+        ("a: [", "not valid YAML"),
+        ("1: 2", 'unknown key "1"'),
+    ],
+)
+def test_bad_files_get_one_clear_line(text, message, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(CompletionSettings, path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_unreadable_files(tmp_path):
+    (tmp_path / "faces.yaml").write_text("")
+    with pytest.raises(ConfigError, match=r'no such file; did you mean "faces.yaml"\?'):
+        load_settings(CompletionSettings, tmp_path / "fces.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(CompletionSettings, tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(CompletionSettings, tmp_path / "binary.yaml")
+    assert load_settings(CompletionSettings, tmp_path / "faces.yaml") == CompletionSettings()
+
+
+def test_the_list_of_settings_names_every_key_with_its_meaning():
+    text = describe_settings()
+    for name, section in CompletionSettings().model_dump().items():
+        for key in section if isinstance(section, dict) else [None]:
+            flag = f"--{name}.{key} [" if key and not (key == "kind" and name != "data") else f"{name}"
+            assert flag in text
+    assert "None" not in text
+
+
+def test_differing_keys():
+    a, b = (
+        CompletionSettings(),
+        load_settings(CompletionSettings, flags=["--training.lr", "0.5", "--encoder.kind", "set"]),
+    )
+    found = differing_keys(a.model_dump(mode="json"), b.model_dump(mode="json"))
+    assert found["training.lr"] == (a.training.lr, 0.5)
+    assert found["encoder.kind"] == ("conv", "set")
+    assert yaml.safe_load(to_yaml(b.model_dump(mode="json")))["training"]["lr"] == 0.5
+
+
+def test_every_baseline_can_be_chosen():
+    assert get_args(Network.model_fields["kind"].annotation) == BASELINES
+
+
+def test_overriding_one_key_keeps_the_tasks_own_defaults_of_the_others():
+    settings = load_settings(TASKS["inpaint"], flags=["--training.lr", "0.5", "--network.hidden_features", "8"])
+    assert settings.training.steps == TASKS["inpaint"]().training.steps == 300
+    assert settings.network.first_omega == 10
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_description_of_a_task_tells_its_defaults(task):
+    text = describe_settings(TASKS[task])
+    assert f"--training.steps [{TASKS[task]().training.steps}]" in text
+    assert "--network.kind [siren]  siren | relu" in text

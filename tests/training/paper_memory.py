@@ -1,0 +1,33 @@
+"""Run by test_training.py: prints the peak memory in GB of training the paper's set-encoder model at batch 100."""
+
+import resource
+import tempfile
+from pathlib import Path
+
+import torch
+
+from hypersiren.hypernets.model import build
+from hypersiren.settings import load_settings
+from hypersiren.signals.sets.images import ImageSet
+from hypersiren.tasks.images.completion import Completion
+from hypersiren.tasks.images.settings import CompletionSettings
+from hypersiren.training.loop import train
+from hypersiren.training.objectives import HypernetObjective
+
+
+def main() -> None:
+    settings = load_settings(CompletionSettings, Path(__file__).parents[2] / "configs/completion/celeba_set.yaml")
+    images = ImageSet(torch.randint(0, 256, (100, 32, 32, 3), dtype=torch.uint8), "random")
+    task = Completion(images, images, batch_size=100, **settings.context.model_dump())
+    parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet")}
+    model = build(**parts, channels=3)
+    assert sum(p.numel() for p in model.hypernet.parameters()) == 52_436_995
+    training = settings.training.model_dump(exclude={"target_points", "autocast", "batch_size"}) | {"steps": 2}
+    with tempfile.TemporaryDirectory() as folder:
+        train(HypernetObjective(model, task, **settings.loss.model_dump()), Path(folder), {"settings": {}, "model": {}},
+              seed=0, progress=False, **training)  # fmt: skip
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+
+
+if __name__ == "__main__":
+    main()
