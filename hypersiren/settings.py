@@ -16,7 +16,6 @@ from pydantic.fields import FieldInfo
 
 from hypersiren.errors import UserError
 
-
 S = TypeVar("S", bound="Section")
 
 

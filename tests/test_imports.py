@@ -110,5 +110,5 @@ def test_public_names_are_there():
     for name in hypersiren.__all__:
         assert getattr(hypersiren, name) is not None
     assert set(hypersiren.__all__) <= set(dir(hypersiren))
-    with pytest.raises(AttributeError, match="no hypersiren attribute Sirren|no attribute 'Sirren'"):
+    with pytest.raises(AttributeError, match="Sirren"):
         _ = hypersiren.Sirren

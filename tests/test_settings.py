@@ -11,7 +11,7 @@ from hypersiren.fields.baselines import BASELINES
 from hypersiren.fields.settings import Network
 from hypersiren.settings import ConfigError, describe_settings, differing_keys, load_settings, to_yaml
 from hypersiren.tasks.images.settings import CompletionSettings
-from hypersiren.tasks.registry import TASKS
+from hypersiren.tasks.registry import SETS, TASKS
 from hypersiren.tasks.shapes.settings import ShapeSettings
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
@@ -19,7 +19,7 @@ CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
-    root = {**TASKS, "shapes": ShapeSettings}.get(path.parent.name, CompletionSettings)
+    root = {**TASKS, **SETS}[path.parent.name].settings
     settings = load_settings(root, path)
     (tmp_path / "copy.yaml").write_text(to_yaml(settings.model_dump(mode="json")))
     assert load_settings(root, tmp_path / "copy.yaml") == settings
@@ -27,7 +27,7 @@ def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_the_papers_preset(task):
-    assert load_settings(TASKS[task], preset_file(task, "paper")) != TASKS[task]()
+    assert load_settings(TASKS[task].settings, preset_file(task, "paper")) != TASKS[task].settings()
 
 
 def test_faces_yaml_spells_out_the_defaults():
@@ -136,7 +136,7 @@ def test_missing_and_unreadable_files(tmp_path):
 
 
 def test_the_list_of_settings_names_every_key_with_its_meaning():
-    text = describe_settings()
+    text = describe_settings(CompletionSettings)
     for name, section in CompletionSettings().model_dump().items():
         for key in section if isinstance(section, dict) else [None]:
             flag = f"--{name}.{key} [" if key and not (key == "kind" and name != "data") else f"{name}"
@@ -160,13 +160,15 @@ def test_every_baseline_can_be_chosen():
 
 
 def test_overriding_one_key_keeps_the_tasks_own_defaults_of_the_others():
-    settings = load_settings(TASKS["inpaint"], flags=["--training.lr", "0.5", "--network.hidden_features", "8"])
-    assert settings.training.steps == TASKS["inpaint"]().training.steps == 300
+    settings = load_settings(
+        TASKS["inpaint"].settings, flags=["--training.lr", "0.5", "--network.hidden_features", "8"]
+    )
+    assert settings.training.steps == TASKS["inpaint"].settings().training.steps == 300
     assert settings.network.first_omega == 10
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_description_of_a_task_tells_its_defaults(task):
-    text = describe_settings(TASKS[task])
-    assert f"--training.steps [{TASKS[task]().training.steps}]" in text
+    text = describe_settings(TASKS[task].settings)
+    assert f"--training.steps [{TASKS[task].settings().training.steps}]" in text
     assert "--network.kind [siren]  siren | relu" in text

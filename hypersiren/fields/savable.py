@@ -118,4 +118,4 @@ def _value(plain: Any) -> Any:
         if plain.keys() == {"class", "arguments"}:
             return rebuild(plain)
         return {key: _value(v) for key, v in plain.items()}
-    return [_value(v) for v in plain] if isinstance(plain, list) else plain
+    return tuple(_value(v) for v in plain) if isinstance(plain, list) else plain

@@ -139,7 +139,7 @@ def test_a_folder_with_broken_files_names_and_counts_them(tmp_path, capsys):
     for _ in range(2):  # from the files, then from the cache
         code, _, err = run(capsys, *words)
         assert code == 0
-        assert "skipped 3 files that are not readable images" in err
+        assert "skipped 3 files that cannot be used" in err
         assert all(f"broken{i}.png" in err for i in range(3))
 
 

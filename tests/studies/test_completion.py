@@ -18,6 +18,7 @@ from hypersiren.studies.completion import (
 )
 from hypersiren.studies.photos import complete_photo, photo_pair, photo_panel, read_photo
 from hypersiren.tasks.images.completion import Completion, available_contexts, complete, context_masks
+from hypersiren.tasks.images.settings import ContextSampling
 
 
 def images(m=12, h=10, w=8, c=1, seed=0) -> ImageSet:
@@ -31,7 +32,9 @@ def model(c=1):
 
 
 def task(**arguments) -> Completion:
-    return Completion(images(), images(seed=1), **({"batch_size": 50, "fewest": 3, "most": 60} | arguments))
+    sampling = arguments.pop("sampling", "uniform")
+    context = ContextSampling(fewest=3, most=60, sampling=sampling)
+    return Completion(images(), images(seed=1), context, **({"batch_size": 50} | arguments))
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "log_uniform", "bernoulli"])
@@ -49,7 +52,9 @@ def test_samples_are_pixels_of_the_images(sampling, target_points):
         assert len(counts.unique()) > 15
         for x, mask in zip(context.x, context.mask, strict=True):
             assert len(x[mask].unique(dim=0)) == mask.sum()
-    full = Completion(images(), images(), batch_size=50, fewest=80, most=80).sample(torch.Generator().manual_seed(0))
+    full = Completion(images(), images(), ContextSampling(fewest=80, most=80), batch_size=50).sample(
+        torch.Generator().manual_seed(0)
+    )
     assert {tuple(y.flatten().tolist()) for y in full.y} <= pixels
     if target_points is None:
         assert batch.x.shape == (80, 2)
@@ -63,7 +68,7 @@ def test_samples_are_pixels_of_the_images(sampling, target_points):
 
 
 def test_log_uniform_counts_are_log_uniform():
-    made = Completion(images(), images(), batch_size=4000, fewest=1, most=63, sampling="log_uniform")
+    made = Completion(images(), images(), ContextSampling(fewest=1, most=63), batch_size=4000)
     counts = made.sample(torch.Generator().manual_seed(0)).context.mask.sum(1)
     for low in (1, 2, 4, 8, 16, 32):
         share = ((counts >= low) & (counts < 2 * low)).float().mean().item()

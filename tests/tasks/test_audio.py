@@ -10,10 +10,11 @@ from hypersiren import Siren
 from hypersiren.fields.activations import Finer
 from hypersiren.fields.coords import cell_centers, grid, strata
 from hypersiren.fields.mlp import CoordinateMLP
+from hypersiren.fields.render import render_sound
 from hypersiren.signals.sound.files import chime
 from hypersiren.signals.sound.picture import draw_spectrogram, draw_waveform, envelope
 from hypersiren.signals.sound.spectrum import rms_omega
-from hypersiren.tasks.recordings.audio import Audio, render
+from hypersiren.tasks.recordings.audio import Audio
 from hypersiren.training.fit import fit
 from hypersiren.training.objectives import FieldObjective
 
@@ -84,7 +85,7 @@ def test_the_first_layer_learns_slower_by_its_omega():
 
 def test_a_field_sounds_the_same_at_any_rate():
     tone = lambda x: torch.sin(40 * x)  # noqa: E731
-    low, high = render(tone, 500), render(tone, 1500)
+    low, high = render_sound(tone, 500), render_sound(tone, 1500)
     torch.testing.assert_close(low, high[1::3])
 
 

@@ -17,8 +17,10 @@ from hypersiren.shapes.picture import render, splats
 from hypersiren.shapes.sides import facing, space_filling
 from hypersiren.shapes.surface import place_cloud, surface
 from hypersiren.tasks.panels import MeshPanel
+from hypersiren.tasks.registry import open_task
 from hypersiren.tasks.shapes.loss import ShapeBatch
 from hypersiren.tasks.shapes.sdf import SDF
+from hypersiren.tasks.shapes.settings import SDFLoss
 
 SMALL = ["--network.hidden_features", "16", "--network.hidden_layers", "1", "--training.points", "60",
          "--signal.resolution", "16", "--device", "cpu"]  # fmt: skip
@@ -57,7 +59,7 @@ def test_a_distance_solves_the_equation_and_the_opposite_does_not():
 
 
 def test_weights_and_the_off_term():
-    made = task(on=2.0, off=3.0, normal=5.0, eikonal=7.0, side=0.0, near=0.0)
+    made = task(loss=SDFLoss(on=2.0, off=3.0, normal=5.0, eikonal=7.0, side=0.0, near=0.0))
     batch = made.sample(torch.Generator())
     assert batch.side is None
     assert len(batch.off) == 100
@@ -271,12 +273,12 @@ def test_files_that_are_no_shape(tmp_path, capsys, name):
 def test_normals_of_no_length_and_degenerate_faces_are_left_out(tmp_path):
     points, normals = ball(500)
     write(tmp_path / "zero.xyz", np.vstack([np.hstack([points, normals]), np.hstack([points[:50], 0 * points[:50]])]))
-    made = SDF.open(tmp_path / "zero.xyz", points=50)
+    made = open_task("sdf", {"signal": {"path": tmp_path / "zero.xyz"}, "training": {"points": 50}})
     assert len(made.cloud.points) == 500
     sphere = trimesh.creation.icosphere(2)
     sphere.faces = np.vstack([sphere.faces, [[0, 0, 1], [2, 2, 2]]])
     sphere.export(tmp_path / "ball.obj")
-    made = SDF.open(tmp_path / "ball.obj", count=500, points=50)
+    made = open_task("sdf", {"signal": {"path": tmp_path / "ball.obj", "count": 500}, "training": {"points": 50}})
     assert torch.allclose(made.normals.norm(dim=1), torch.ones(450), atol=1e-4)
 
 

@@ -13,12 +13,14 @@ from hypersiren.shapes.cloud import PointCloud
 from hypersiren.shapes.sets.shapes import load_shapes
 from hypersiren.studies.shape_baselines import ellipsoid, planes
 from hypersiren.studies.shape_completion import complete_cloud, shape_table
+from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.shapes.completion import Shapes
 from hypersiren.tasks.shapes.judging import judge, posed_shapes
-from hypersiren.tasks.shapes.loss import ShapeBatch
+from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.sdf import SDF
+from hypersiren.tasks.shapes.settings import ShapeContext
 from hypersiren.tasks.task import Task
-from hypersiren.training.loop import train
+from hypersiren.training.loop import optimise
 from hypersiren.training.objectives import HypernetObjective
 
 MODEL = {
@@ -40,7 +42,13 @@ def sets():
 @pytest.fixture(scope="module")
 def task(sets):
     return Shapes(
-        sets[0], sets[1], batch_size=6, most=50, evaluation=[20], target_points=64, poses=POSES, resolution=16
+        sets[0],
+        sets[1],
+        ShapeContext(most=50, evaluation=(20,)),
+        batch_size=6,
+        target_points=64,
+        poses=POSES,
+        resolution=16,
     )
 
 
@@ -74,14 +82,8 @@ def test_the_true_field_of_a_ball_has_no_loss():
     x = torch.nn.functional.normalize(torch.randn(2, 20, 3), dim=-1)
     away = torch.randn(2, 30, 3) * 3
     batch = ShapeBatch(x / 2, x, away, x * 0.4, torch.cat([away.norm(dim=-1) - 0.5, -torch.ones(2, 20)], -1))
-    terms = SDF.loss(_weights(), lambda p: p.norm(dim=-1, keepdim=True) - 0.5, batch)
+    terms = sdf_loss(lambda p: p.norm(dim=-1, keepdim=True) - 0.5, batch)
     assert all(abs(terms[name]) < 1e-2 for name in ("on", "normal", "eikonal", "side"))
-
-
-def _weights():
-    task = object.__new__(SDF)
-    task.weights, task.side = {"on": 3e3, "off": 1e2, "normal": 1e2, "eikonal": 5e1}, 1e4
-    return task
 
 
 def test_context_and_targets_are_of_one_posed_surface(task):
@@ -115,8 +117,8 @@ def test_a_short_training_lowers_the_loss(task, model, tmp_path):
     batch = task.sample(torch.Generator().manual_seed(99))
     objective = HypernetObjective(model, task)
     before = sum(objective(batch).values()).item()
-    assert train(objective, tmp_path, {"settings": {}, "model": MODEL}, seed=0, steps=20, lr=3e-3, optimizer="muon",
-                 clip=1.0, progress=False)  # fmt: skip
+    training = Optimisation(steps=20, lr=3e-3, decay="constant", clip=1.0)
+    assert optimise(objective, tmp_path, {"settings": {}, "model": MODEL}, training)
     after = sum(objective(batch).values()).item()
     assert math.isfinite(before)
     assert after < 0.8 * before

@@ -29,7 +29,7 @@ SMALL: dict[str, list[str]] = {
 @pytest.fixture(params=TASKS)
 def task(request):
     name = request.param
-    return open_task(name, load_settings(TASKS[name], flags=[*SMALL[name], "--training.points", "100"]))
+    return open_task(name, load_settings(TASKS[name].settings, flags=[*SMALL[name], "--training.points", "100"]))
 
 
 def stacked(fields: list[Siren]) -> dict[str, torch.Tensor]:
@@ -38,7 +38,7 @@ def stacked(fields: list[Siren]) -> dict[str, torch.Tensor]:
 
 def test_loss_is_finite_and_falls(task):
     torch.manual_seed(0)
-    field = Siren(task.in_features, task.out_features, 32, 1, first_omega=getattr(task, "first_omega", 30.0))
+    field = Siren(task.in_features, task.out_features, 32, 1, first_omega=task.first_omega or 30.0)
     before = task.evaluate(field)
     batch = task.sample(torch.Generator().manual_seed(0), 0.0)
     first = sum(task.loss(field, batch).values()).item()
@@ -86,6 +86,6 @@ def test_sampling_is_seeded(task):
 
 
 def test_the_field_fits_the_task(task):
-    settings = TASKS[task.name]()
+    settings = TASKS[task.name].settings()
     described = describe_field(choose_omega(settings.network, task), task)
     assert described["in_features"] == task.in_features == len(task.samples)

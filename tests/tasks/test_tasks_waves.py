@@ -13,16 +13,27 @@ from hypersiren.cli.main import main
 from hypersiren.fields.jets import Jet
 from hypersiren.fields.operators import diagonal_jet
 from hypersiren.studies.benchmarks.steps import DoubleBackward
+from hypersiren.tasks.registry import open_task
 from hypersiren.tasks.waves.equation import VIEW, Equation
-from hypersiren.tasks.waves.helmholtz import Helmholtz
-from hypersiren.tasks.waves.inversion import Inversion
+from hypersiren.tasks.waves.settings import ResidualLoss, WaveLoss
 from hypersiren.tasks.waves.wave import FRAMES, Wave
 from hypersiren.waves.media import MEDIA, open_medium
 
 
+def inversion(**loss):
+    return open_task(
+        "inversion", {"signal": {"wavenumber": 5.0, "cells": 64}, "loss": loss, "training": {"points": 50}}
+    )
+
+
+def helmholtz(medium, **loss):
+    signal = {"path": medium, "wavenumber": 8.0, "variance": 4e-3, "cells": 128}
+    return open_task("helmholtz", {"signal": signal, "loss": loss})
+
+
 @pytest.fixture(scope="module")
 def measured():
-    return Inversion.open("circle", wavenumber=5.0, cells=64, pretrain=0.5, points=50)
+    return inversion(pretrain=0.5, variation=0.0)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sine"])
@@ -41,7 +52,7 @@ def test_jets_of_other_networks_are_those_of_autograd(activation):
 @pytest.mark.parametrize("medium", ["uniform", "circle"])
 def test_the_true_wavefield_has_no_error(medium):
     """Exact and numerical truth meet; a field that is the truth is measured as such, near field and all."""
-    task = Helmholtz.open(medium, wavenumber=8.0, variance=4e-3, cells=128, near_field=0.0)
+    task = helmholtz(medium, near_field=0.0)
 
     def truth(x):
         assert len(x) == VIEW * VIEW
@@ -49,14 +60,14 @@ def test_the_true_wavefield_has_no_error(medium):
 
     assert task.evaluate(truth) == {"error": 0.0, "mse": 0.0}
     assert task.evaluate(lambda x: 0 * x)["error"] == pytest.approx(1.0)
-    forced = Helmholtz.open("uniform", wavenumber=8.0, variance=4e-3, cells=128)
+    forced = helmholtz("uniform")
     forced.medium = lambda x: torch.ones_like(x[:, :1])  # not the one by name: finite differences
     if medium == "uniform":
         assert (forced.truth - task.truth).norm() < 0.02 * task.truth.norm()
 
 
 def test_the_source_rows_are_told_apart_and_weighted():
-    equation = Equation(5.0, torch.tensor([[0.2, 0.1]]), variance=1e-3, source_points=500)
+    equation = Equation(5.0, torch.tensor([[0.2, 0.1]]), variance=1e-3, loss=ResidualLoss(source_points=500))
     x = equation.draw(700, torch.Generator().manual_seed(0))
     near = (x - equation.sources).norm(dim=-1) < 6.1 * math.sqrt(1e-3)
     assert near.sum() >= 500
@@ -64,12 +75,14 @@ def test_the_source_rows_are_told_apart_and_weighted():
     still = Jet(zero, zero[..., None].expand(-1, -1, 2), hessian_diagonal=zero[..., None].expand(-1, -1, 2))
     terms = equation.terms(x, still, torch.ones(700, 1))
     assert terms["source"] > 1e6 * terms["residual"]  # of no wave at all, the residual is the source
-    heavier = Equation(5.0, equation.sources, variance=1e-3, source_weight=3.0).terms(x, still, torch.ones(700, 1))
+    heavier = Equation(5.0, equation.sources, variance=1e-3, loss=ResidualLoss(source_weight=3.0)).terms(
+        x, still, torch.ones(700, 1)
+    )
     torch.testing.assert_close(heavier["source"], 3 * terms["source"])
 
 
 def test_a_wave_starts_as_its_pulse_and_grows_in_time():
-    task = Wave(variance=0.02, growth=0.5, cells=64, points=200)
+    task = Wave(loss=WaveLoss(growth=0.5), variance=0.02, cells=64, points=200)
     found = task.solve(Siren(3, 1, 8))
     torch.testing.assert_close(found[0], task.truth[0], atol=0.02, rtol=0)
     assert len(found) == FRAMES + 1
@@ -78,7 +91,7 @@ def test_a_wave_starts_as_its_pulse_and_grows_in_time():
 
 
 def test_the_start_can_be_asked_for():
-    task = Wave(variance=0.02, exact_start=False, norm="l1", start_points=30, cells=64, points=20)
+    task = Wave(loss=WaveLoss(exact_start=False, norm="l1", start_points=30), variance=0.02, cells=64, points=20)
     batch = task.sample(torch.Generator().manual_seed(0), 0.0)
     assert batch.start.shape == (30, 3)
     assert not batch.start[:, 0].any()
@@ -102,7 +115,7 @@ def test_inversion_prefers_media_of_small_variation(measured):
     generator = torch.Generator().manual_seed(0)
     late, early = (measured.sample(generator, progress) for progress in (1.0, 0.0))
     share = (late.x.abs().amax(-1) <= 0.5).float().mean().item()
-    prior = Inversion.open("circle", wavenumber=5.0, cells=64, points=50, variation=0.2)
+    prior = inversion(variation=0.2)
 
     def sloped(x, slope=0.3):
         return torch.cat([torch.zeros(len(x), 10), slope * x.sum(-1, keepdim=True)], dim=-1)

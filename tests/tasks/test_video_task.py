@@ -5,9 +5,11 @@ import torch
 
 from hypersiren import Siren
 from hypersiren.fields.coords import evaluate, grid
+from hypersiren.fields.render import render_frames, unit
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.metrics import image_psnr
-from hypersiren.tasks.recordings.video import Video, render
+from hypersiren.tasks.recordings.video import Video
+from hypersiren.tasks.registry import open_task
 
 
 @pytest.fixture
@@ -29,12 +31,14 @@ def test_frames_are_those_of_the_grid_at_any_size():
     siren = Siren(3, 3, 8, 1)
     for size in [(5, 7, 9), (3, 4, 20)]:
         expected = ((evaluate(siren, grid(size)) + 1) / 2).clamp(0, 1).view(*size, 3)
-        torch.testing.assert_close(torch.stack(list(render(siren, size))), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            torch.stack([unit(frame) for frame in render_frames(siren, size)]), expected, atol=1e-5, rtol=1e-4
+        )
 
 
 def test_psnr_is_of_each_frame(pixels):
     siren = Siren(3, 3, 8, 1)
-    frames = torch.stack(list(render(siren, (5, 7, 9))))
+    frames = torch.stack(list(render_frames(siren, (5, 7, 9))))
     expected = image_psnr(frames, pixels / 255)
     found = Video(pixels, 25).evaluate(siren)
     assert found["psnr"] == pytest.approx(expected.mean().item(), abs=1e-3)
@@ -45,6 +49,6 @@ def test_psnr_is_of_each_frame(pixels):
 
 
 def test_the_default_clip_and_one_that_is_missing():
-    assert Video.open("coffee", frames=4, size=(10, 15)).samples == (4, 10, 15)
+    assert open_task("video", {"signal": {"path": "coffee", "frames": 4, "size": (10, 15)}}).samples == (4, 10, 15)
     with pytest.raises(SignalError, match="no such file"):
-        Video.open("nothing.mp4")
+        open_task("video", {"signal": {"path": "nothing.mp4"}})

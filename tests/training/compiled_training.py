@@ -5,6 +5,7 @@ import torch
 from hypersiren.hypernets.model import build
 from hypersiren.signals.sets.images import ImageSet
 from hypersiren.tasks.images.completion import Completion
+from hypersiren.tasks.images.settings import ContextSampling
 from hypersiren.training.objectives import HypernetObjective
 
 
@@ -12,7 +13,7 @@ def main() -> None:
     torch.manual_seed(0)
     pixels = torch.randint(0, 256, (20, 16, 16, 3), dtype=torch.uint8)
     images = ImageSet(pixels, "train")
-    task = Completion(images, images, batch_size=4, fewest=5, most=60, target_points=64)
+    task = Completion(images, images, ContextSampling(fewest=5, most=60), batch_size=4, target_points=64)
     for encoder in ({"kind": "set", "hidden_features": 32}, {"kind": "conv", "widths": (8, 16)}):
         model = build({"hidden_features": 16}, encoder, {"kind": "full", "hidden_features": 32}, channels=3)
         objective = HypernetObjective(model, task, latent=0.1, weights=100.0)

@@ -11,21 +11,20 @@ from hypersiren.settings import load_settings
 from hypersiren.signals.sets.images import ImageSet
 from hypersiren.tasks.images.completion import Completion
 from hypersiren.tasks.images.settings import CompletionSettings
-from hypersiren.training.loop import train
+from hypersiren.training.loop import optimise
 from hypersiren.training.objectives import HypernetObjective
 
 
 def main() -> None:
     settings = load_settings(CompletionSettings, Path(__file__).parents[2] / "configs/completion/celeba_set.yaml")
     images = ImageSet(torch.randint(0, 256, (100, 32, 32, 3), dtype=torch.uint8), "random")
-    task = Completion(images, images, batch_size=100, **settings.context.model_dump())
+    task = Completion(images, images, settings.context, batch_size=100)
     parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet")}
     model = build(**parts, channels=3)
     assert sum(p.numel() for p in model.hypernet.parameters()) == 52_436_995
-    training = settings.training.model_dump(exclude={"target_points", "autocast", "batch_size"}) | {"steps": 2}
     with tempfile.TemporaryDirectory() as folder:
-        train(HypernetObjective(model, task, **settings.loss.model_dump()), Path(folder), {"settings": {}, "model": {}},
-              seed=0, progress=False, **training)  # fmt: skip
+        objective = HypernetObjective(model, task, **settings.loss.model_dump())
+        optimise(objective, Path(folder), {"settings": {}, "model": {}}, settings.training.replace(steps=2))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 
 

@@ -14,8 +14,9 @@ from hypersiren.tasks.images.edit import Edit, blend, clone
 from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.images.inpaint import Inpaint
 from hypersiren.tasks.images.poisson import Poisson, best_affine
+from hypersiren.tasks.images.settings import PoissonLoss
 from hypersiren.training.fit import fit
-from hypersiren.training.loop import step_seed
+from hypersiren.training.seeds import step_seed
 
 SMALL = {"hidden_features": 64}
 
@@ -86,10 +87,7 @@ def test_unknown_pixels_have_no_influence():
     changed = torch.where(known[..., None], pixels, -pixels)
     assert Image(pixels, known=known).criterion is None
     assert Image(pixels).criterion == "mse"
-    fields = [
-        fit(Inpaint(p, known=known, prior="tv"), steps=5, network={"hidden_features": 16}).field
-        for p in (pixels, changed)
-    ]
+    fields = [fit(Inpaint(p, known=known), steps=5, network={"hidden_features": 16}).field for p in (pixels, changed)]
     x = torch.rand(20, 2) * 2 - 1
     assert torch.equal(fields[0](x), fields[1](x))
 
@@ -117,7 +115,7 @@ def test_an_image_is_regained_from_its_gradient(gray):
 
 
 def test_the_laplacian_is_met():
-    task = Poisson(camera(16), target="laplacian", filter="stencil")
+    task = Poisson(camera(16), PoissonLoss(target="laplacian", filter="stencil"))
     assert fit(task, steps=150, lr=3e-3, network=SMALL).metrics["error"] < 0.1
 
 

@@ -16,13 +16,16 @@ import torch
 from hypersiren.hypernets.model import build
 from hypersiren.signals.sets.images import load_images
 from hypersiren.tasks.images.completion import Completion
+from hypersiren.tasks.images.settings import ContextSampling
+from hypersiren.tasks.settings import Optimisation
 from hypersiren.training import checkpoints
 from hypersiren.training.checkpoints import CheckpointError
-from hypersiren.training.loop import step_seed, train
+from hypersiren.training.loop import optimise
 from hypersiren.training.muon import Muon
 from hypersiren.training.objectives import HypernetObjective
 from hypersiren.training.optimizers import learning_rate, make_optimizers
 from hypersiren.training.run import TrainingError
+from hypersiren.training.seeds import step_seed
 
 MODEL = {
     "siren": {"hidden_features": 16, "hidden_layers": 1, "first_omega": 10.0, "hidden_omega": 10.0},
@@ -30,6 +33,8 @@ MODEL = {
     "hypernet": {"kind": "full", "hidden_features": 32},
     "channels": 1,
 }
+CONTEXT = ContextSampling(fewest=5, most=60, sampling="uniform")
+SHORT = Optimisation(optimizer="adam", decay="constant", lr=1e-3, warmup=5, validate_every=10, log_every=5, ema=0.9)
 RECORD = {"settings": {"training": {"lr": 1e-3}}, "model": MODEL}
 
 
@@ -41,13 +46,12 @@ def faces(tmp_path_factory):
 
 def objective(faces, **arguments) -> HypernetObjective:
     torch.manual_seed(0)
-    task = Completion(*faces, batch_size=8, fewest=5, most=60, flip=True, shift=1)
+    task = Completion(*faces, CONTEXT, batch_size=8, flip=True, shift=1)
     return HypernetObjective(build(**MODEL), task, **arguments)
 
 
 def run(faces, folder, steps, **arguments):
-    arguments = {"lr": 1e-3, "warmup": 5, "validate_every": 10, "log_every": 5, "ema": 0.9} | arguments
-    return train(objective(faces), folder, RECORD, seed=0, steps=steps, progress=False, **arguments)
+    return optimise(objective(faces), folder, RECORD, SHORT.replace(steps=steps, **arguments))
 
 
 def last(folder) -> dict:
@@ -78,10 +82,9 @@ def test_the_best_checkpoint_completes_unseen_people_better_than_the_mean_face(f
         "hypernet": {"kind": "full", "layers": 1, "hidden_layers": 0},
         "channels": 1,
     }
-    task = Completion(*faces, batch_size=16, fewest=5, most=60, flip=True)
-    assert train(HypernetObjective(build(**model), task), tmp_path, {"settings": {}, "model": model}, seed=0, steps=400,
-                 lr=2e-3, optimizer="muon", decay="cosine", ema=0.9, validate_every=100,
-                 progress=False)  # fmt: skip
+    task = Completion(*faces, CONTEXT, batch_size=16, flip=True)
+    training = Optimisation(steps=400, lr=2e-3, ema=0.9, validate_every=100)
+    assert optimise(HypernetObjective(build(**model), task), tmp_path, {"settings": {}, "model": model}, training)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["step"] == 400
     found = task.evaluate(checkpoints.load(tmp_path).field)
@@ -112,9 +115,7 @@ def test_a_run_cut_in_two_equals_a_straight_one(faces, tmp_path):
     (tmp_path / "three").mkdir()
     interrupted = InterruptAfter(23)
     task = interrupted.wrap(objective(faces))
-    finished = train(task, tmp_path / "three", RECORD, seed=0, steps=40, lr=1e-3, warmup=5, ema=0.9,
-                     validate_every=10, log_every=5, progress=False)  # fmt: skip
-    assert not finished
+    assert not optimise(task, tmp_path / "three", RECORD, SHORT.replace(steps=40))
     assert last(tmp_path / "three")["step"] == 23
     assert run(faces, tmp_path / "three", 40)
     straight, three = last(tmp_path / "straight"), last(tmp_path / "three")
@@ -149,7 +150,7 @@ def test_300_steps_straight_equal_150_kill_9_and_resume(tmp_path):
                 "--encoder.kind", "set", "--encoder.hidden_features", "32", "--encoder.latent_features", "32",
                 "--hypernet.hidden_features", "32", "--training.batch_size", "8", "--training.log_every", "25",
                 "--training.validate_every", "50", "--device", "cpu"]  # fmt: skip
-        words = [sys.executable, "-m", "hypersiren.cli.main", "train", "--run-dir", str(folder), *tiny]
+        words = [sys.executable, "-m", "hypersiren", "train", "--run-dir", str(folder), *tiny]
         return subprocess.Popen([*words, "--training.steps", str(steps)], stdout=subprocess.DEVNULL)
 
     straight, cut = tmp_path / "straight", tmp_path / "cut"
@@ -189,8 +190,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(face
     with pytest.raises(
         TrainingError, match=r"loss/total is nan in step 18; the last good checkpoint is kept"
     ) as caught:
-        train(poisoned, tmp_path, RECORD, seed=0, steps=40, lr=1e-3, validate_every=10, log_every=5,
-              progress=False)  # fmt: skip
+        optimise(poisoned, tmp_path, RECORD, SHORT.replace(steps=40, warmup=0))
     assert "\n" not in str(caught.value)
     content = last(tmp_path)
     assert content["step"] == 10
@@ -201,7 +201,7 @@ def test_other_settings_in_the_same_folder_are_refused(faces, tmp_path):
     run(faces, tmp_path, 10)
     other = {**RECORD, "settings": {"training": {"lr": 2e-3}}}
     with pytest.raises(TrainingError, match=r"training.lr: 0.001 there, 0.002 here"):
-        train(objective(faces), tmp_path, other, seed=0, steps=20, lr=2e-3, progress=False)
+        optimise(objective(faces), tmp_path, other, SHORT.replace(steps=20, lr=2e-3))
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("file write failed")])
@@ -296,12 +296,13 @@ def test_autocast_spares_the_field(faces):
 
 
 def test_learning_rate_rises_and_falls():
-    rates = [learning_rate(s, steps=100, lr=2.0, warmup=10, decay="cosine") for s in range(100)]
+    training = Optimisation(steps=100, lr=2.0, warmup=10)
+    rates = [learning_rate(step, training) for step in range(100)]
     assert rates[0] == pytest.approx(0.2)
     assert max(rates) == rates[10] == pytest.approx(2.0)
     assert rates[-1] < 0.01
     assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert learning_rate(99, steps=100, lr=2.0, warmup=10, decay="constant") == 2.0
+    assert learning_rate(99, training.replace(decay="constant")) == 2.0
 
 
 def test_the_average_follows_the_weights(faces, tmp_path):
