@@ -4,6 +4,10 @@ from .fields.coords import evaluate as evaluate
 from .fields.coords import grid as grid
 from .fields.jets import Jet as Jet
 from .fields.mlp import CoordinateMLP as CoordinateMLP
+from .fields.render import render_frames as render_frames
+from .fields.render import render_image as render_image
+from .fields.render import render_sound as render_sound
+from .fields.savable import savable as savable
 from .fields.siren import Params as Params
 from .fields.siren import Siren as Siren
 from .hypernets.context import Context as Context
@@ -13,8 +17,28 @@ from .hypernets.model import HyperSiren as HyperSiren
 from .hypernets.paper_encoder import PaperConvEncoder as PaperConvEncoder
 from .hypernets.set_encoder import SetEncoder as SetEncoder
 from .signals.image.opening import open_picture as open_picture
+from .signals.sets.images import ImageSet as ImageSet
 from .signals.sets.images import load_images as load_images
+from .tasks.images.completion import Completion as Completion
+from .tasks.images.edit import Edit as Edit
+from .tasks.images.image import Image as Image
+from .tasks.images.inpaint import Inpaint as Inpaint
+from .tasks.images.poisson import Poisson as Poisson
+from .tasks.panels import ImagePanel as ImagePanel
+from .tasks.recordings.audio import Audio as Audio
+from .tasks.recordings.video import Video as Video
+from .tasks.registry import open_task as open_task
+from .tasks.shapes.completion import Shapes as Shapes
+from .tasks.shapes.sdf import SDF as SDF
+from .tasks.task import FieldTask as FieldTask
+from .tasks.task import Points as Points
+from .tasks.task import SetTask as SetTask
+from .tasks.waves.helmholtz import Helmholtz as Helmholtz
+from .tasks.waves.inversion import Inversion as Inversion
+from .tasks.waves.wave import Wave as Wave
 from .training.checkpoints import load as load
+from .training.checkpoints import save as save
 from .training.fit import fit as fit
+from .training.hypernet import train as train
 
 __version__: str

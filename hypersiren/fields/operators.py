@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hypersiren.fields import operators
 from hypersiren.fields.jets import Jet
 
 Field = Callable[[Tensor], Tensor]
@@ -42,11 +41,21 @@ def value_and_gradient(
     if (jet := getattr(field, "jet", None)) is not None:
         found = jet(x)
         return found.value, found.gradient
-    y, pullback = torch.func.vjp(field, x)  # type: ignore[misc]
-    if y.shape[:-1] != x.shape[:-1]:  # one set of points for several signals: each signal needs its own gradient
-        y, pullback = torch.func.vjp(field, x.expand(*y.shape[:-1], -1))  # type: ignore[misc]
-    channels = torch.eye(y.shape[-1], dtype=y.dtype, device=y.device)
-    return y, torch.stack([pullback(channel.expand_as(y))[0] for channel in channels], dim=-2)
+    trained = torch.is_grad_enabled()
+    with torch.enable_grad():
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        y = field(x)
+        if y.shape[:-1] != x.shape[:-1]:  # one set of points for several signals: each signal needs its own gradient
+            x = x.expand(*y.shape[:-1], -1)
+            y = field(x)
+        # Each point is treated by itself, so that the sum over points gives the gradient at each.
+        channels = y.unbind(-1) if y.requires_grad else ()
+        rows = [
+            torch.autograd.grad(c.sum(), x, create_graph=trained, retain_graph=True, materialize_grads=True)[0]
+            for c in channels
+        ]
+        found = torch.stack(rows, dim=-2) if rows else x.new_zeros(*y.shape, x.shape[-1])
+    return (y, found) if trained else (y.detach(), found)
 
 
 def divergence(vector_field: Field, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*out N 1"]:
@@ -122,5 +131,5 @@ Prior = Literal["none", "tv", "hessian"]
 def prior_energy(field: Any, x: Float[Tensor, "*batch N D"], prior: Literal["tv", "hessian"]) -> Float[Tensor, "*out"]:
     """The mean over points and channels of the gradient's norm, or of the Hessian's; one number for each signal."""
     if prior == "tv":
-        return operators.gradient(field, x).norm(dim=-1).mean((-1, -2))
-    return operators.hessian(field, x).flatten(-2).norm(dim=-1).mean((-1, -2))
+        return gradient(field, x).norm(dim=-1).mean((-1, -2))
+    return hessian(field, x).flatten(-2).norm(dim=-1).mean((-1, -2))

@@ -23,6 +23,7 @@ def savable(cls: C) -> C:
     `generator` is left out: it fixes initial weights, which are saved.
 
     Example:
+        >>> from torch import nn
         >>> @savable
         ... class Mean(nn.Module):
         ...     def __init__(self, features: int = 8, scale: float = 1.0):
@@ -57,7 +58,8 @@ def describe(module: Any) -> dict[str, Any]:
         UserError: If it, or an argument of its constructor, is not savable.
 
     Example:
-        >>> describe(nn.Linear(2, 3))
+        >>> import torch
+        >>> describe(torch.nn.Linear(2, 3))
         Traceback (most recent call last):
         ...
         hypersiren.errors.UserError: Linear cannot be saved: decorate its class with @hypersiren.savable

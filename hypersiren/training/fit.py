@@ -74,7 +74,7 @@ def fit(
         ValueError: If `init` holds other weights than the field.
 
     Example:
-        >>> from hypersiren import Image
+        >>> from hypersiren import Image, fit
         >>> fit(Image(torch.zeros(8, 8, 1)), steps=200).metrics["psnr"] > 30
         True
     """

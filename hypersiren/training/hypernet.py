@@ -1,5 +1,7 @@
 """From settings to the training of a hypernetwork, and from its run folder back to the model."""
 
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,11 +9,14 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from hypersiren.errors import UserError
 from hypersiren.fields.savable import describe
 from hypersiren.hypernets.model import HyperSiren, build
 from hypersiren.tasks.registry import SETS, SetRow
-from hypersiren.tasks.settings import SetSettings
+from hypersiren.tasks.settings import Loss, SetSettings, Training
+from hypersiren.tasks.task import SetTask, check_task
 from hypersiren.training import checkpoints
+from hypersiren.training.loop import optimise
 from hypersiren.training.objectives import HypernetObjective
 from hypersiren.training.seeds import seeded
 
@@ -34,6 +39,77 @@ def prepare(
         model, task, latent=loss.latent, weights=loss.weights, autocast=settings.training.autocast
     )
     return objective, {"settings": settings.model_dump(mode="json"), "model": describe(model)}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained hypernetwork.
+
+    Attributes:
+        model: The model of the best validation, in evaluation mode.
+        metrics: What the task's `evaluate` says of it.
+        seconds: Time spent in steps.
+        run_dir: Its run folder, or None if none was kept.
+        finished: False if Ctrl-C stopped it.
+    """
+
+    model: HyperSiren
+    metrics: dict[str, float]
+    seconds: float
+    run_dir: Path | None
+    finished: bool
+
+
+def train(
+    model: HyperSiren,
+    task: SetTask,
+    *,
+    run_dir: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    loss: Loss = Loss(),  # noqa: B008 - frozen
+    progress: bool = False,
+    **training: Any,
+) -> Trained:
+    """Train a hypernetwork on a set of signals, ours or your own (see `hypersiren.SetTask`).
+
+    Args:
+        model: What is trained, in place; its parts may be your own modules.
+        task: The set and what is asked, such as `Completion(images)`.
+        run_dir: Folder for checkpoints and TensorBoard events; a run that it holds is resumed. None keeps nothing.
+        seed: Fixes the batches.
+        loss: Weights of the paper's two priors; none by default.
+        progress: Show a progress bar.
+        training: Changes of the optimisation, see `hypersiren.tasks.settings.Training`.
+
+    Raises:
+        TrainingError: If the loss is not finite, or the folder holds a run with other settings.
+        UserError: If the task lacks something, or a setting does not exist.
+
+    Example:
+        >>> from hypersiren import Completion, FullHypernet, HyperSiren, SetEncoder, Siren, train
+        >>> siren = Siren(2, 1, hidden_features=16)
+        >>> model = HyperSiren(SetEncoder(2 + 1, 8), FullHypernet(siren.shapes, 8, 16), siren)
+        >>> images = torch.randint(0, 256, (20, 8, 8), dtype=torch.uint8)
+        >>> trained = train(model, Completion(images, batch_size=4), steps=3)
+        >>> trained.finished, sorted(trained.metrics)
+        (True, ['mse', 'mse_10', 'mse_full', 'mse_half'])
+    """
+    check_task(task, SetTask)
+    used = Training().replace(**training)
+    settings = {"training": used.model_dump(mode="json"), "loss": loss.model_dump(mode="json"), "seed": seed}
+    try:
+        description: dict[str, Any] | None = describe(model)
+    except UserError:
+        description = None  # a part from outside: whoever made it can make it again
+    objective = HypernetObjective(model, task, latent=loss.latent, weights=loss.weights, autocast=used.autocast)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(run_dir or scratch)
+        record = {"settings": settings, "model": description}
+        finished = optimise(objective, folder, record, used, seed=seed, progress=progress)
+        content = checkpoints.read(checkpoints.find(folder))
+    model.load_state_dict(content["ema"])
+    kept = None if run_dir is None else Path(run_dir)
+    return Trained(model.eval(), content["metrics"], content["seconds"], kept, finished)
 
 
 @dataclass(frozen=True)

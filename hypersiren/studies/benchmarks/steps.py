@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from hypersiren.fields.jets import Jet
 from hypersiren.fields.siren import Siren
 from hypersiren.studies.benchmarks.measure import peak_memory, wait
-from hypersiren.tasks import registry as fit_config
 from hypersiren.tasks.registry import open_task
 
 TaskName = Literal["sdf", "helmholtz", "wave", "inversion"]
@@ -97,8 +96,7 @@ def step_times(
     points = points or default_points(name, device)
     # A larger surface would take longer to open, and no step shorter or longer.
     signal = {"signal": {"count": max(1000, points)}} if name == "sdf" else {}
-    settings = fit_config.TASKS[name].model_validate({"training": {"points": points}, **signal})
-    task = open_task(name, settings, device)
+    task = open_task(name, {"training": {"points": points}, **signal}, device)
     siren = Siren(task.in_features, task.out_features, hidden_features, hidden_layers).to(device)
     batch = task.sample(torch.Generator(device).manual_seed(0), 0.5)
 

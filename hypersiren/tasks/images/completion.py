@@ -19,7 +19,7 @@ from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field
 from hypersiren.hypernets.context import Context
 from hypersiren.signals.metrics import image_mse
-from hypersiren.signals.sets.images import ImageSet, augment, load_images
+from hypersiren.signals.sets.images import Images, ImageSet, as_images, augment, load_images, split_images
 from hypersiren.signals.sets.sources import SPLITS
 from hypersiren.tasks.images.settings import CompletionSettings, ContextSampling
 from hypersiren.tasks.panels import ImagePanel, Panel
@@ -56,8 +56,8 @@ class Completion(SetTask):
     """The completion task on a set of images.
 
     Args:
-        train: Images to learn from.
-        validation: Images to validate on.
+        train: Images to learn from: a set, or what `as_images` makes one of.
+        validation: Images to validate on; None for every tenth of `train`, which is then not learned from.
         context: Which pixels the encoder sees. Numbers beyond that of the image's pixels are cut to it.
         batch_size: B.
         target_points: Random target pixels for each image, with replacement; None for all pixels.
@@ -78,8 +78,8 @@ class Completion(SetTask):
 
     def __init__(
         self,
-        train: ImageSet,
-        validation: ImageSet,
+        train: ImageSet | Images,
+        validation: ImageSet | Images | None = None,
         context: ContextSampling = ContextSampling(),  # noqa: B008 - frozen
         *,
         batch_size: int = 32,
@@ -87,6 +87,7 @@ class Completion(SetTask):
         flip: bool = False,
         shift: int = 0,
     ):
+        train, validation = split_images(as_images(train), None if validation is None else as_images(validation))
         if train.pixels.shape[1:] != validation.pixels.shape[1:]:
             raise ValueError(
                 f"expected validation images of shape {tuple(train.pixels.shape[1:])} as in training, "
