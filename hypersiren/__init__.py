@@ -1,6 +1,6 @@
 """hypersiren: hypernetworks that predict SIRENs, and SIRENs for every task of the SIREN paper.
 
-Public names stand in `__init__.pyi` and are imported when first used, so that `import hypersiren` costs next to nothing.
+Public names stand in `__init__.pyi` and are imported when first used: `import hypersiren` costs next to nothing.
 """
 
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""Settings: what a section is, and how settings are read from YAML and flags, checked before anything runs, and written.
+"""Settings: what a section is, and how settings are read from YAML and flags, checked, compared and written.
 
 A key that does not exist or a value that does not fit is a `ConfigError` of one line that says what was expected, what
 came and what may have been meant. The sections themselves stand beside the code that takes them. Imports no torch.

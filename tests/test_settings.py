@@ -1,5 +1,6 @@
 """Settings: what is accepted, what is refused and how."""
 
+import inspect
 from pathlib import Path
 from typing import get_args
 
@@ -172,3 +173,38 @@ def test_description_of_a_task_tells_its_defaults(task):
     text = describe_settings(TASKS[task].settings)
     assert f"--training.steps [{TASKS[task].settings().training.steps}]" in text
     assert "--network.kind [siren]  siren | relu" in text
+
+
+def test_sections_of_modules_have_the_names_of_their_constructors():
+    """Every key of a section is an argument of the module; what modules have beside, `build` gives them."""
+    from hypersiren.fields.siren import Siren
+    from hypersiren.hypernets import settings as sections
+    from hypersiren.hypernets.conv_encoder import ConvEncoder
+    from hypersiren.hypernets.full import FullHypernet
+    from hypersiren.hypernets.paper_encoder import PaperConvEncoder
+    from hypersiren.hypernets.set_encoder import SetEncoder
+
+    given = {"in_features", "out_features", "channels", "shapes", "latent_features", "generator", "self"}
+    pairs = [
+        (sections.HypoSiren, Siren), (sections.SetEncoder, SetEncoder), (sections.ConvEncoder, ConvEncoder),
+        (sections.PaperConvEncoder, PaperConvEncoder), (sections.FullHypernet, FullHypernet),
+    ]  # fmt: skip
+    for section, module in pairs:
+        keys = set(section.model_fields) - {"kind", "layers"} - given
+        assert keys == set(inspect.signature(module).parameters) - given, module
+
+
+def test_encoders_have_the_defaults_of_their_sections():
+    from hypersiren.hypernets import settings as sections
+    from hypersiren.hypernets.conv_encoder import ConvEncoder
+    from hypersiren.hypernets.paper_encoder import PaperConvEncoder
+    from hypersiren.hypernets.set_encoder import SetEncoder
+
+    for section, module in [
+        (sections.SetEncoder, SetEncoder), (sections.ConvEncoder, ConvEncoder),
+        (sections.PaperConvEncoder, PaperConvEncoder),
+    ]:  # fmt: skip
+        arguments = inspect.signature(module).parameters
+        for key, field in section.model_fields.items():
+            if key != "kind":
+                assert arguments[key].default == field.default, (module, key)

@@ -19,7 +19,7 @@ from hypersiren.cli.render import render
 from hypersiren.cli.train import train
 from hypersiren.errors import UserError
 from hypersiren.settings import describe_settings
-from hypersiren.tasks.registry import SETS, TASKS
+from hypersiren.tasks.registry import SETS, TASKS, Row, SetRow
 
 app = App(
     name="hypersiren", help="SIRENs for single signals, and hypernetworks that predict them.", help_format="plaintext"
@@ -36,7 +36,7 @@ def settings(task: str | None = None) -> None:
         task: image, inpaint, poisson, edit ..., or shapes, for the settings of `train` on shapes; without one, the
             settings of `train` on images.
     """
-    rows = {**TASKS, **SETS}
+    rows: dict[str, Row | SetRow] = {**TASKS, **SETS}
     if task is not None and task not in rows:
         fail(f'unknown task "{task}"; expected one of {", ".join(rows)}')
     print(describe_settings(rows[task or "completion"].settings))

@@ -1,7 +1,7 @@
 """Modules that know how they were made: the description from which `save` and `load` build them again.
 
-`@savable` keeps the arguments of a module's constructor as plain values. It serves classes from outside the package too.
-A description names a class, and only classes that are already imported are built: a file cannot run code.
+`@savable` keeps the arguments of a module's constructor as plain values, also for classes from outside the package. A
+description names a class, and only classes that are already imported are built: a file cannot run code.
 """
 
 import functools
@@ -19,8 +19,8 @@ _CLASSES: dict[str, type] = {}
 def savable(cls: C) -> C:
     """Class decorator: its instances get a `description`, and `save` and `load` can handle them.
 
-    Arguments of the constructor may be numbers, strings, sequences, mappings and other savable objects. An argument named
-    `generator` is left out: it fixes initial weights, which are saved.
+    Arguments of the constructor may be numbers, strings, sequences, mappings and other savable objects. One named
+    `generator` is left out: it fixes initial weights, and the weights are saved.
 
     Example:
         >>> from torch import nn
@@ -34,7 +34,7 @@ def savable(cls: C) -> C:
         >>> rebuild(Mean(4).description).linear
         Linear(in_features=4, out_features=4, bias=True)
     """
-    original = cls.__init__
+    original: Any = cls.__init__  # type: ignore[misc]
     signature = inspect.signature(original)
 
     @functools.wraps(original)

@@ -1,11 +1,6 @@
-"""Encoders: from what is known of B signals (a Context) to one latent z per signal.
+"""What is known of B signals: their context, and its raster for encoders that are convolutional.
 
-- `SetEncoder`: an MLP on each (coordinate, value) pair, then the mean (paper, section 4.4; Garnelo et al. 2018).
-- `PaperConvEncoder`: the paper's CNN at full resolution, or its partial-convolution variant (Liu et al. 2018).
-
-Our default is `ConvEncoder`, in `hypersiren.hypernets.conv_encoder`. Convolutional encoders see the context rasterised to the
-image's pixels and work at any height and width.
-Symbols: B signals, N points, D coordinate dimensions, C channels, Z latent features, H height, W width.
+Symbols: B signals, N points, D coordinate dimensions, C channels, H height, W width.
 """
 
 from dataclasses import dataclass

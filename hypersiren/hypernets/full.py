@@ -50,6 +50,7 @@ class FullHypernet(nn.Module):
         trunk: Literal["separate", "shared"] = "separate",
     ):
         super().__init__()
+        self.latent_features = latent_features
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
         widths = [latent_features, *[hidden_features] * hidden_layers]
 
@@ -75,6 +76,13 @@ class FullHypernet(nn.Module):
         self.heads = nn.ModuleList(head(name, shape) for name, shape in self.shapes.items())
 
     def forward(self, z: Float[Tensor, "B Z"]) -> Params:
+        """The predicted weights.
+
+        Raises:
+            ValueError: If z is not one latent for each signal: tokens (B, T, Z) are for other hypernetworks.
+        """
+        if z.ndim != 2 or z.shape[1] != self.latent_features:
+            raise ValueError(f"expected one latent (B, {self.latent_features}) for each signal, got {tuple(z.shape)}")
         features = [trunk(z) for trunk in self.trunks]
         if len(features) == 1:
             features = features * len(self.shapes)

@@ -24,7 +24,7 @@ class SetEncoder(Section):
     """The paper's set encoder: an MLP on each (coordinate, value), then the mean."""
 
     kind: Literal["set"] = "set"
-    """set"""
+    """The encoder's name: a set encoder."""
     latent_features: PositiveInt = 256
     """Features of the latent z."""
     hidden_features: PositiveInt = 256
@@ -41,7 +41,7 @@ class ConvEncoder(Section):
     """Our strided CNN on the context filled by normalised convolution, beside a regression on learned functions."""
 
     kind: Literal["conv"] = "conv"
-    """conv"""
+    """The encoder's name: our strided CNN."""
     latent_features: PositiveInt = 256
     """Features of the latent z."""
     widths: Annotated[tuple[Annotated[int, Field(gt=0, multiple_of=8)], ...], Field(min_length=1)] = (32, 64, 128)
@@ -58,7 +58,7 @@ class PaperConvEncoder(Section):
     """The paper's CNN at full resolution, or its partial-convolution variant."""
 
     kind: Literal["paper_conv"] = "paper_conv"
-    """paper_conv"""
+    """The encoder's name: the paper's CNN."""
     latent_features: Annotated[int, Field(ge=2)] = 256
     """Features of the latent z and of the network."""
     size: tuple[PositiveInt, PositiveInt] = (32, 32)
@@ -73,7 +73,7 @@ class FullHypernet(Section):
     """The hypernetwork: predicts weights of the hypo-SIREN from z."""
 
     kind: Literal["full"] = "full"
-    """full"""
+    """The hypernetwork's name: it predicts whole tensors."""
     layers: PositiveInt | None = 1
     """Predict so many last layers, the others being shared by all images and trained; null: all, as in the paper."""
     hidden_features: PositiveInt = 256

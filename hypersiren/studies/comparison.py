@@ -69,8 +69,8 @@ def compare(
     Args:
         task: What is asked.
         names: Fields; or some of `OTHERS`.
-        settings: The same for all, but for `OTHERS`; its network is the SIREN whose number of weights all have. None for
-            the task's own.
+        settings: The same for all, but for `OTHERS`; its network is the SIREN whose number of weights all have. None
+            for the task's own.
         progress: Show a progress bar for each.
     """
     used = task.defaults if settings is None else settings

@@ -42,7 +42,7 @@ def nearest(images: Images, mask: Masks) -> Images:
     return _each(images, mask, lambda x, y, all_x: NearestNDInterpolator(x, y)(all_x))
 
 
-def linear(images: Images, mask: Masks) -> Images:
+def linear_interpolation(images: Images, mask: Masks) -> Images:
     """Linear interpolation inside the convex hull of the known pixels, the nearest one outside."""
     from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
     from scipy.spatial import QhullError
@@ -132,7 +132,7 @@ class GaussianConditional:
 SIMPLE: dict[str, Callable[[Images, Masks], Images]] = {
     "mean colour": mean_colour,
     "nearest pixel": nearest,
-    "linear": linear,
+    "linear": linear_interpolation,
     "biharmonic": biharmonic,
 }
 """The baselines that need no training images."""

@@ -22,6 +22,7 @@ import torch
 
 from hypersiren.errors import UserError
 from hypersiren.fields.operators import Field
+from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.shapes.cloud import PointCloud, read_points
@@ -34,7 +35,7 @@ from hypersiren.shapes.surface import surface
 from hypersiren.signals.image.files import write_image
 from hypersiren.studies.shape_baselines import ellipsoid, mean_field, planes
 from hypersiren.tasks.shapes.completion import open_sets, pose_arguments
-from hypersiren.tasks.shapes.judging import PosedShape, Predict, box_around, judge, posed_shapes, rows_picture
+from hypersiren.tasks.shapes.judging import PosedShape, box_around, judge, posed_shapes, rows_picture
 from hypersiren.tasks.shapes.sdf import SDF
 from hypersiren.training.fit import fit
 from hypersiren.training.hypernet import SetRun
@@ -108,7 +109,7 @@ def shape_table(
     return ShapeTable(rows, {name: len(shapes) for name, shapes in sets.items()})
 
 
-def predictor(model: HyperSiren) -> Predict:
+def predictor(model: HyperSiren) -> Callable[[Context], BoundSiren]:
     """The fields that a model predicts, without a graph."""
 
     def predict(context: Context) -> Any:

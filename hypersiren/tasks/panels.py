@@ -123,8 +123,8 @@ class MeshPanel:
         centre = self.mesh.vertices.mean(0)
         vertices = (self.mesh.vertices - centre) / np.abs(self.mesh.vertices - centre).max()
         colors = (127.5 + 127.5 * self.mesh.normals).astype(np.uint8)
-        arrays = (vertices.astype(np.float32), colors, self.mesh.faces.astype(np.int32))
-        return list(summary(name, *(array[None] for array in arrays), config_dict=None).value)
+        faces = self.mesh.faces.astype(np.int32)
+        return list(summary(name, vertices.astype(np.float32)[None], colors[None], faces[None], None).value)
 
 
 def write_panels(folder: Path, panels: Mapping[str, Panel]) -> list[Path]:

@@ -1,6 +1,6 @@
 """Settings that every task has: network or hypernetwork, and the optimisation. Imports no torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -99,7 +99,7 @@ class SetSettings(Section):
     """Fixes splits, initial weights, batches and contexts."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps ...; auto: an accelerator if there is one."""
-    data: Section
+    data: Any
     siren: HypoSiren = HypoSiren()
     encoder: Annotated[SetEncoder | ConvEncoder | PaperConvEncoder, Field(discriminator="kind")] = ConvEncoder()
     hypernet: FullHypernet = FullHypernet()

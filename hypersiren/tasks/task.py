@@ -1,6 +1,6 @@
 """What a task is, for one signal and for a set of signals. A task never learns where the field's weights came from."""
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,8 +10,13 @@ from torch import Generator, Tensor
 
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import strata
+from hypersiren.fields.operators import Field
+from hypersiren.hypernets.context import Context
 from hypersiren.tasks.panels import Panel
 from hypersiren.tasks.settings import FitSettings
+
+Predict = Callable[[Context], Field]
+"""What a task on a set judges: a function from what is known of signals to the fields predicted from it."""
 
 
 @runtime_checkable
@@ -58,7 +63,7 @@ class FieldTask:
     Attributes:
         in_features, out_features: Coordinate dimensions D and channels C of the field. Must be given.
         name, unit, batch_size, criterion: See `Task`.
-        samples: Samples of the signal along each coordinate; a positional encoding has octaves for them; none for 256 each.
+        samples: Samples of the signal along each coordinate, that a positional encoding has octaves for; () for 256.
         device: Where its tensors are, and the field that is made for it.
         playback: What a rendering must know beside the field, plain values under the task's name: rate and scale of a
             sound, frames a second of a video, scale and place of a shape.
@@ -86,7 +91,7 @@ class FieldTask:
     in_features: int
     out_features: int
     device: torch.device = torch.device("cpu")
-    playback: Mapping[str, Any] = {}  # noqa: RUF012 - never changed
+    playback: Mapping[str, Any] = {}
     samples: Sequence[int] = ()
     first_omega: float | None = None
     defaults: FitSettings = FitSettings()
@@ -111,11 +116,11 @@ class FieldTask:
 class SetTask:
     """A task on a set of signals, for which a hypernetwork predicts fields. The base of ours, and of yours.
 
-    Its batches hold the `context` of each signal. Its `evaluate` and `panels` are given a function from a context to the
-    fields predicted from it.
+    Its batches hold the `context` of each signal. Its `evaluate` and `panels` are given a function from a context to
+    the fields predicted from it.
 
     Attributes:
-        train: The signals to learn from.
+        train: The signals to learn from, with a length.
         skipped: "name: reason" for each signal that was left out.
         The rest: See `Task`.
     """
@@ -124,11 +129,11 @@ class SetTask:
     unit: str = "signals"
     batch_size: int
     criterion: str | None = None
-    train: Sized
+    train: Any
     skipped: Sequence[str] = ()
 
     def describe(self) -> dict[str, int]:
-        """Coordinate dimensions, channels of the context and of the field: `in_features`, `channels`, `out_features`."""
+        """Coordinate dimensions, channels of the context, of the field: `in_features`, `channels`, `out_features`."""
         raise NotImplementedError
 
     def sample(self, generator: Generator, progress: float = 0.0) -> Any:

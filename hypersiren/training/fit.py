@@ -16,7 +16,7 @@ from hypersiren.fields.savable import describe
 from hypersiren.fields.settings import Network
 from hypersiren.fields.siren import Params
 from hypersiren.tasks.settings import FitSettings
-from hypersiren.tasks.task import FieldTask, check_task
+from hypersiren.tasks.task import check_task
 from hypersiren.training import checkpoints
 from hypersiren.training.loop import optimise
 from hypersiren.training.objectives import FieldObjective
@@ -43,7 +43,7 @@ class Fit:
 
 
 def fit(
-    task: FieldTask,
+    task: Any,
     field: nn.Module | None = None,
     *,
     settings: FitSettings | None = None,
@@ -54,10 +54,10 @@ def fit(
     progress: bool = False,
     **training: Any,
 ) -> Fit:
-    """Fit a field to a task, ours or your own (see `hypersiren.FieldTask`).
+    """Fit a field to a task, ours or your own.
 
     Args:
-        task: What is asked, such as `Image(pixels)`.
+        task: What is asked, such as `Image(pixels)`: any object with what `hypersiren.FieldTask` has.
         field: The module to fit, in place; None for the network of the settings.
         settings: Network and optimisation; None for the task's own.
         init: Initial weights, all or some, such as those that a hypernetwork predicted for one signal.
@@ -107,7 +107,7 @@ def fit(
     return Fit(field.eval().requires_grad_(False), content["metrics"], content["seconds"], kept, finished)
 
 
-def choose_omega(network: Network, task: FieldTask) -> Network:
+def choose_omega(network: Network, task: Any) -> Network:
     """The network with a first omega: where it has none, the task's.
 
     Raises:
@@ -120,8 +120,8 @@ def choose_omega(network: Network, task: FieldTask) -> Network:
     return network.replace(first_omega=task.first_omega)
 
 
-def describe_field(network: Network, task: FieldTask) -> dict[str, Any]:
-    """The arguments of `hypersiren.fields.baselines.baseline` for a task: a baseline has as many weights as the SIREN."""
+def describe_field(network: Network, task: Any) -> dict[str, Any]:
+    """The arguments of `fields.baselines.baseline` for a task: a baseline has as many weights as the SIREN."""
     size: dict[str, Any] = {
         "in_features": task.in_features,
         "out_features": task.out_features,

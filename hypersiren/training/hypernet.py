@@ -62,7 +62,7 @@ class Trained:
 
 def train(
     model: HyperSiren,
-    task: SetTask,
+    task: Any,
     *,
     run_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -70,11 +70,11 @@ def train(
     progress: bool = False,
     **training: Any,
 ) -> Trained:
-    """Train a hypernetwork on a set of signals, ours or your own (see `hypersiren.SetTask`).
+    """Train a hypernetwork on a set of signals, ours or your own.
 
     Args:
         model: What is trained, in place; its parts may be your own modules.
-        task: The set and what is asked, such as `Completion(images)`.
+        task: The set and what is asked, such as `Completion(images)`: any object with what `hypersiren.SetTask` has.
         run_dir: Folder for checkpoints and TensorBoard events; a run that it holds is resumed. None keeps nothing.
         seed: Fixes the batches.
         loss: Weights of the paper's two priors; none by default.

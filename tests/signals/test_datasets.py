@@ -155,7 +155,7 @@ def test_photo_crops_lie_within_their_photographs():
     places = np.array([[0, 0, 0], [1, 0.5, 0.5], [0, 1 - 1e-9, 1 - 1e-9], [0.5, 0.3, 0.9]])
     original, sources._photo = sources._photo, lambda name: ramp
     try:
-        crops = [sources._read_crop(["ramp"] * 4, places, i, sources.Fit((20, 20), gray=True)) for i in range(4)]
+        crops = [sources._read_crop(["ramp"] * 4, places, i, sources.Target((20, 20), gray=True)) for i in range(4)]
     finally:
         sources._photo = original
     spans = [(int(c.min()), int(c.max())) for c in crops]
@@ -339,7 +339,7 @@ def test_a_broken_cache_is_made_anew(tree, cache, harm):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert torch.equal(load_images("folder", "train", root=tree).pixels, first.pixels)
-    assert datasets._read_cache(npy, sources.Fit((32, 32))) is not None
+    assert datasets._read_cache(npy, sources.Target((32, 32))) is not None
 
 
 def test_a_cache_that_cannot_be_written_costs_a_warning(tree, cache, monkeypatch):
@@ -381,7 +381,7 @@ def test_many_images_by_several_processes_are_as_by_one(tmp_path, monkeypatch):
     save(tmp_path / "test" / "a.png", 0)
     (tmp_path / "many").rename(tmp_path / "train")
     source = find_source("folder", "train", root=tmp_path)
-    here, several = (decoding.decode(source, sources.Fit((8, 8)), workers=n, progress=False) for n in (1, 2))
+    here, several = (decoding.decode(source, sources.Target((8, 8)), workers=n, progress=False) for n in (1, 2))
     np.testing.assert_array_equal(here[0], several[0])
     assert here[0].shape == (599, 8, 8, 3)
     assert here[1] == several[1] == ("train/300.jpg: not an image that Pillow can read",)
@@ -403,31 +403,33 @@ def test_an_image_of_another_size_ends_all_processes(tmp_path):
     assert all(not p.is_alive() for p in decoding.multiprocessing.active_children())
 
 
-def die(i: int, fit: sources.Fit) -> np.ndarray:
+def die(i: int, target: sources.Target) -> np.ndarray:
     if i == 300:
         os._exit(9)
-    return np.zeros((*fit.size, 3), np.uint8)
+    return np.zeros((*target.size, 3), np.uint8)
 
 
 def test_a_worker_that_dies_is_reported():
-    source = sources.Source("deadly", [str(i) for i in range(600)], die)
+    source = sources.ImageSource("deadly", [str(i) for i in range(600)], die)
     with pytest.raises(DatasetError, match="a decoding process died"):
-        decoding.decode(source, sources.Fit((4, 4)), workers=2)
+        decoding.decode(source, sources.Target((4, 4)), workers=2)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_ends_the_workers(monkeypatch):
     import signal
 
-    def slow(i: int, fit: sources.Fit) -> np.ndarray:
+    def slow(i: int, target: sources.Target) -> np.ndarray:
         if i == 200:
             os.kill(os.getppid(), signal.SIGINT)
-        return np.zeros((*fit.size, 3), np.uint8)
+        return np.zeros((*target.size, 3), np.uint8)
 
     if sys.platform != "linux":
         pytest.skip("a local function reaches forked processes only")
     with pytest.raises(KeyboardInterrupt):
-        decoding.decode(sources.Source("slow", [str(i) for i in range(60000)], slow), sources.Fit((4, 4)), workers=2)
+        decoding.decode(
+            sources.ImageSource("slow", [str(i) for i in range(60000)], slow), sources.Target((4, 4)), workers=2
+        )
     assert all(not p.is_alive() for p in decoding.multiprocessing.active_children())
 
 

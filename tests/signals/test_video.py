@@ -11,7 +11,7 @@ from PIL import Image
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import fit_image, write_image
 from hypersiren.signals.video import files as room
-from hypersiren.signals.video.files import Video, read_video, write_video
+from hypersiren.signals.video.files import Clip, read_video, write_video
 
 
 def clip(t: int = 12, h: int = 20, w: int = 30) -> np.ndarray:
@@ -250,7 +250,7 @@ def test_without_pyav_only_mp4_is_missing(tmp_path, monkeypatch):
         with pytest.raises(SignalError, match=r'pip install "hypersiren\[video\]"'):
             attempt()
     write_video(tmp_path / "a.gif", clip(), 25)
-    assert isinstance(read_video(tmp_path / "a.gif"), Video)
+    assert isinstance(read_video(tmp_path / "a.gif"), Clip)
 
 
 def test_what_cannot_be_written(tmp_path):

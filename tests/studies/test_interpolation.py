@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hypersiren.studies.pixel_baselines import SIMPLE, GaussianConditional, linear, mean_colour, nearest
+from hypersiren.studies.pixel_baselines import SIMPLE, GaussianConditional, linear_interpolation, mean_colour, nearest
 
 generator = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(3, 12, 9, 3, generator=generator)
@@ -36,7 +36,7 @@ def test_linear_restores_a_plane_inside_the_hull():
     plane = (torch.arange(12)[:, None] * 0.03 + torch.arange(9) * 0.02)[None, :, :, None]
     mask = torch.zeros(1, 12, 9, dtype=torch.bool)
     mask[0, [0, 0, 11, 11, 5], [0, 8, 0, 8, 3]] = True
-    torch.testing.assert_close(linear(plane, mask), plane)
+    torch.testing.assert_close(linear_interpolation(plane, mask), plane)
 
 
 def test_mean_is_over_known_pixels_only():

@@ -38,7 +38,7 @@ def test_frames_are_those_of_the_grid_at_any_size():
 
 def test_psnr_is_of_each_frame(pixels):
     siren = Siren(3, 3, 8, 1)
-    frames = torch.stack(list(render_frames(siren, (5, 7, 9))))
+    frames = torch.stack([unit(frame) for frame in render_frames(siren, (5, 7, 9))])
     expected = image_psnr(frames, pixels / 255)
     found = Video(pixels, 25).evaluate(siren)
     assert found["psnr"] == pytest.approx(expected.mean().item(), abs=1e-3)

@@ -1,4 +1,4 @@
-"""Which blocks of a grid can hold the surface where a field has a given value; see `hypersiren.shapes.level_set.extract`.
+"""Which blocks of a grid can hold the surface where a field has a given value; see `shapes.level_set.extract`.
 
 Symbols: n cells along the longest side of the box, N points, M blocks.
 """
@@ -71,7 +71,7 @@ def make_grid(
     device: torch.device | str | None,
     dtype: torch.dtype,
 ) -> Grid:
-    """The grid of a box with `resolution` cells along its longest side; see `hypersiren.shapes.level_set.extract.extract`."""
+    """The grid of a box with `resolution` cells along its longest side; see `extract`."""
     corners = torch.tensor([list(lower), list(upper)], dtype=torch.float64, device=device)
     sides = corners[1] - corners[0]
     if not (sides.isfinite().all() and (sides > 0).all()):

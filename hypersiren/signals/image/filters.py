@@ -1,6 +1,6 @@
 """Numerical derivatives of images by their coordinates, the targets of Poisson problems (paper, section 4.1).
 
-Pixels are cell centres of [-1, 1]^2 (`hypersiren.fields.coords.grid`), so a derivative per pixel times n/2 is one by the
+Pixels are cell centres of [-1, 1]^2 (`fields.coords.grid`), so a derivative per pixel times n/2 is one by the
 coordinate of an axis of n pixels. Beyond its border an image goes on as its mirror image.
 
 Letters in shapes: H height, W width, C channels, D = 2 coordinates (down, right).

@@ -1,4 +1,4 @@
-"""Decoding: all images of a Source as one uint8 array, each read once, by several processes where there are many.
+"""Decoding: all images of a ImageSource as one uint8 array, each read once, by several processes where there are many.
 
 Imports no torch, and workers import nothing else of the library: they start in a moment and stay small.
 """
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import SizeError
-from hypersiren.signals.sets.sources import DatasetError, Fit, Source
+from hypersiren.signals.sets.sources import DatasetError, ImageSource, Target
 
 FEW = 500
 """Up to so many images, starting processes costs more than it gains."""
@@ -33,13 +33,13 @@ Skipped = tuple[str, str]
 
 
 def decode(
-    source: Source, fit: Fit, *, workers: int | None = None, progress: bool = True
+    source: ImageSource, target: Target, *, workers: int | None = None, progress: bool = True
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Read all images of a source, in their order, without those that cannot be read.
 
     Args:
         source: Where they come from.
-        fit: What each is brought to.
+        target: What each is brought to.
         workers: Processes; None for one per CPU, 1 for none but this one.
         progress: Whether to show a bar, if stderr is a terminal.
 
@@ -51,14 +51,14 @@ def decode(
 
     Example:
         >>> from hypersiren.signals.sets.sources import photos
-        >>> images, skipped = decode(photos("train", crops=3, seed=0), Fit((16, 16)))
+        >>> images, skipped = decode(photos("train", crops=3, seed=0), Target((16, 16)))
         >>> images.shape, skipped
         ((3, 16, 16, 3), ())
     """
     n, count = len(source.names), 0
-    pixels = np.empty((n, *fit.size, 1 if fit.gray else 3), np.uint8)
+    pixels = np.empty((n, *target.size, 1 if target.gray else 3), np.uint8)
     skipped: list[str] = []
-    results = _results(source, fit, _processes(n, workers))
+    results = _results(source, target, _processes(n, workers))
     # tqdm's disable=None means: unless stderr is a terminal. Closing the generator at once ends the workers.
     with contextlib.closing(results), tqdm(total=n, desc=source.label, disable=None if progress else True) as bar:
         for images, failures in results:
@@ -80,18 +80,20 @@ def _processes(images: int, workers: int | None) -> int:
     return workers or os.cpu_count() or 1
 
 
-def _results(source: Source, fit: Fit, workers: int) -> Generator[tuple[np.ndarray, list[Skipped]], None, None]:
+def _results(
+    source: ImageSource, target: Target, workers: int
+) -> Generator[tuple[np.ndarray, list[Skipped]], None, None]:
     n = len(source.names)
     spans = [(i, min(i + SPAN, n)) for i in range(0, n, SPAN)]
     if workers == 1:
-        yield from (_read_span(source, fit, *span) for span in spans)
+        yield from (_read_span(source, target, *span) for span in spans)
         return
     # The first span is read here: what loading it leaves in memory, forked workers inherit.
-    yield _read_span(source, fit, *spans[0])
+    yield _read_span(source, target, *spans[0])
     # Spawned workers import the caller's __main__ again, which scripts without a guard do not survive; forked ones do
     # not, and are safe here as they use Pillow and NumPy only. macOS has fork, but its system libraries bear it badly.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source, fit))
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source, target))
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
@@ -103,12 +105,12 @@ def _results(source: Source, fit: Fit, workers: int) -> Generator[tuple[np.ndarr
         pool.shutdown(cancel_futures=True)
 
 
-_job: tuple[Source, Fit] | None = None  # what a worker works on, sent once instead of with every span
+_job: tuple[ImageSource, Target] | None = None  # what a worker works on, sent once instead of with every span
 
 
-def _start_worker(source: Source, fit: Fit) -> None:
+def _start_worker(source: ImageSource, target: Target) -> None:
     global _job
-    _job = (source, fit)
+    _job = (source, target)
     # Ctrl-C reaches every process of the terminal; the parent alone answers it, and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -126,13 +128,13 @@ def _work(span: tuple[int, int]) -> tuple[np.ndarray, list[Skipped]]:
     return _read_span(*_job, *span)
 
 
-def _read_span(source: Source, fit: Fit, start: int, stop: int) -> tuple[np.ndarray, list[Skipped]]:
+def _read_span(source: ImageSource, target: Target, start: int, stop: int) -> tuple[np.ndarray, list[Skipped]]:
     images, failures = [], []
     for i in range(start, stop):
         try:
-            images.append(source.read(i, fit))
+            images.append(source.read(i, target))
         except SizeError as error:
             raise DatasetError(f'{source.names[i]}: {error.reason}, and crop="none" lets none be resized') from None
         except SignalError as error:
             failures.append((source.names[i], error.reason))
-    return np.stack(images) if images else np.empty((0, *fit.size, 1 if fit.gray else 3), np.uint8), failures
+    return np.stack(images) if images else np.empty((0, *target.size, 1 if target.gray else 3), np.uint8), failures

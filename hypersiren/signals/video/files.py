@@ -33,7 +33,7 @@ LARGEST = 2**34
 
 
 @dataclass(frozen=True)
-class Video:
+class Clip:
     """Frames with their rate.
 
     Attributes:
@@ -52,7 +52,7 @@ def read_video(
     stop: float | None = None,
     frames: int | None = None,
     size: tuple[int, int] | None = None,
-) -> Video:
+) -> Clip:
     """Read a video: any file that FFmpeg decodes, an animated GIF or WebP, a folder of pictures, or an array.
 
     A file that is damaged or breaks off is read up to there, with a warning. A folder's pictures follow each other by
@@ -102,7 +102,7 @@ def read_video(
     if not pixels:
         raise SignalError(f"no frame can be decoded from {asked}", path)
     assert size is not None
-    return Video(np.frombuffer(pixels, np.uint8).reshape(-1, *size, 3), source.fps)
+    return Clip(np.frombuffer(pixels, np.uint8).reshape(-1, *size, 3), source.fps)
 
 
 def write_video(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float) -> None:
@@ -153,7 +153,7 @@ def encode_gif(frames: Iterable[np.ndarray], fps: float) -> bytes:
     return data.getvalue()
 
 
-def flight(pixels: UInt8[np.ndarray, "H W C"], frames: int = 32, size: tuple[int, int] = (72, 96)) -> Video:
+def flight(pixels: UInt8[np.ndarray, "H W C"], frames: int = 32, size: tuple[int, int] = (72, 96)) -> Clip:
     """A camera's flight over a picture, around it and nearer: a video to try things on, made here.
 
     Example:
@@ -170,7 +170,7 @@ def flight(pixels: UInt8[np.ndarray, "H W C"], frames: int = 32, size: tuple[int
         top = (picture.height - height) * (1 + math.cos(turn)) / 2
         box = (left, top, left + width, top + height)
         shots.append(np.asarray(picture.resize(size[::-1], Image.Resampling.BICUBIC, box, reducing_gap=3.0)))
-    return Video(np.stack(shots), FPS)
+    return Clip(np.stack(shots), FPS)
 
 
 def _pictures(frames: Iterable[np.ndarray]) -> Iterator[Image.Image]:

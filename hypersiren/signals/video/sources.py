@@ -38,7 +38,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Source:
+class FrameSource:
     """Frames as they come, from the start wanted or from somewhere before; their rate, and the duration of all."""
 
     frames: Iterator[Frame]
@@ -49,7 +49,7 @@ class Source:
 @contextlib.contextmanager
 def open_video(
     path: str | os.PathLike[str], *, start: float = 0.0, size: tuple[int, int] | None = None
-) -> Iterator[Source]:
+) -> Iterator[FrameSource]:
     """The source behind a path; where it can, it begins shortly before `start` and gives frames of `size`."""
     ending = Path(path).suffix.lower()
     if os.path.isdir(path):
@@ -66,12 +66,12 @@ def open_video(
             yield source
 
 
-def _even(pictures: Iterable[np.ndarray], count: int) -> Source:
+def _even(pictures: Iterable[np.ndarray], count: int) -> FrameSource:
     """A source of so many frames that have no times of their own."""
-    return Source((Frame(i / FPS, picture) for i, picture in enumerate(pictures)), FPS, count / FPS)
+    return FrameSource((Frame(i / FPS, picture) for i, picture in enumerate(pictures)), FPS, count / FPS)
 
 
-def folder(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Source:
+def folder(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> FrameSource:
     """Pictures, all of one size unless one is asked for."""
     endings = Image.registered_extensions()
     names = [name for name in os.listdir(path) if Path(name).suffix.lower() in endings and not name.startswith(".")]
@@ -91,7 +91,7 @@ def folder(path: str | os.PathLike[str], size: tuple[int, int] | None = None) ->
     return _even(pictures(), len(names))
 
 
-def array(path: str | os.PathLike[str]) -> Source:
+def array(path: str | os.PathLike[str]) -> FrameSource:
     """(T, H, W, 3 or 1), uint8 or float in [0, 1], read from the disk as frames are asked for."""
     try:
         clip = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -113,7 +113,7 @@ def array(path: str | os.PathLike[str]) -> Source:
 
 
 @contextlib.contextmanager
-def animation(path: str | os.PathLike[str]) -> Iterator[Source]:
+def animation(path: str | os.PathLike[str]) -> Iterator[FrameSource]:
     """An animated GIF or WebP by Pillow."""
     read_image(path)  # says what is wrong with it, if anything
     with Image.open(path) as image:
@@ -135,7 +135,7 @@ def animation(path: str | os.PathLike[str]) -> Iterator[Source]:
                     yield Frame(shown / fps, image)
                     shown += 1
 
-        yield Source(frames(), fps, sum(repeats) / fps)
+        yield FrameSource(frames(), fps, sum(repeats) / fps)
 
 
 def even_rate(durations: Sequence[float]) -> tuple[float, list[int]]:
@@ -164,7 +164,7 @@ def import_av(path: str | os.PathLike[str]) -> Any:
 
 
 @contextlib.contextmanager
-def container(path: str | os.PathLike[str], start: float) -> Iterator[Source]:
+def container(path: str | os.PathLike[str], start: float) -> Iterator[FrameSource]:
     """A file that FFmpeg decodes."""
     av = import_av(path)
     try:
@@ -197,7 +197,7 @@ def container(path: str | os.PathLike[str], start: float) -> Iterator[Source]:
                 if decoded:
                     _warn(path, time, error)
 
-        yield Source(frames(), fps, seconds)
+        yield FrameSource(frames(), fps, seconds)
 
 
 def _warn(path: str | os.PathLike[str], time: float, error: Exception) -> None:

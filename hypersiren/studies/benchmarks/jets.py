@@ -10,13 +10,9 @@ Peak memory is what a step needs beyond what is held before it: torch's own coun
 process's high-water mark, reset before the step; NaN elsewhere.
 """
 
-import contextlib
-import ctypes
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -25,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.fields.siren import Siren
+from hypersiren.studies.benchmarks.measure import peak_memory, wait
 
 Step = Callable[[], None]
 
@@ -109,7 +106,7 @@ def jet_table(
         memory[case.name] = {}
         for name, step in steps.items():
             step()  # compiles, warms up
-            memory[case.name][name] = _peak_memory(step, torch.device(device))
+            memory[case.name][name] = peak_memory(step, torch.device(device))
         times: dict[str, list[float]] = {name: [] for name in steps}
         for _ in range(rounds):
             for name, step in steps.items():
@@ -178,36 +175,11 @@ def _step(
 
 
 def _time(step: Step, device: torch.device) -> float:
+    wait(device)
     start = time.perf_counter()
     step()
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
+    wait(device)
     return time.perf_counter() - start
-
-
-def _peak_memory(step: Step, device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = float(torch.cuda.memory_allocated())
-        step()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
-    with contextlib.suppress(OSError, AttributeError):  # freed memory goes back to the system, where that can be asked
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark becomes what is resident now
-        before = _status("VmRSS")
-        step()
-        return max(0.0, _status("VmHWM") - before)
-    except OSError:
-        return math.nan
-
-
-def _status(key: str) -> float:
-    """A number of bytes of /proc/self/status."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
-    return 1024.0 * int(line.split()[1])
 
 
 def _describe(device: torch.device | str) -> str:

@@ -6,7 +6,7 @@ are in [-1, 1] in training; errors are reported on [0, 1] after clipping, the me
 Symbols: M images of a set, B images of a batch, N context points, P target points, C channels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,15 +23,13 @@ from hypersiren.signals.sets.images import Images, ImageSet, as_images, augment,
 from hypersiren.signals.sets.sources import SPLITS
 from hypersiren.tasks.images.settings import CompletionSettings, ContextSampling
 from hypersiren.tasks.panels import ImagePanel, Panel
-from hypersiren.tasks.task import SetTask
+from hypersiren.tasks.task import Predict, SetTask
 
 if TYPE_CHECKING:
     import torch
 
     from hypersiren.signals.sets.images import ImageSet
 
-
-Predict = Callable[[Context], Field]
 
 CONTEXTS = ("10", "100", "1000", "half", "full")
 """The contexts of the paper's test: numbers of random pixels, the upper half, all pixels."""
@@ -65,7 +63,7 @@ class Completion(SetTask):
 
     Example:
         >>> pixels = torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8)
-        >>> task = Completion(ImageSet(pixels, "train"), ImageSet(pixels, "val"), ContextSampling(most=20), batch_size=4)
+        >>> task = Completion(pixels, pixels, ContextSampling(most=20), batch_size=4)
         >>> batch = task.sample(torch.Generator().manual_seed(0))
         >>> batch.context.x.shape, batch.x.shape, batch.y.shape
         (torch.Size([4, 20, 2]), torch.Size([64, 2]), torch.Size([4, 64, 3]))
@@ -74,6 +72,7 @@ class Completion(SetTask):
     name = "completion"
     unit = "images"
     skipped: tuple[str, ...] = ()
+    train: ImageSet
     criterion: str | None = "mse"
 
     def __init__(

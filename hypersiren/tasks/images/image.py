@@ -21,6 +21,7 @@ from hypersiren.signals.metrics import psnr, ssim
 from hypersiren.tasks.images.derivatives import derivative_panels, derivative_psnr, derivatives, shown_derivatives
 from hypersiren.tasks.images.settings import ImageSettings
 from hypersiren.tasks.panels import ImagePanel, Panel
+from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.task import FieldTask, Points, draw
 
 
@@ -43,7 +44,7 @@ class Image(FieldTask):
     """
 
     name = "image"
-    defaults = ImageSettings()
+    defaults: FitSettings = ImageSettings()
     unit = "points"
     criterion: str | None = "mse"
     in_features = 2

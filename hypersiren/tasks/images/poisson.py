@@ -28,6 +28,7 @@ from hypersiren.signals.metrics import psnr, ssim
 from hypersiren.tasks.images.derivatives import derivative_panels, derivative_psnr, derivatives, shown_derivatives
 from hypersiren.tasks.images.settings import PoissonLoss, PoissonSettings
 from hypersiren.tasks.panels import Panel
+from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.task import FieldTask, Points, draw
 
 OPERATORS: dict[str, Callable[[Field, Tensor], Tensor]] = {
@@ -57,7 +58,7 @@ class Poisson(FieldTask):
     """
 
     name = "poisson"
-    defaults = PoissonSettings()
+    defaults: FitSettings = PoissonSettings()
     unit = "points"
     criterion: str | None = "error"
     in_features = 2

@@ -20,8 +20,7 @@ from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import to_uint8
 from hypersiren.signals.image.opening import SAMPLES, open_picture
 from hypersiren.signals.metrics import image_mse, image_psnr
-from hypersiren.signals.video.files import Video as Clip
-from hypersiren.signals.video.files import flight, read_video
+from hypersiren.signals.video.files import Clip, flight, read_video
 from hypersiren.tasks.panels import Panel, VideoPanel
 from hypersiren.tasks.recordings.settings import VideoSettings
 from hypersiren.tasks.task import FieldTask, Points

@@ -21,10 +21,10 @@ from hypersiren.shapes.sets.poses import random_poses
 from hypersiren.shapes.sets.settings import ShapeData
 from hypersiren.shapes.sets.shapes import CELLS, HALF, ShapeSet, load_shapes
 from hypersiren.tasks.panels import ImagePanel, Panel
-from hypersiren.tasks.shapes.judging import PosedShape, Predict, judge, posed_shapes, rows_picture
+from hypersiren.tasks.shapes.judging import PosedShape, judge, posed_shapes, rows_picture
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import ShapeContext, ShapeLoss, ShapeSettings
-from hypersiren.tasks.task import SetTask
+from hypersiren.tasks.task import Predict, SetTask
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Shapes(SetTask):
     name = "shapes"
     unit = "shapes"
     skipped: tuple[str, ...] = ()
+    train: ShapeSet
     criterion: str | None = "chamfer_l1"
 
     def __init__(

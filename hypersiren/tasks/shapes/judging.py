@@ -23,8 +23,6 @@ from hypersiren.shapes.surface import Placement, surface
 ROOM = 0.2
 """Space around the context in which a surface is looked for: few points do not reach to where it ends."""
 
-Predict = Callable[[Context], BoundSiren]
-
 
 @dataclass(frozen=True)
 class PosedShape:

@@ -5,7 +5,7 @@ The network sees the equation alone, with its absorbing layer (`hypersiren.waves
     residual = (d_0(A d_0 u) + d_1(B d_1 u) + C k² m u + f) / k²
 
 balanced by |C|, as squares or absolute values. The peak at a narrow source may be given in closed form
-(`hypersiren.waves.near_field`). The truth, the exact solution of the uniform plane or finite differences elsewhere, is only
+(`waves.near_field`). The truth, the exact solution of the uniform plane or finite differences elsewhere, is only
 compared with, in the square that is free of the layer.
 
 Symbols: N points, S sources, k wavenumber, m squared slowness, f source, u wavefield of two channels each.

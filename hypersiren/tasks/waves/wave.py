@@ -2,7 +2,7 @@
 
     u_tt = c² (u_00 + u_11)        u(0, x) = u0(x)        u_t(0, x) = 0
 
-The start is either built into the field (`hypersiren.waves.initial_pulse`), or asked for by two more terms, as in the paper.
+The start is either built into the field (`waves.initial_pulse`), or asked for by two more terms, as in the paper.
 Points are drawn from the cone that decides what happens in [-1, 1]² until the end, most of them where the pulse can
 have come to; times may be let grow over the training. Residuals are multiplied by the variance of the pulse, which
 makes them of the order of 1. The truth is leapfrog's (`hypersiren.waves.wave_solver`) and only compared with.
