@@ -38,7 +38,7 @@ def mesh(
     from hypersiren.shapes.files.mesh import write_mesh
     from hypersiren.shapes.mesh import components, is_watertight
     from hypersiren.shapes.metrics import mesh_errors
-    from hypersiren.shapes.picture import render
+    from hypersiren.shapes.picture import render_mesh
     from hypersiren.shapes.surface import Placement, surface
     from hypersiren.signals.image.files import write_image
     from hypersiren.training import checkpoints
@@ -65,7 +65,7 @@ def mesh(
     made = found.mesh.moved(placement.scale, np.array(placement.centre))
     write_mesh(target, made)
     picture = target.with_suffix(".png") if out else path.parent / "preview.png"
-    write_image(picture, render(found.mesh, view=view, up=placement.up))
+    write_image(picture, render_mesh(found.mesh, view=view, up=placement.up))
     say(f"{target}\n{picture}")
     print(f"vertices         {len(found.mesh.vertices)}")
     print(f"faces            {len(found.mesh.faces)}")

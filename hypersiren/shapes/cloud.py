@@ -18,10 +18,10 @@ from jaxtyping import Float
 
 from hypersiren.shapes.files.mesh import MESHES, read_triangles
 from hypersiren.shapes.files.ply import ply_faces
-from hypersiren.shapes.files.points import read_raw_points
+from hypersiren.shapes.files.points import POINTS, read_raw_points
 from hypersiren.shapes.files.tables import read_bytes
 from hypersiren.shapes.knot import knot
-from hypersiren.shapes.mesh import sample
+from hypersiren.shapes.mesh import sample_surface
 from hypersiren.shapes.normals import estimate_normals
 from hypersiren.signals.files import SignalError
 
@@ -70,7 +70,7 @@ def read_points(
 
     Args:
         path: Points as .xyz or .txt (x y z, or x y z nx ny nz), .ply, .pcd, .npy or .npz (arrays "points" and perhaps
-            "normals"); or a mesh as .obj, .ply, .stl, .off or .glb, which needs the extra `mesh`.
+            "normals"); or a mesh as .obj, .ply, .stl, .off or .glb.
         count: Points to sample on a mesh, evenly by area.
         seed: Of that sample.
         vertices: Take the vertices of a .ply as points even if it has faces.
@@ -92,10 +92,15 @@ def read_points(
     """
     try:
         ending = Path(path).suffix.lower()
-        if ending in MESHES and not (ending == ".ply" and (vertices or not ply_faces(read_bytes(path)))):
-            points, normals = sample(*read_triangles(path), count, seed)
+        if ending not in (*POINTS, *MESHES):
+            raise SignalError(
+                f"expected points as {', '.join(POINTS)}, or a mesh as {', '.join(MESHES)}, got {ending!r}"
+            )
+        data = read_bytes(path)
+        if ending in MESHES and not (ending == ".ply" and (vertices or not ply_faces(data))):
+            points, normals = sample_surface(*read_triangles(data, ending), count, seed)
             return make_cloud(points, normals, margin=margin)
-        raw = read_raw_points(path)
+        raw = read_raw_points(data, ending)
         seen_from = raw.sensor if sensor is None else None if sensor == "outwards" else sensor
         return make_cloud(raw.points, raw.normals, sensor=seen_from, reach=reach, margin=margin)
     except SignalError as error:

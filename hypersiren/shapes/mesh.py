@@ -1,4 +1,4 @@
-"""Triangle meshes: what one is, points sampled on it, and files of it (PLY, OBJ, GLB) by writers of our own.
+"""Triangle meshes: what one is, points sampled on it, and whether it is whole; trimesh does the work.
 
 Symbols: V vertices, F faces, N points.
 """
@@ -39,29 +39,30 @@ def face_crosses(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3
     return np.cross(b - a, c - a)
 
 
-def sample(
+def sample_surface(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], count: int, seed: int = 0
 ) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"]]:
     """Random points on triangles, evenly by area, with the unit normals of their triangles.
+
+    One version of trimesh gives the same points for the same seed.
 
     Raises:
         ValueError: If the triangles have no area.
 
     Example:
-        >>> points, normals = sample(np.eye(3), np.array([[0, 1, 2]]), 5)
+        >>> points, normals = sample_surface(np.eye(3), np.array([[0, 1, 2]]), 5)
         >>> points.sum(1).round(6).tolist(), normals[0].round(3).tolist()
         ([1.0, 1.0, 1.0, 1.0, 1.0], [0.577, 0.577, 0.577])
     """
-    crosses = face_crosses(vertices.astype(np.float64), faces)
-    areas = np.linalg.norm(crosses, axis=1)
-    if not areas.sum() > 0:
+    import trimesh
+
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    if not mesh.area > 0:
         raise ValueError("expected triangles with an area, got none")
-    generator = np.random.default_rng(seed)
-    chosen = generator.choice(len(faces), count, p=areas / areas.sum())
-    # The square root makes the points even: u is how far from the first corner, v where between the other two.
-    u, v = np.sqrt(generator.random((count, 1))), generator.random((count, 1))
-    a, b, c = (vertices[faces[chosen, i]] for i in range(3))
-    return a + u * ((1 - v) * (b - a) + v * (c - a)), crosses[chosen] / areas[chosen, None]
+    points, chosen, *_ = trimesh.sample.sample_surface(mesh, count, seed=seed)
+    # The normals of trimesh are zero for triangles with sides below 1e-7, whatever the unit.
+    crosses = face_crosses(vertices.astype(np.float64), faces[chosen])
+    return np.asarray(points), crosses / np.linalg.norm(crosses, axis=1, keepdims=True)
 
 
 def trim(mesh: Mesh, points: Float[np.ndarray, "N 3"], distance: float) -> Mesh:
@@ -91,10 +92,11 @@ def is_watertight(mesh: Mesh) -> bool:
         >>> is_watertight(Mesh(corners, solid, corners)), is_watertight(Mesh(corners, solid[:3], corners))
         (True, False)
     """
-    start, end = _directed_edges(mesh)
-    forth, back = np.sort(start * len(mesh.vertices) + end), np.sort(end * len(mesh.vertices) + start)
-    # No direction twice, and each with its opposite.
-    return bool(len(forth) and (forth[1:] != forth[:-1]).all() and (forth == back).all() and (start != end).all())
+    from trimesh import geometry, graph
+
+    edges = geometry.faces_to_edges(mesh.faces)
+    # For trimesh nothing at all is watertight, and so are faces that have a corner twice.
+    return bool(len(edges) and (edges[:, 0] != edges[:, 1]).all() and all(graph.is_watertight(edges)))
 
 
 def components(mesh: Mesh) -> int:
@@ -105,15 +107,6 @@ def components(mesh: Mesh) -> int:
         >>> components(Mesh(np.zeros((7, 3)), two, np.zeros((7, 3))))
         2
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    from trimesh import geometry, graph
 
-    start, end = _directed_edges(mesh)
-    size = len(mesh.vertices)
-    _, labels = connected_components(coo_array((np.ones(len(start), bool), (start, end)), (size, size)), directed=False)
-    return len(np.unique(labels[mesh.faces]))
-
-
-def _directed_edges(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    faces = mesh.faces.astype(np.int64)
-    return faces.ravel(), faces[:, [1, 2, 0]].ravel()
+    return len(graph.connected_components(geometry.faces_to_edges(mesh.faces)))

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from hypersiren.fields.coords import evaluate
 from hypersiren.fields.operators import Field, gradient
-from hypersiren.shapes.mesh import Mesh, sample
+from hypersiren.shapes.mesh import Mesh, sample_surface
 from hypersiren.shapes.sides import median_distance
 
 
@@ -51,7 +51,7 @@ def compare_surfaces(
     """Compare a surface with a reference, by points on both with unit normals.
 
     Args:
-        points, normals: On the surface that is judged, say by `hypersiren.shapes.mesh.sample`.
+        points, normals: On the surface that is judged, say by `hypersiren.shapes.mesh.sample_surface`.
         reference_points, reference_normals: On the surface that it should be.
         threshold: The distance for the F-score, in the units of the points.
 
@@ -112,7 +112,7 @@ def mesh_errors(
             "median": 100.0,
         }
     percent = 100 / float(np.linalg.norm(sides))
-    points, normals = sample(mesh.vertices, mesh.faces, max(10_000, 2 * len(held_points)))
+    points, normals = sample_surface(mesh.vertices, mesh.faces, max(10_000, 2 * len(held_points)))
     error = compare_surfaces(points, normals, held_points, held_normals, 1 / percent)
     return {
         "chamfer_l1": percent * error.chamfer_l1,

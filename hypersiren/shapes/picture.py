@@ -22,7 +22,7 @@ _DISTANCE = 4.0  # of the eye from the centre, in radii of the mesh
 _AT_ONCE = 1 << 21  # pixels tested together
 
 
-def render(
+def render_mesh(
     mesh: Mesh,
     size: tuple[int, int] = (600, 800),
     view: tuple[float, float] = (35.0, 20.0),
@@ -46,7 +46,7 @@ def render(
 
     Example:
         >>> corner = Mesh(np.eye(3), np.array([[0, 1, 2]]), np.full((3, 3), 3**-0.5))
-        >>> picture = render(corner, (30, 40), view=(45, 35))
+        >>> picture = render_mesh(corner, (30, 40), view=(45, 35))
         >>> picture.shape, bool((picture[15, 20] < picture[0, 0]).all())
         ((30, 40, 3), True)
     """
@@ -84,7 +84,7 @@ def blank(size: tuple[int, int] = (600, 800)) -> Float[np.ndarray, "H W 3"]:
 
 
 def splats(points: Float[np.ndarray, "N 3"], normals: Float[np.ndarray, "N 3"], most: int = 100_000) -> Mesh:
-    """Oriented points as a mesh to `render`: a triangle across each normal, as large as points are apart.
+    """Oriented points as a mesh to `render_mesh`: a triangle across each normal, as large as points are apart.
 
     Example:
         >>> splats(np.zeros((4, 3)), np.tile([0.0, 0.0, 1.0], (4, 1))).faces.shape

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from hypersiren.errors import UserError
 from hypersiren.fields.operators import Field
 from hypersiren.shapes.cloud import PointCloud
 from hypersiren.shapes.level_set.extract import Extraction, extract
@@ -67,7 +68,7 @@ def surface(
     """The zero level set in the placement's box, trimmed to its reach, in [-1, 1]^3.
 
     Raises:
-        UserError: If the box holds no surface.
+        UserError: If the box holds no surface, or none within reach.
     """
     reach, seen = placement.reach, placement.seen
     box = placement.lower, placement.upper
@@ -82,4 +83,7 @@ def surface(
         return torch.from_numpy(np.isfinite(distance)).to(centres.device)
 
     found = extract(field, resolution, *box, device=device, where=within_reach, progress=progress)
-    return replace(found, mesh=trim(found.mesh, np.array(seen), reach))
+    mesh = trim(found.mesh, np.array(seen), reach)
+    if not len(mesh.faces):
+        raise UserError(f"expected a surface within {reach:.3g} of the points, got none")
+    return replace(found, mesh=mesh)

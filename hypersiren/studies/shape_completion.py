@@ -29,7 +29,7 @@ from hypersiren.shapes.cloud import PointCloud, read_points
 from hypersiren.shapes.files.mesh import write_mesh
 from hypersiren.shapes.mesh import Mesh
 from hypersiren.shapes.metrics import compare_surfaces
-from hypersiren.shapes.picture import render, splats
+from hypersiren.shapes.picture import render_mesh, splats
 from hypersiren.shapes.sets.settings import RADIUS
 from hypersiren.shapes.surface import surface
 from hypersiren.signals.image.files import write_image
@@ -247,6 +247,6 @@ def complete_files(
         target = folder / f"{path.stem}_completed.ply"
         write_mesh(target, found.mesh)
         seen = splats(found.context.x[0].cpu().numpy(), found.context.y[0].cpu().numpy())
-        pictures = [render(shown, (450, 600), up=up) for shown in (seen, found.unit_mesh)]
+        pictures = [render_mesh(shown, (450, 600), up=up) for shown in (seen, found.unit_mesh)]
         write_image(folder / f"{path.stem}_panel.png", np.concatenate(pictures, 1).astype(np.float32))
         yield target

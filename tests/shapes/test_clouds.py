@@ -1,6 +1,7 @@
 """Clouds: there and back to the input's units, normals that are known, meshes, and what users hand in by mistake."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,11 +192,27 @@ def test_meshes_with_degenerate_faces(tmp_path):
         read_points(tmp_path / "points.obj")
 
 
-def test_meshes_need_the_extra(tmp_path, monkeypatch):
-    trimesh.creation.icosphere(1).export(tmp_path / "a.stl")
-    monkeypatch.setitem(sys.modules, "trimesh", None)
-    with pytest.raises(SignalError, match=r'a\.stl: .*pip install "hypersiren\[mesh\]"'):
-        read_points(tmp_path / "a.stl")
+def test_meshes_in_an_old_encoding_need_the_extra(tmp_path, monkeypatch):
+    lines = trimesh.creation.icosphere(1).export(file_type="obj")
+    (tmp_path / "a.obj").write_bytes("# Möbel\n".encode("latin-1") + lines.encode())
+    monkeypatch.setitem(sys.modules, "charset_normalizer", None)
+    with pytest.raises(SignalError, match=r'a\.obj: expected charset_normalizer .*pip install "hypersiren\[mesh\]"'):
+        read_points(tmp_path / "a.obj")
+
+
+@pytest.mark.parametrize("name", ["faces.ply", "points.ply", "a.obj", "a.xyz"])
+def test_files_are_read_once(tmp_path, monkeypatch, name):
+    ball = trimesh.creation.icosphere(2)
+    (ball if name in ("faces.ply", "a.obj") else trimesh.PointCloud(ball.vertices)).export(tmp_path / name)
+    read, opened = Path.read_bytes, []
+
+    def count(path: Path) -> bytes:
+        opened.append(path)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", count)
+    assert len(read_points(tmp_path / name, count=300).points) in (300, len(ball.vertices))
+    assert opened == [tmp_path / name]
 
 
 def test_errors_name_the_file(tmp_path):

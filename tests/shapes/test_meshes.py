@@ -1,14 +1,15 @@
 """Meshes: written files are read by trimesh, and samples lie evenly on the surface."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import trimesh
 
-from hypersiren.shapes import mesh as meshes
+from hypersiren.shapes.files import mesh as mesh_files
 from hypersiren.shapes.files.mesh import write_mesh
-from hypersiren.shapes.mesh import Mesh, face_crosses, sample, trim
+from hypersiren.shapes.mesh import Mesh, face_crosses, sample_surface, trim
 from hypersiren.signals.files import SignalError
 
 
@@ -43,7 +44,7 @@ def test_ply_holds_normals_and_keeps_large_coordinates(tmp_path):
 
 
 def test_obj_and_glb_hold_normals(tmp_path):
-    mesh = ball()
+    mesh = replace(ball(), normals=ball().normals[:, [1, 2, 0]])  # other numbers than the vertices
     for ending in ("obj", "glb"):
         write_mesh(tmp_path / f"a.{ending}", mesh)
     lines = (tmp_path / "a.obj").read_text().splitlines()
@@ -52,21 +53,22 @@ def test_obj_and_glb_hold_normals(tmp_path):
     data = (tmp_path / "a.glb").read_bytes()
     length = int.from_bytes(data[12:16], "little")
     description, body = json.loads(data[20 : 20 + length]), data[28 + length :]
-    view = description["bufferViews"][description["accessors"][1]["bufferView"]]
-    found = np.frombuffer(body, "<f4", view["byteLength"] // 4, view["byteOffset"]).reshape(-1, 3)
+    accessor = description["accessors"][description["meshes"][0]["primitives"][0]["attributes"]["NORMAL"]]
+    start = description["bufferViews"][accessor["bufferView"]]["byteOffset"] + accessor["byteOffset"]
+    found = np.frombuffer(body, "<f4", 3 * accessor["count"], start).reshape(-1, 3)
     np.testing.assert_array_equal(found, mesh.normals)
     assert len(data) == int.from_bytes(data[8:12], "little")
 
 
-def test_long_texts_are_written_in_parts(tmp_path):
-    n = 100_003
-    vertices = np.arange(3.0 * n).reshape(n, 3)
-    faces = np.arange(n - 2)[:, None] + np.arange(3)
-    write_mesh(tmp_path / "a.obj", Mesh(vertices, faces, vertices))
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 1e3])
+def test_obj_keeps_nine_digits_whatever_the_unit(tmp_path, scale):
+    mesh = ball().moved(scale, np.zeros(3))
+    write_mesh(tmp_path / "a.obj", mesh)
     lines = (tmp_path / "a.obj").read_text().splitlines()
-    assert len(lines) == n + n + n - 2
-    assert lines[n - 1] == f"v {3 * n - 3} {3 * n - 2} {3 * n - 1}"
-    assert lines[-1] == "f " + " ".join(f"{i}//{i}" for i in (n - 2, n - 1, n))
+    vertices = np.array([line.split()[1:] for line in lines if line.startswith("v ")], float)
+    np.testing.assert_allclose(vertices, mesh.vertices, atol=1e-9 * scale)
+    faces = [line.split()[1:] for line in lines if line.startswith("f ")]
+    assert faces == [[f"{i}//{i}" for i in face] for face in (mesh.faces + 1).tolist()]
 
 
 def test_what_cannot_be_written(tmp_path, monkeypatch):
@@ -80,7 +82,7 @@ def test_what_cannot_be_written(tmp_path, monkeypatch):
     def fill_the_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(meshes, "_write_ply", fill_the_disk)
+    monkeypatch.setattr(mesh_files, "_ply", fill_the_disk)
     with pytest.raises(SignalError, match="No space left on device"):
         write_mesh(tmp_path / "a.ply", ball())
     assert (tmp_path / "a.ply").read_bytes() == before
@@ -91,7 +93,7 @@ def test_samples_are_even_by_area_seeded_and_have_their_faces_normals():
     # Two triangles of areas 1/2 and 2, in different planes, and one without an area.
     vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 5], [2, 0, 5], [0, 0, 7.0]])
     faces = np.array([[0, 1, 2], [3, 4, 5], [0, 0, 1]])
-    points, normals = sample(vertices, faces, 20_000, seed=3)
+    points, normals = sample_surface(vertices, faces, 20_000, seed=3)
     upper = points[:, 2] > 4
     assert abs(upper.mean() - 0.8) < 0.01
     np.testing.assert_allclose(normals[~upper], [[0, 0, 1]] * (~upper).sum())
@@ -102,10 +104,10 @@ def test_samples_are_even_by_area_seeded_and_have_their_faces_normals():
     # A quarter of the triangle's area each.
     for part in (lower[:, 0] > 0.5, lower[:, 1] > 0.5, lower[:, :2].sum(1) < 0.5):
         assert abs(part.mean() - 0.25) < 0.03
-    np.testing.assert_array_equal(points, sample(vertices, faces, 20_000, seed=3)[0])
-    assert (points != sample(vertices, faces, 20_000, seed=4)[0]).any()
+    np.testing.assert_array_equal(points, sample_surface(vertices, faces, 20_000, seed=3)[0])
+    assert (points != sample_surface(vertices, faces, 20_000, seed=4)[0]).any()
     with pytest.raises(ValueError, match="area, got none"):
-        sample(vertices, faces[2:], 5)
+        sample_surface(vertices, faces[2:], 5)
 
 
 def test_crosses_are_twice_the_area():

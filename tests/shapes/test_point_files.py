@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypersiren.shapes.cloud import read_points
 from hypersiren.shapes.files.pcd import lzf_decompress
 from hypersiren.shapes.files.ply import ply_faces
 from hypersiren.shapes.files.points import read_raw_points
@@ -123,23 +124,24 @@ def written(tmp_path, name: str, data: bytes):
 @pytest.mark.parametrize("encoding", ["ascii", "binary_little_endian", "binary_big_endian"])
 def test_ply(tmp_path, encoding, faces):
     data = ply(encoding, faces=faces)
-    found = read_raw_points(written(tmp_path, "a.ply", data))
+    found = read_raw_points(data, ".ply")
     np.testing.assert_array_equal(found.points, POINTS)
     np.testing.assert_array_equal(found.normals, NORMALS)
     assert found.sensor is None
     assert ply_faces(data) == (2 if faces else 0)
-    single = read_raw_points(written(tmp_path, "a.PLY", ply(encoding, faces=faces, kind="float")))
+    single = read_raw_points(ply(encoding, faces=faces, kind="float"), ".ply")
     np.testing.assert_allclose(single.points, POINTS, rtol=1e-6)
+    assert len(read_points(written(tmp_path, "a.PLY", data), vertices=True).points) == 40
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "binary", "binary_compressed"])
-def test_pcd(tmp_path, encoding):
-    found = read_raw_points(written(tmp_path, "a.pcd", pcd(encoding)))
+def test_pcd(encoding):
+    found = read_raw_points(pcd(encoding), ".pcd")
     np.testing.assert_array_equal(found.points, POINTS)
     np.testing.assert_array_equal(found.normals, NORMALS)
     assert found.sensor.tolist() == [1, -2, 0.5]
     old = pcd(encoding, size=4).replace(b"POINTS 40\n", b"").replace(b"VIEWPOINT 1 -2 0.5 1 0 0 0\n", b"")
-    found = read_raw_points(written(tmp_path, "b.pcd", old))
+    found = read_raw_points(old, ".pcd")
     np.testing.assert_allclose(found.points, POINTS, rtol=1e-6)
     assert found.sensor.tolist() == [0, 0, 0]
 
@@ -153,11 +155,11 @@ def test_text_and_numpy(tmp_path, delimiter):
     np.savez(tmp_path / "d.npz", points=POINTS, normals=NORMALS)
     np.savez_compressed(tmp_path / "e.npz", points=POINTS.astype(np.float32))
     for name in ("a.xyz", "c.npy", "d.npz"):
-        found = read_raw_points(tmp_path / name)
+        found = read_raw_points((tmp_path / name).read_bytes(), (tmp_path / name).suffix)
         np.testing.assert_array_equal(found.points, POINTS)
         np.testing.assert_array_equal(found.normals, NORMALS)
     for name in ("b.txt", "e.npz"):
-        found = read_raw_points(tmp_path / name)
+        found = read_raw_points((tmp_path / name).read_bytes(), (tmp_path / name).suffix)
         np.testing.assert_allclose(found.points, POINTS, rtol=1e-6)
         assert found.normals is None
 
@@ -215,7 +217,7 @@ def test_broken_files_are_refused_in_one_line(tmp_path, name):
     data, reason = BROKEN[name]
     path = written(tmp_path, name, data)
     with pytest.raises(SignalError, match=reason) as caught:
-        read_raw_points(path)
+        read_points(path, vertices=True)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -229,15 +231,15 @@ def test_broken_arrays(tmp_path):
     ):
         np.savez(tmp_path / f"{name}.npz", **arrays)
         with pytest.raises(SignalError, match=reason):
-            read_raw_points(tmp_path / f"{name}.npz")
+            read_points(tmp_path / f"{name}.npz", vertices=True)
     np.save(tmp_path / "e.npy", np.array([{}, {}]), allow_pickle=True)
     with pytest.raises(SignalError, match="broken NumPy file"):
-        read_raw_points(tmp_path / "e.npy")
+        read_points(tmp_path / "e.npy", vertices=True)
 
 
 def test_missing_files_and_folders(tmp_path):
     with pytest.raises(SignalError, match=r"missing\.ply: no such file"):
-        read_raw_points(tmp_path / "missing.ply")
+        read_points(tmp_path / "missing.ply", vertices=True)
     (tmp_path / "folder.xyz").mkdir()
     with pytest.raises(SignalError, match=r"folder\.xyz: cannot be read"):
-        read_raw_points(tmp_path / "folder.xyz")
+        read_points(tmp_path / "folder.xyz", vertices=True)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersiren.shapes.mesh import Mesh
-from hypersiren.shapes.picture import _nearest, render
+from hypersiren.shapes.picture import _nearest, render_mesh
 
 
 def solid(mesh: trimesh.Trimesh) -> Mesh:
@@ -53,7 +53,7 @@ def test_the_nearest_triangle_wins_at_every_pixel(seed, spread):
 @pytest.mark.parametrize("view", [(0, 0), (35, 20), (200, -60), (90, 90)])
 @pytest.mark.parametrize("up", [0, 1, 2])
 def test_a_ball_is_a_disc_from_everywhere(view, up):
-    picture = render(solid(trimesh.creation.icosphere(4)), (120, 200), view, up=up)
+    picture = render_mesh(solid(trimesh.creation.icosphere(4)), (120, 200), view, up=up)
     assert picture.shape == (120, 200, 3)
     assert picture.min() >= 0
     assert picture.max() <= 1
@@ -75,7 +75,7 @@ def test_left_right_up_and_down_are_so():
             trimesh.creation.box((0.2, 0.2, 1), trimesh.transformations.translation_matrix([0, 0, 0.5])),
         ]
     )
-    picture = shown(render(solid(arms), (100, 200), (0, 0)))
+    picture = shown(render_mesh(solid(arms), (100, 200), (0, 0)))
     rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
     corner = picture[rows[0] : rows[0] + 10, columns[0] : columns[0] + 10]
     assert corner.mean() > 0.8  # the upright arm stands at the left
@@ -87,10 +87,10 @@ def test_near_things_hide_far_ones_and_walls_that_face_away_hide_nothing():
     ball = trimesh.creation.icosphere(3, radius=0.3)
     room = trimesh.creation.box((2, 2, 2))
     room.unmerge_vertices()  # so that edges are sharp
-    outside = render(solid(trimesh.util.concatenate([ball, room])), (80, 80), (0, 0))
+    outside = render_mesh(solid(trimesh.util.concatenate([ball, room])), (80, 80), (0, 0))
     room.invert()
-    inside = render(solid(trimesh.util.concatenate([ball, room])), (80, 80), (0, 0))
-    wall = render(solid(room), (80, 80), (0, 0))
+    inside = render_mesh(solid(trimesh.util.concatenate([ball, room])), (80, 80), (0, 0))
+    wall = render_mesh(solid(room), (80, 80), (0, 0))
     centre = np.s_[30:50, 30:50, 0]
     assert np.ptp(outside[centre]) < 0.01  # a wall, of one colour
     assert np.ptp(inside[centre]) > 0.05  # the ball
@@ -101,6 +101,6 @@ def test_a_cut_takes_the_top_off():
     tower = trimesh.util.concatenate(
         [trimesh.creation.box((1, 1, 1), trimesh.transformations.translation_matrix([0, 0, z])) for z in (0, 1.5, 3)]
     )
-    assert shown(render(solid(tower), (90, 90), (0, 0))).any(0).sum() < 30
-    assert shown(render(solid(tower), (90, 90), (0, 0), cut=0.3)).any(0).sum() > 70
-    assert not shown(render(solid(tower), (90, 90), (0, 0), cut=0.0)).any()
+    assert shown(render_mesh(solid(tower), (90, 90), (0, 0))).any(0).sum() < 30
+    assert shown(render_mesh(solid(tower), (90, 90), (0, 0), cut=0.3)).any(0).sum() > 70
+    assert not shown(render_mesh(solid(tower), (90, 90), (0, 0), cut=0.0)).any()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hypersiren.fields.siren import Siren
 from hypersiren.shapes.level_set.extract import extract
-from hypersiren.shapes.mesh import Mesh, components, is_watertight, sample
+from hypersiren.shapes.mesh import Mesh, components, is_watertight, sample_surface
 from hypersiren.shapes.metrics import compare_surfaces, eikonal_error
 
 
@@ -45,8 +45,8 @@ def test_all_distances_by_brute_force(seed, n, m, threshold):
 
 def test_balls_of_two_sizes():
     small = trimesh.creation.icosphere(5)
-    points, normals = sample(small.vertices, small.faces, 20_000, seed=0)
-    other, other_normals = sample(small.vertices * 1.1, small.faces, 20_000, seed=1)
+    points, normals = sample_surface(small.vertices, small.faces, 20_000, seed=0)
+    other, other_normals = sample_surface(small.vertices * 1.1, small.faces, 20_000, seed=1)
     found = compare_surfaces(points, normals, other, other_normals, threshold=0.15)
     assert found.chamfer_l1 == pytest.approx(0.1, abs=0.004)
     assert found.chamfer_l2 == pytest.approx(0.01, abs=0.001)
@@ -76,9 +76,10 @@ def test_watertight_or_not():
         np.vstack([faces, faces[:1, ::-1]]),  # and once more from behind
         np.vstack([faces[1:], faces[:1, ::-1]]),  # turned
         np.vstack([faces, [[0, 0, 1], [1, 0, 0]]]),  # without an area
+        np.vstack([faces, [[0, 0, 50], [0, 0, 51]]]),
         faces[:0],
     ):
-        assert not is_watertight(mesh_of(ball.vertices, wrong))
+        assert not is_watertight(mesh_of(np.vstack([ball.vertices, ball.vertices]), wrong))
     # Two faces back to back are closed.
     assert is_watertight(mesh_of(np.eye(3), [[0, 1, 2], [0, 2, 1]]))
 
@@ -96,7 +97,7 @@ def test_components_count_what_hangs_together():
 
 def test_an_extracted_ball_is_near_the_true_one():
     mesh = extract(lambda x: x.norm(dim=-1, keepdim=True) - 0.5, 48).mesh
-    points, normals = sample(mesh.vertices, mesh.faces, 20_000)
+    points, normals = sample_surface(mesh.vertices, mesh.faces, 20_000)
     true = unit(np.random.default_rng(0).normal(size=(20_000, 3)))
     found = compare_surfaces(points, normals, true / 2, true, threshold=0.05)
     # Random samples of an area pi have distances of about 0.5 sqrt(pi / 20000) even on equal surfaces.

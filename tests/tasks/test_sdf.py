@@ -13,7 +13,7 @@ from hypersiren.hypernets.set_encoder import SetEncoder
 from hypersiren.shapes.cloud import make_cloud, read_points
 from hypersiren.shapes.knot import RADIUS, knot
 from hypersiren.shapes.mesh import Mesh
-from hypersiren.shapes.picture import render, splats
+from hypersiren.shapes.picture import render_mesh, splats
 from hypersiren.shapes.sides import facing, space_filling
 from hypersiren.shapes.surface import place_cloud, surface
 from hypersiren.tasks.panels import MeshPanel
@@ -156,7 +156,7 @@ def test_splats_look_like_the_surface():
     points, normals = ball(4000)
     sphere = trimesh.creation.icosphere(4)
     solid = Mesh(np.asarray(sphere.vertices), np.asarray(sphere.faces).astype(np.int32), np.asarray(sphere.vertices))
-    a, b = render(splats(points, normals), (60, 60)), render(solid, (60, 60))
+    a, b = render_mesh(splats(points, normals), (60, 60)), render_mesh(solid, (60, 60))
     assert abs(a - b).mean() < 0.05  # of a picture whose ball differs from its ground by 0.4
 
 

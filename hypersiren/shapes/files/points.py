@@ -1,33 +1,22 @@
 """Files of points: .xyz and .txt, .ply, .pcd, .npy and .npz, read with NumPy alone."""
 
 import io
-import os
-from pathlib import Path
 
 import numpy as np
 
 from hypersiren.shapes.files.pcd import read_pcd
 from hypersiren.shapes.files.ply import read_ply
-from hypersiren.shapes.files.tables import RawPoints, numbers, read_bytes
+from hypersiren.shapes.files.tables import RawPoints, numbers
 from hypersiren.signals.files import SignalError
 
 
-def read_raw_points(path: str | os.PathLike[str]) -> RawPoints:
-    """Read a file of points by its ending.
+def read_raw_points(data: bytes, ending: str) -> RawPoints:
+    """Read what a file of points holds, by the ending of its name, one of `POINTS`.
 
     Raises:
-        SignalError: If the file is missing, of an unknown kind, broken, truncated, or has no points in it.
+        SignalError: If it is broken or truncated, or has no points in it.
     """
-    ending = Path(path).suffix.lower()
-    read = {".xyz": _read_text, ".txt": _read_text, ".ply": read_ply, ".pcd": read_pcd}.get(ending)
-    try:
-        if ending in (".npy", ".npz"):
-            return _read_numpy(path)
-        if read is None:
-            raise SignalError(f"expected points as .xyz, .txt, .ply, .pcd, .npy or .npz, got {ending!r}")
-        return read(read_bytes(path))
-    except SignalError as error:
-        raise SignalError(error.reason, path) from error.__cause__
+    return _READERS[ending](data)
 
 
 def _read_text(data: bytes) -> RawPoints:
@@ -46,8 +35,7 @@ def _split(rows: np.ndarray) -> RawPoints:
     return RawPoints(points, normals)
 
 
-def _read_numpy(path: str | os.PathLike[str]) -> RawPoints:
-    data = read_bytes(path)
+def _read_numpy(data: bytes) -> RawPoints:
     try:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)
         arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {"points": loaded}
@@ -63,3 +51,16 @@ def _read_numpy(path: str | os.PathLike[str]) -> RawPoints:
     if normals.shape != (len(points), 3) or normals.dtype.kind not in "fiu":
         raise SignalError(f"expected normals ({len(points)}, 3), got {normals.shape} {normals.dtype}")
     return RawPoints(points[:, :3].astype(np.float64), normals.astype(np.float64))
+
+
+_READERS = {
+    ".xyz": _read_text,
+    ".txt": _read_text,
+    ".ply": read_ply,
+    ".pcd": read_pcd,
+    ".npy": _read_numpy,
+    ".npz": _read_numpy,
+}
+
+POINTS = tuple(_READERS)
+"""Endings of files of points."""

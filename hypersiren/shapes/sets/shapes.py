@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hypersiren.errors import UserError
 from hypersiren.shapes.files.mesh import MESHES, read_closed
-from hypersiren.shapes.mesh import sample
+from hypersiren.shapes.mesh import sample_surface
 from hypersiren.shapes.sets.settings import RADIUS
 from hypersiren.shapes.sets.solids import solid_mesh
 from hypersiren.shapes.sides import SIGMA, facing, heights
@@ -131,7 +131,7 @@ def _pool(
 ) -> tuple[np.ndarray, ...]:
     """Surface points, normals, near points, their sides, and the heights of the grid."""
     vertices = centred(vertices)
-    points, normals = sample(vertices, faces, POINTS, int(generator.integers(2**31)))
+    points, normals = sample_surface(vertices, faces, POINTS, int(generator.integers(2**31)))
     near = points + SIGMA * generator.normal(size=(POINTS, 3))
     axis = np.linspace(-HALF, HALF, CELLS + 1)
     places = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)

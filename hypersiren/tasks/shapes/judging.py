@@ -15,7 +15,7 @@ from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.context import Context
 from hypersiren.shapes.mesh import Mesh, is_watertight
 from hypersiren.shapes.metrics import mesh_errors
-from hypersiren.shapes.picture import blank, render, splats
+from hypersiren.shapes.picture import blank, render_mesh, splats
 from hypersiren.shapes.sets.poses import random_poses
 from hypersiren.shapes.sets.shapes import ShapeSet
 from hypersiren.shapes.surface import Placement, surface
@@ -116,7 +116,7 @@ def rows_picture(
         mesh = predicted_mesh(one_field(predict, context), shape.placement, resolution, context.x.device)
         seen = splats(context.x[0].cpu().numpy(), context.y[0].cpu().numpy())
         shown = [seen, mesh, splats(shape.points, shape.normals)]
-        rows.append(np.concatenate([blank(size) if m is None else render(m, size, up=up) for m in shown], 1))
+        rows.append(np.concatenate([blank(size) if m is None else render_mesh(m, size, up=up) for m in shown], 1))
     return np.concatenate(rows).astype(np.float32)
 
 

@@ -33,7 +33,7 @@ from hypersiren.shapes.cloud import PointCloud, open_cloud
 from hypersiren.shapes.contours import draw_contours
 from hypersiren.shapes.mesh import Mesh, components, is_watertight
 from hypersiren.shapes.metrics import eikonal_error, mesh_errors
-from hypersiren.shapes.picture import blank, render, splats
+from hypersiren.shapes.picture import blank, render_mesh, splats
 from hypersiren.shapes.sides import SIGMA, facing, space_filling
 from hypersiren.shapes.surface import place_cloud, surface
 from hypersiren.tasks.panels import ImagePanel, MeshPanel, Panel
@@ -166,10 +166,10 @@ class SDF(FieldTask):
         """The surface as a mesh and as a picture, the points as a picture, and slices through the field's middle."""
         mesh = self.mesh(field)
         up = self.placement.up
-        preview = blank() if mesh is None else render(mesh, up=up)
+        preview = blank() if mesh is None else render_mesh(mesh, up=up)
         panels: dict[str, Panel] = {
             "preview": ImagePanel.of(preview),
-            "true_preview": ImagePanel.of(render(splats(self.cloud.points, self.cloud.normals), up=up)),
+            "true_preview": ImagePanel.of(render_mesh(splats(self.cloud.points, self.cloud.normals), up=up)),
             **{f"slice_{axis}": self._slice(field, "xyz".index(axis)) for axis in "xyz"},
         }
         if mesh is not None:
