@@ -3,6 +3,10 @@
 Triangles are drawn in groups of about the same size on the screen: every triangle of a group tests all pixels of a
 square as large as the group's largest. Meshes of level sets have triangles of few pixels, so little is tested in vain.
 
+Why not a library: trimesh draws through OpenGL, by a window of pyglet, and scikit-image draws no triangles. Matplotlib
+draws 330 000 triangles about as fast (1.2 s, here 0.9 s), and 20 000 in 0.1 s (here 0.6 s to 1 s), but it has no
+z-buffer and shows faces from behind: of a ball within a closed room it shows no pixel, where this picture shows 5.7 %.
+
 Symbols: V vertices, F triangles, G of them in a group, S the side of a square of pixels, P pixels covered.
 """
 

@@ -6,9 +6,17 @@
     W <- (1 - lr decay) W - 0.2 lr sqrt(max(m, n)) O
 
 The last factor gives O the root mean square of an update of Adam, so that one learning rate serves both (Liu et al.
-2025). PyTorch's own `torch.optim.Muon` iterates in bfloat16, which a CPU without instructions for it has to emulate: a
-step of a SIREN took ten times as long there. Here the iteration is in float32 on a CPU, and matrices of one shape, as
-most of a SIREN's are, are orthogonalised together.
+2025). Here the iteration is in float32 on a CPU (bfloat16 on a GPU), and matrices of one shape, as most of a SIREN's
+are, are orthogonalised together.
+
+Why not `torch.optim.Muon`: it iterates in bfloat16, which most CPUs emulate, and takes one matrix at a time. Its step
+against ours, PyTorch 2.15, one thread of an Intel Xeon, oneDNN held to fewer instructions (ONEDNN_MAX_CPU_ISA):
+
+    four matrices of     AMX (all it has)   AVX-512 with bf16   AVX-512   AVX2
+    256 x 256            0.33 x the time    1.3 x               3.7 x     20 x or more
+    64 x 64              4 x                4 x                 5 x       13 x or more
+
+So PyTorch's is three times faster for large matrices where there is AMX, and slower everywhere else.
 
 Symbols: B matrices of m x n, mu momentum.
 """

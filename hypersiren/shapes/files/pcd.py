@@ -2,6 +2,8 @@
 
 Points are text, or bytes point by point, or bytes field by field compressed by LZF. They are the fields x y z, normals
 normal_x normal_y normal_z; the rest is passed over. VIEWPOINT tells where the sensor stood.
+
+Why not a library: trimesh 5.2 has no reader of PCD, and Open3D would be a dependency for this format alone.
 """
 
 import math
