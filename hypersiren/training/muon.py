@@ -9,14 +9,15 @@ The last factor gives O the root mean square of an update of Adam, so that one l
 2025). Here the iteration is in float32 on a CPU (bfloat16 on a GPU), and matrices of one shape, as most of a SIREN's
 are, are orthogonalised together.
 
-Why not `torch.optim.Muon`: it iterates in bfloat16, which most CPUs emulate, and takes one matrix at a time. Its step
-against ours, PyTorch 2.15, one thread of an Intel Xeon, oneDNN held to fewer instructions (ONEDNN_MAX_CPU_ISA):
+Why not `torch.optim.Muon`: it iterates in bfloat16, which a CPU without instructions for it emulates, and takes one
+matrix at a time. The time of its step in times of ours, PyTorch 2.15, one thread of an Intel Xeon with AMX, oneDNN also
+held to fewer instructions (ONEDNN_MAX_CPU_ISA):
 
-    four matrices of     AMX (all it has)   AVX-512 with bf16   AVX-512   AVX2
-    256 x 256            0.33 x the time    1.3 x               3.7 x     20 x or more
-    64 x 64              4 x                4 x                 5 x       13 x or more
+    four matrices of     AMX         AVX-512 with bf16   AVX-512   AVX2
+    256 x 256            0.33        1.3                 3.7       20 or more
+    64 x 64              4           4                   5         12 or more
 
-So PyTorch's is three times faster for large matrices where there is AMX, and slower everywhere else.
+Of these, PyTorch's is the faster one, by three, for the large matrices with AMX only.
 
 Symbols: B matrices of m x n, mu momentum.
 """

@@ -42,13 +42,14 @@ def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
 def _exported(mesh: Mesh, ending: str) -> bytes:
     """A .obj or .glb by trimesh."""
     import trimesh
+    from trimesh.exchange import gltf, obj
 
     made = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=mesh.normals, process=False)
     if ending == ".glb":
-        return made.export(file_type="glb", include_normals=True, unitize_normals=False)
+        return gltf.export_glb(made, include_normals=True, unitize_normals=False)
     # Decimals by the extent: the 8 of trimesh are too few where a mesh is small in its unit.
     digits = 9 - min(0, math.floor(math.log10(np.ptp(mesh.vertices, axis=0).max() or 1)))
-    return made.export(file_type="obj", include_normals=True, digits=digits, header=None).encode()
+    return obj.export_obj(made, include_normals=True, digits=digits, header=None).encode()
 
 
 def _ply(mesh: Mesh) -> bytes:

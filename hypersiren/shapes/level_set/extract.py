@@ -16,9 +16,9 @@ for once, and vertices are welded by the whole-number name of their grid edge, s
 
 Why not `skimage.measure.marching_cubes`: it needs the values of the whole grid. For a SIREN of width 256 with 3 hidden
 layers around a ball at n = 256, on one thread, that takes 151 s, 0.4 s of it for the marching, and here 16 s, for the
-same number of triangles. Memory is no reason at that size (peak of the process 0.9 GB there, 1.3 GB here, most of it
-for gradients of a chunk); the grid grows with n³ though: at n = 512, with a field that costs nothing, it takes 0.58 GB
-and here 0.22 GB. For such a field the whole grid is faster: 0.4 s against 4 s at n = 256, 4 s against 5 s at 512.
+same number of triangles. Memory is no reason at that size (peak of the process 0.9 GB there, 1.3 GB here). The grid
+grows with n³ though: at n = 512, with a field that costs nothing, it takes 0.58 GB, and here 0.22 GB. For such a field
+the whole grid is faster: 0.4 s against 4 s at n = 256, 4 s against 5 s at n = 512.
 
 Symbols: n cells along the longest side of the box, N points, M blocks or cells, T triangles.
 """
