@@ -1,6 +1,7 @@
 """Surfaces of fields that are known, the sparse way against the dense one, and against scikit-image."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypersiren.shapes.level_set import extract as level_sets
 from hypersiren.shapes.level_set import slabs as level_slabs
 from hypersiren.shapes.level_set.extract import extract
 from hypersiren.shapes.mesh import Mesh, components, is_watertight, trim
+from hypersiren.shapes.surface import Placement, surface
 
 
 def sphere(radius=0.5, centre=(0.0, 0.0, 0.0)):
@@ -249,3 +251,10 @@ def test_what_has_no_surface():
         extract(sphere(), 16, (0, 0, 0), (1, 0, 1))
     with pytest.raises(ValueError, match="at least 1, got 0"):
         extract(sphere(), 0)
+
+
+def test_a_surface_out_of_reach_is_none():
+    seen = Placement(1.0, [0.0] * 3, [-1.0] * 3, [1.0] * 3, reach=0.05, seen=[[0.0, 0.0, 0.57]])
+    with pytest.raises(UserError, match=r"a surface within 0\.05 of the points, got none"):
+        surface(sphere(0.5), seen, 20)
+    assert len(surface(sphere(0.5), replace(seen, reach=0.3), 20).mesh.faces) > 0
