@@ -11,7 +11,7 @@ from torch import Tensor
 from hypersiren.errors import UserError
 from hypersiren.fields.jets import Jet
 from hypersiren.fields.operators import Field
-from hypersiren.signals.image.colours import draw_wave
+from hypersiren.plotting import figure_pixels, heatmap
 from hypersiren.tasks.panels import ImagePanel
 from hypersiren.tasks.waves.settings import ResidualLoss
 from hypersiren.waves.near_field import WithNearField
@@ -109,11 +109,21 @@ def check_equation(equation: Equation, points: int) -> None:
             )
 
 
-def square_panel(values: Float[Tensor, " N"], full: float) -> ImagePanel:
-    """Signed values on the grid of the square, blue to red; `full` is full red."""
-    return ImagePanel(draw_wave(values.view(VIEW, VIEW), full))
+def square_panel(title: str, values: Float[Tensor, " N"], full: float, half: float) -> ImagePanel:
+    """Signed values on the grid of the square |x_0|, |x_1| < `half`: blue to red, `full` and beyond is full red."""
+    return _panel(title, values, "real or imaginary part", (-full, full), half, "bwr")
 
 
-def velocity_panel(m: Float[Tensor, "N 1"], fastest: float = 2.0) -> ImagePanel:
-    """Velocities on the grid of the square: 0 is black, `fastest` white."""
-    return ImagePanel((m.rsqrt() / fastest).clamp(0, 1).view(VIEW, VIEW, 1))
+def velocity_panel(title: str, m: Float[Tensor, "N 1"], half: float, fastest: float = 2.0) -> ImagePanel:
+    """Velocities 1 / sqrt(m) on the grid of the square, from 0 to `fastest`."""
+    return _panel(title, m.rsqrt(), "velocity c (1 = uniform plane)", (0.0, fastest), half, "viridis")
+
+
+def _panel(
+    title: str, values: Float[Tensor, "..."], unit: str, limits: tuple[float, float], half: float, colors: str
+) -> ImagePanel:
+    square = values.reshape(VIEW, VIEW).cpu().numpy()
+    extent, names = (-half, half, half, -half), {"x_label": "$x_1$", "y_label": "$x_0$"}
+    return ImagePanel.of(
+        figure_pixels(heatmap({title: square}, unit=unit, limits=limits, extent=extent, colors=colors, **names))
+    )
