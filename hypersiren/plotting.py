@@ -157,6 +157,16 @@ def image_grid(
     return figure
 
 
+def sheet(columns: Mapping[str, Num[np.ndarray, "M _ _ _"]]) -> Pixels:
+    """M images in each column, all columns with a title, as one image.
+
+    Example:
+        >>> sheet({"a": np.zeros((2, 8, 80, 1)), "b": np.zeros((2, 8, 80, 3))}).shape[1]
+        172
+    """
+    return figure_pixels(image_grid(list(zip(*columns.values(), strict=True)), column_titles=list(columns)))
+
+
 def to_rgb(image: Image) -> Pixels:
     """An image of any form as (H, W, 3) uint8; floats beyond [0, 1] are clipped.
 

@@ -24,7 +24,7 @@ def draw_contours(
     x_label: str = "x",
     y_label: str = "y",
 ) -> "Figure":
-    """Values of a signed distance: inside (below 0) is blue, outside red, the surface black. What is no number is white.
+    """A signed distance: inside (below 0) is blue, outside red, the surface black. What is no number is white.
 
     Args:
         values: Row 0 is at the top.
@@ -53,10 +53,8 @@ def draw_contours(
     axes, bar = figure.axes
     levels = spacing * np.arange(np.ceil(low / spacing), np.floor(high / spacing) + 1)
     if len(levels) and min(values.shape) > 1:
-        widths = np.where(np.isclose(levels, 0), 2.0, 0.5)
-        axes.contour(
-            values, levels, colors="black", linewidths=widths, linestyles="solid", origin="upper", extent=extent
-        )
+        style = {"colors": "black", "linestyles": "solid", "linewidths": np.where(np.isclose(levels, 0), 2.0, 0.5)}
+        axes.contour(values, levels, origin="upper", extent=extent, **style)
     bar.axhline(0, color="black", linewidth=2)
     thick, thin = (Line2D([], [], color="black", linewidth=w) for w in (2.0, 0.5))
     names = ["surface (distance 0)", f"lines {spacing:g} apart"]
