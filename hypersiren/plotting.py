@@ -4,7 +4,9 @@ A figure is drawn by matplotlib's Agg canvas: no window, no pyplot, no global se
 image. matplotlib is imported when the first figure is made.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +99,7 @@ def heatmap(
         drawn = np.where(np.isfinite(values), values, np.nan)
         image = axes.imshow(drawn, colors, vmin=bottom, vmax=top, extent=extent, aspect=aspect)
         axes.set_title(title)
+        axes.locator_params(axis="x", nbins=max(2, size[1] // (80 * columns)))  # or numbers touch
     for axes in grid[-1]:
         axes.set_xlabel(x_label)
     for axes in grid[:, 0]:
@@ -136,15 +139,15 @@ def image_grid(
         [figure.text(0, 0, title, ha="center", va="center", transform=None, parse_math=False) for title in titles]
         for titles in (row_titles, column_titles)
     )
-    boxes = {text: np.ceil(text.get_window_extent().size).astype(int) + gap for text in figure.texts}
+    boxes = {text: [math.ceil(side) + gap for side in text.get_window_extent().size] for text in figure.texts}
     widths = [max(row[i].shape[1] for row in cells if i < len(row)) for i in range(count)]
     heights = [max((image.shape[0] for image in row), default=0) for row in cells]
     widths[: len(above)] = [max(width, boxes[text][0]) for width, text in zip(widths, above, strict=False)]
     heights[: len(beside)] = [max(height, boxes[text][1]) for height, text in zip(heights, beside, strict=False)]
     left, head = (max((boxes[text][i] for text in texts), default=0) for i, texts in enumerate((beside, above)))
     # Where cells begin, from the left and from the top; the end of the figure is last.
-    xs = left + gap + np.cumsum([0, *(width + gap for width in widths)])
-    ys = head + gap + np.cumsum([0, *(height + gap for height in heights)])
+    xs = list(accumulate((width + gap for width in widths), initial=left + gap))
+    ys = list(accumulate((height + gap for height in heights), initial=head + gap))
     _resize(figure, ys[-1], xs[-1])
     for text, y, height in zip(beside, ys, heights, strict=False):
         text.set_position(((gap + left) / 2, ys[-1] - y - height / 2))

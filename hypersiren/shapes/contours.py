@@ -44,8 +44,8 @@ def draw_contours(
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     reach = max(-low, high) or 1.0
     spacing = SPACING * 2 ** max(0, int(np.ceil(np.log2((high - low + 1e-9) / (SPACING * MOST_LINES)))))
-    sides = np.array([extent[3] - extent[2], extent[1] - extent[0]])
-    height, width = np.rint(380 * sides / sides.max()).astype(int)
+    sides = extent[3] - extent[2], extent[1] - extent[0]
+    height, width = (round(380 * side / max(sides)) for side in sides)
     figure = heatmap(
         {title: values}, unit="signed distance", limits=(-reach, reach), extent=extent, colors="RdBu_r",
         x_label=x_label, y_label=y_label, size=(max(height, 150) + 110, width + 140),
@@ -53,8 +53,10 @@ def draw_contours(
     axes, bar = figure.axes
     levels = spacing * np.arange(np.ceil(low / spacing), np.floor(high / spacing) + 1)
     if len(levels) and min(values.shape) > 1:
-        style = {"colors": "black", "linestyles": "solid", "linewidths": np.where(np.isclose(levels, 0), 2.0, 0.5)}
-        axes.contour(values, levels, origin="upper", extent=extent, **style)
+        widths = np.where(np.isclose(levels, 0), 2.0, 0.5)
+        axes.contour(
+            values, levels, origin="upper", extent=extent, colors="black", linewidths=widths, linestyles="solid"
+        )
     bar.axhline(0, color="black", linewidth=2)
     thick, thin = (Line2D([], [], color="black", linewidth=w) for w in (2.0, 0.5))
     names = ["surface (distance 0)", f"lines {spacing:g} apart"]

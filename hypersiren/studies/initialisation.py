@@ -240,3 +240,5 @@ def _draw(panels: np.ndarray, distributions: Sequence[Distribution]) -> None:
         axes.set_yticks([])
         axes.locator_params(axis="x", nbins=3)
         axes.tick_params(labelsize="small")
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 3))
+        axes.xaxis.get_offset_text().set_size("small")

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,9 @@ from hypersiren.tasks.waves.settings import ResidualLoss
 from hypersiren.waves.near_field import WithNearField
 from hypersiren.waves.pml import PML
 from hypersiren.waves.residuals import AMPLITUDE, gaussian_sources, helmholtz_residual
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Norm = Literal["l2", "l1"]
 
@@ -110,20 +113,35 @@ def check_equation(equation: Equation, points: int) -> None:
 
 
 def square_panel(title: str, values: Float[Tensor, " N"], full: float, half: float) -> ImagePanel:
-    """Signed values on the grid of the square |x_0|, |x_1| < `half`: blue to red, `full` and beyond is full red."""
-    return _panel(title, values, "real or imaginary part", (-full, full), half, "bwr")
+    """A wavefield on the grid of the square |x_0|, |x_1| < `half`: -`full` is blue, 0 white, `full` red."""
+    return ImagePanel.of(
+        figure_pixels(draw_square(title, values, (-full, full), half, unit="wavefield u", colors="bwr"))
+    )
 
 
 def velocity_panel(title: str, m: Float[Tensor, "N 1"], half: float, fastest: float = 2.0) -> ImagePanel:
     """Velocities 1 / sqrt(m) on the grid of the square, from 0 to `fastest`."""
-    return _panel(title, m.rsqrt(), "velocity c (1 = uniform plane)", (0.0, fastest), half, "viridis")
+    unit = "velocity c (1 = uniform plane)"
+    return ImagePanel.of(figure_pixels(draw_square(title, m.rsqrt().flatten(), (0.0, fastest), half, unit=unit)))
 
 
-def _panel(
-    title: str, values: Float[Tensor, "..."], unit: str, limits: tuple[float, float], half: float, colors: str
-) -> ImagePanel:
-    square = values.reshape(VIEW, VIEW).cpu().numpy()
-    extent, names = (-half, half, half, -half), {"x_label": "$x_1$", "y_label": "$x_0$"}
-    return ImagePanel.of(
-        figure_pixels(heatmap({title: square}, unit=unit, limits=limits, extent=extent, colors=colors, **names))
+def draw_square(
+    title: str,
+    values: Float[Tensor, " N"],
+    limits: tuple[float, float],
+    half: float,
+    *,
+    unit: str,
+    colors: str = "viridis",
+) -> "Figure":
+    """Values on the grid of the square: x_0 downwards, x_1 to the right."""
+    square, extent = values.view(VIEW, VIEW).cpu().numpy(), (-half, half, half, -half)
+    return heatmap(
+        {title: square},
+        unit=unit,
+        limits=limits,
+        extent=extent,
+        x_label="$x_1$",
+        y_label="$x_0$",
+        colors=colors,
     )
