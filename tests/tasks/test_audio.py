@@ -142,6 +142,14 @@ def test_pictures_of_a_sound_have_titles_and_units():
     assert bar.get_ylim() == (-50, 10)
 
 
+def test_silence_is_a_line_in_the_middle():
+    figure = draw_waveform(np.zeros((8000, 1)), seconds=1.0, peak=1.0)
+    inside = drawn(figure, figure.axes[0])
+    rows, columns = np.nonzero(inside[..., 2] - inside[..., 0] > 60)
+    assert len(np.unique(columns)) > 0.99 * inside.shape[1]
+    np.testing.assert_allclose(rows / inside.shape[0], 0.5, atol=0.02)
+
+
 def test_waveforms_of_nothing_and_of_no_numbers():
     for wave in (np.full((100, 2), np.nan), np.zeros((1, 2)), 1000 * np.ones((5000, 2))):
         assert figure_pixels(draw_waveform(wave, seconds=1.0, peak=1.0)).shape == (360, 800, 3)

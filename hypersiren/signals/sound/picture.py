@@ -38,7 +38,7 @@ def draw_waveform(
     ends = np.linspace(0, seconds, width + 1)
     for axes, name, channel in zip(grid.flat, titles, wave.T, strict=True):
         low, high = envelope(np.nan_to_num(channel), width)
-        axes.fill_between((ends[1:] + ends[:-1]) / 2, low, high, step="mid", linewidth=0.8)
+        axes.fill_between((ends[1:] + ends[:-1]) / 2, low, high, step="mid", color="tab:blue", linewidth=0.8)
         axes.set(title=name, xlabel="time (s)", ylabel="amplitude", xlim=(0, seconds), ylim=(-peak, peak))
     return figure
 
