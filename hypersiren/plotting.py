@@ -1,53 +1,177 @@
-"""Pictures for people: words beside images, images in a grid, and curves on axes, all with NumPy and Pillow.
+"""Figures for people, by matplotlib: axes, heat maps, and grids of images with titles.
 
-An image is (H, W, C) uint8, or float in [0, 1], C = 1 or 3, or (H, W); what comes back is (H, W, 3) uint8 on white.
-Words are in the font that ships with Pillow: Latin letters, digits and ± but no Greek ones.
+A figure is drawn by matplotlib's Agg canvas: no window, no pyplot, no global settings. `figure_pixels` turns it into an
+image. matplotlib is imported when the first figure is made.
 """
 
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from einops import rearrange
-from jaxtyping import Float, Num, UInt8
-from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
+from jaxtyping import Num, UInt8
 
-AnyImage = Num[np.ndarray, "_ _ ..."]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-Pixels = UInt8[np.ndarray, "_ _ 3"]
+DPI = 96
+"""Pixels per inch: letters of matplotlib's 10 points are 13 pixels high."""
 
-INK, PALE = "#282828", "#c8c8c8"
+Pixels = UInt8[np.ndarray, "H W 3"]
 
-PALETTE = ("#1f62a5", "#d6521e", "#2e8a46", "#8c50a5", "#785e3c", "#1496a0")
-"""Colours of curves that have none of their own, in order."""
-
-_FINER = 4  # curves are drawn so many times finer and reduced, to be smooth
+Image = Num[np.ndarray, "_ _ ..."]
+"""(H, W), (H, W, 1) or (H, W, 3); uint8, or float in [0, 1]."""
 
 
-@dataclass(frozen=True)
-class Series:
-    """A curve through the points (x, y), broken where a value is not finite.
+def new_figure(
+    height: int, width: int, rows: int = 1, columns: int = 1, **settings: Any
+) -> tuple["Figure", np.ndarray]:
+    """An empty figure of so many pixels, and its axes as an array (rows, columns).
 
-    Attributes:
-        label: Its name in the legend; none if empty.
-        color: As Pillow reads colours, such as "#1f62a5"; the next of `PALETTE` if None.
-        area: Whether it is shown as the area between it and zero instead, as a histogram is.
+    Args:
+        height, width: Of the whole figure, in pixels.
+        rows, columns: Of axes.
+        settings: For `Figure.subplots`, such as `sharex=True`.
+
+    Example:
+        >>> figure, axes = new_figure(240, 360, rows=2)
+        >>> axes.shape, figure_pixels(figure).shape
+        ((2, 1), (240, 360, 3))
     """
-
-    x: Num[np.ndarray, " N"]
-    y: Num[np.ndarray, " N"]
-    label: str = ""
-    color: str | None = None
-    area: bool = False
+    figure = _canvas(height, width)
+    figure.set_layout_engine("constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **settings)
 
 
-def to_rgb(image: AnyImage) -> Pixels:
-    """An image of any form above as (H, W, 3) uint8; floats beyond [0, 1] are clipped.
+def figure_pixels(figure: "Figure") -> Pixels:
+    """A figure as an image (H, W, 3), drawn at its own size.
+
+    Example:
+        >>> figure_pixels(heatmap({"A title": np.eye(3)}, unit="m", size=(300, 400))).shape
+        (300, 400, 3)
+    """
+    canvas: Any = figure.canvas  # the Agg canvas of `new_figure`
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def heatmap(
+    panels: Mapping[str, Num[np.ndarray, "_ _"]],
+    *,
+    unit: str,
+    limits: tuple[float, float] | None = None,
+    extent: tuple[float, float, float, float] | None = None,
+    x_label: str = "column",
+    y_label: str = "row",
+    colors: str = "viridis",
+    stacked: bool = False,
+    aspect: str = "equal",
+    size: tuple[int, int] = (400, 480),
+) -> "Figure":
+    """Arrays (H, W) as colours on axes, each below its title, with one colour bar for all.
+
+    The colour bar ends in arrows where values lie beyond it. What is not finite is left white.
+
+    Args:
+        panels: Arrays by their titles; row 0 is at the top.
+        unit: Quantity and unit, beside the colour bar.
+        limits: Ends of the colour bar; None for those of the finite values.
+        extent: Where the edges of an array are on the axes: left, right, bottom, top. None for rows and columns.
+        x_label, y_label: Names of the axes, with units.
+        colors: A colour map of matplotlib.
+        stacked: Whether the panels stand above each other instead of side by side.
+        aspect: "equal", or "auto" to fill the figure.
+        size: (height, width) of the figure in pixels.
+
+    Example:
+        >>> figure = heatmap({"Level": np.array([[0.0, 9.0]])}, unit="dB", limits=(0, 1))
+        >>> [axes.get_title() for axes in figure.axes], figure.axes[-1].get_ylabel()
+        (['Level', ''], 'dB')
+    """
+    finite = [values[np.isfinite(values)] for values in panels.values()]
+    low = min((float(v.min()) for v in finite if v.size), default=0.0)
+    high = max((float(v.max()) for v in finite if v.size), default=1.0)
+    bottom, top = limits or (low, high)
+    rows, columns = (len(panels), 1) if stacked else (1, len(panels))
+    figure, grid = new_figure(*size, rows, columns, sharex=True, sharey=True)
+    for axes, (title, values) in zip(grid.flat, panels.items(), strict=True):
+        drawn = np.where(np.isfinite(values), values, np.nan)
+        image = axes.imshow(drawn, colors, vmin=bottom, vmax=top, extent=extent, aspect=aspect)
+        axes.set_title(title)
+        axes.locator_params(axis="x", nbins=max(2, size[1] // (80 * columns)))  # or numbers touch
+    for axes in grid[-1]:
+        axes.set_xlabel(x_label)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(y_label)
+    beyond = {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}
+    figure.colorbar(image, ax=grid, label=unit, extend=beyond[low < bottom, high > top])
+    return figure
+
+
+def image_grid(
+    rows: Sequence[Sequence[Image]], row_titles: Sequence[str] = (), column_titles: Sequence[str] = (), gap: int = 4
+) -> "Figure":
+    """Images in a grid, pixel for pixel, with titles at the left of the rows and above the columns.
+
+    Args:
+        rows: Images of each row, of any sizes; each is centred in its cell. Rows may be shorter than others.
+        row_titles, column_titles: None, or one each; they may have several lines.
+        gap: Pixels around images.
+
+    Raises:
+        ValueError: If there is no image, or the number of titles is not that of the rows or columns.
+
+    Example:
+        >>> figure = image_grid([[np.zeros((8, 80)), np.zeros((16, 80, 3))]], column_titles=["a", "b"], gap=2)
+        >>> [text.get_text() for text in figure.texts], figure_pixels(figure).shape[1]
+        (['a', 'b'], 166)
+    """
+    count = max(map(len, rows), default=0)
+    if not count:
+        raise ValueError("expected at least one image")
+    for titles, wanted, what in [(row_titles, len(rows), "row"), (column_titles, count, "column")]:
+        if titles and len(titles) != wanted:
+            raise ValueError(f"expected {wanted} {what} titles, got {len(titles)}")
+    cells = [[to_rgb(image) for image in row] for row in rows]
+    figure = _canvas(1, 1)
+    beside, above = (
+        [figure.text(0, 0, title, ha="center", va="center", transform=None, parse_math=False) for title in titles]
+        for titles in (row_titles, column_titles)
+    )
+    boxes = {text: [math.ceil(side) + gap for side in text.get_window_extent().size] for text in figure.texts}
+    widths = [max(row[i].shape[1] for row in cells if i < len(row)) for i in range(count)]
+    heights = [max((image.shape[0] for image in row), default=0) for row in cells]
+    widths[: len(above)] = [max(width, boxes[text][0]) for width, text in zip(widths, above, strict=False)]
+    heights[: len(beside)] = [max(height, boxes[text][1]) for height, text in zip(heights, beside, strict=False)]
+    left, head = (max((boxes[text][i] for text in texts), default=0) for i, texts in enumerate((beside, above)))
+    # Where cells begin, from the left and from the top; the end of the figure is last.
+    xs = list(accumulate((width + gap for width in widths), initial=left + gap))
+    ys = list(accumulate((height + gap for height in heights), initial=head + gap))
+    _resize(figure, ys[-1], xs[-1])
+    for text, y, height in zip(beside, ys, heights, strict=False):
+        text.set_position(((gap + left) / 2, ys[-1] - y - height / 2))
+    for text, x, width in zip(above, xs, widths, strict=False):
+        text.set_position((x + width / 2, ys[-1] - (gap + head) / 2))
+    for row, y, height in zip(cells, ys, heights, strict=False):
+        for image, x, width in zip(row, xs, widths, strict=False):
+            h, w = image.shape[:2]
+            figure.figimage(image, x + (width - w) // 2, ys[-1] - y - (height - h) // 2 - h, origin="upper")
+    return figure
+
+
+def sheet(columns: Mapping[str, Num[np.ndarray, "M _ _ _"]]) -> Pixels:
+    """M images in each column, all columns with a title, as one image.
+
+    Example:
+        >>> sheet({"a": np.zeros((2, 8, 80, 1)), "b": np.zeros((2, 8, 80, 3))}).shape[1]
+        172
+    """
+    return figure_pixels(image_grid(list(zip(*columns.values(), strict=True)), column_titles=list(columns)))
+
+
+def to_rgb(image: Image) -> Pixels:
+    """An image of any form as (H, W, 3) uint8; floats beyond [0, 1] are clipped.
 
     Example:
         >>> to_rgb(np.full((1, 1), 0.5)).tolist()
@@ -62,263 +186,17 @@ def to_rgb(image: AnyImage) -> Pixels:
     return np.repeat(image, 3 // image.shape[2], axis=2)
 
 
-def words(text: str, size: int = 12) -> Pixels:
-    """A text of one or more centred lines as an image, no larger than it needs.
+def _canvas(height: int, width: int) -> "Figure":
+    """A figure without axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    Example:
-        >>> words("SIREN").shape
-        (15, 33, 3)
-    """
-    font = _font(size)
-    lines = text.split("\n")
-    line = sum(font.getmetrics())  # with room for letters that reach below
-    width = 2 + math.ceil(max(map(font.getlength, lines)))
-    image = Image.new("RGB", (width, line * len(lines)), "white")
-    for i, text in enumerate(lines):
-        ImageDraw.Draw(image).text((image.width / 2, i * line), text, fill=INK, font=font, anchor="ma")
-    return np.array(image)
+    figure = Figure(dpi=DPI)
+    FigureCanvasAgg(figure)
+    _resize(figure, height, width)
+    return figure
 
 
-def label(image: AnyImage, text: str, size: int = 12) -> Pixels:
-    """An image with a text above it, centred; widened if the text is wider.
-
-    Example:
-        >>> label(np.zeros((32, 64)), "SIREN").shape
-        (51, 64, 3)
-    """
-    above = words(text, size)
-    width = max(above.shape[1], image.shape[1])
-    return np.concatenate(
-        [_centered(above, above.shape[0] + 4, width), _centered(to_rgb(image), image.shape[0], width)]
-    )
-
-
-def tile(
-    rows: Sequence[Sequence[AnyImage]],
-    row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (),
-    gap: int = 4,
-    size: int = 12,
-) -> Pixels:
-    """Images in a grid, with the names of the rows at the left and of the columns above.
-
-    Args:
-        rows: Images of each row, of any sizes; each is centred in its cell. Rows may be shorter than others.
-        row_labels, column_labels: Names, none, or one each; they may have several lines.
-        gap: Pixels between images.
-        size: Height of the letters.
-
-    Raises:
-        ValueError: If there is no image, or the number of labels is another than that of the rows or columns.
-
-    Example:
-        >>> tile([[np.zeros((8, 8)), np.zeros((16, 16, 3))]], column_labels=["a", "b"]).shape
-        (43, 37, 3)
-    """
-    columns = max((len(row) for row in rows), default=0)
-    if not columns:
-        raise ValueError("expected at least one image")
-    for labels, count, what in [(row_labels, len(rows), "row"), (column_labels, columns, "column")]:
-        if labels and len(labels) != count:
-            raise ValueError(f"expected {count} {what} labels, got {len(labels)}")
-    cells = [[to_rgb(image) for image in row] for row in rows]
-    if column_labels:
-        cells = [[words(text, size) for text in column_labels], *cells]
-        row_labels = ["", *row_labels] if row_labels else ()
-    if row_labels:
-        cells = [[words(text, size), *row] for text, row in zip(row_labels, cells, strict=True)]
-    heights = [max((image.shape[0] for image in row), default=0) for row in cells]
-    widths = [max(row[i].shape[1] for row in cells if i < len(row)) for i in range(max(map(len, cells)))]
-    canvas = np.full((sum(heights) + gap * (len(heights) + 1), sum(widths) + gap * (len(widths) + 1), 3), 255, np.uint8)
-    top = gap
-    for row, height in zip(cells, heights, strict=True):
-        left = gap
-        for image, width in zip(row, widths, strict=False):
-            canvas[top : top + height, left : left + width] = _centered(image, height, width)
-            left += width + gap
-        top += height + gap
-    return canvas
-
-
-def plot(
-    *series: Series,
-    size: tuple[int, int] = (240, 360),
-    title: str = "",
-    x_label: str = "",
-    y_label: str = "",
-    x_range: tuple[float, float] | None = None,
-    y_range: tuple[float, float] | None = None,
-    y_ticks: bool = True,
-    letters: int = 11,
-    backdrop: AnyImage | None = None,
-) -> Pixels:
-    """Curves on axes with ticks at round numbers; the labels of the curves stand above the axes.
-
-    Args:
-        series: Curves, the later above the earlier ones.
-        size: Pixels (H, W) of the whole picture.
-        x_range, y_range: Ends of the axes; by default those of the data, y with a little room.
-        y_ticks: Whether the y axis has numbers; a density needs none.
-        letters: Height of the letters.
-        backdrop: An image behind the curves that fills the axes, such as a spectrogram.
-
-    Raises:
-        ValueError: If the picture is too small for axes beside its words.
-
-    Example:
-        >>> x = np.linspace(0, 1, 50)
-        >>> plot(Series(x, x**2, "x squared"), title="A parabola", x_label="x").shape
-        (240, 360, 3)
-    """
-    height, width = size
-    font = _font(letters)
-    colors = [s.color or PALETTE[i % len(PALETTE)] for i, s in enumerate(series)]
-    x_low, x_high = x_range or _ends([s.x for s in series])
-    y_low, y_high = y_range or _ends([s.y for s in series] + [np.zeros(1) for s in series if s.area], room=0.05)
-
-    # Margins for what stands around the axes.
-    legend = _legend([(s.label, c) for s, c in zip(series, colors, strict=True) if s.label], width, font)
-    y_values = _ticks(y_low, y_high, max(2, height // (3 * letters))) if y_ticks else []
-    y_texts = _texts(y_values)
-    left = 8 + math.ceil(max(map(font.getlength, y_texts), default=0)) + (letters + 4 if y_label else 0)
-    top = letters // 2 + (letters + 4 if title else 0) + legend.shape[0]
-    w, h = width - left - letters, height - top - letters - 8 - (letters + 4 if x_label else 0)
-    if min(w, h) < 2 * letters:
-        raise ValueError(f"expected a size with room for axes, got {height} x {width} pixels (height x width)")
-
-    def across(x: np.ndarray) -> np.ndarray:
-        return (w * (x - x_low) / (x_high - x_low)).clip(-w, 2 * w)
-
-    def down(y: np.ndarray) -> np.ndarray:
-        return (h * (y_high - y) / (y_high - y_low)).clip(-h, 2 * h)
-
-    behind = to_rgb(np.ones((1, 1)) if backdrop is None else backdrop)
-    inside = Image.fromarray(behind).resize((w, h), Image.Resampling.BILINEAR).resize((w * _FINER, h * _FINER))
-    pen = ImageDraw.Draw(inside)
-    for s, color in zip(series, colors, strict=True):
-        for x, y in _finite_runs(s):
-            path = list((_FINER * np.stack([across(x), down(y)], axis=-1)).ravel())
-            if s.area:
-                pen.polygon(path, fill=color)
-            else:
-                pen.line(path, fill=color, width=_FINER * 3 // 2, joint="curve")
-
-    image = Image.new("RGB", (width, height), "white")
-    image.paste(inside.resize((w, h), Image.Resampling.BOX), (left, top))
-    image.paste(Image.fromarray(legend), (0, top - legend.shape[0]))
-    pen = ImageDraw.Draw(image)
-    pen.rectangle((left - 1, top - 1, left + w, top + h), outline=PALE)
-    x_values, x_texts = _fitting_ticks(x_low, x_high, w, font)
-    for place, text in zip(left + across(np.array(x_values)), x_texts, strict=True):
-        pen.line((place, top + h, place, top + h + 3), fill=INK)
-        reach = font.getlength(text) / 2
-        pen.text((min(max(place, reach), width - reach), top + h + 5), text, fill=INK, font=font, anchor="mt")
-    for place, text in zip(down(np.array(y_values)), y_texts, strict=True):
-        pen.line((left - 4, top + place, left - 1, top + place), fill=INK)
-        pen.text((left - 6, top + place), text, fill=INK, font=font, anchor="rm")
-    pen.text((left + w / 2, 2), title, fill=INK, font=font, anchor="mt")
-    pen.text((left + w / 2, height - 2), x_label, fill=INK, font=font, anchor="mb")
-    if y_label:
-        turned = Image.fromarray(np.rot90(words(y_label, letters)).copy())
-        image.paste(turned, (2, round(top + (h - turned.height) / 2)))
-    return np.array(image)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
-    return font
-
-
-def _centered(image: Pixels, height: int, width: int) -> Pixels:
-    top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
-    canvas = np.full((height, width, 3), 255, np.uint8)
-    canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return canvas
-
-
-def _ends(values: Sequence[np.ndarray], room: float = 0.0) -> tuple[float, float]:
-    """The range of all finite values, with a share of it as room at both ends; never empty."""
-    finite = [v[np.isfinite(v)] for v in values]
-    low = min((float(v.min()) for v in finite if v.size), default=0.0)
-    high = max((float(v.max()) for v in finite if v.size), default=1.0)
-    if low == high:
-        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
-    return low - room * (high - low), high + room * (high - low)
-
-
-def _ticks(low: float, high: float, most: int) -> list[float]:
-    """At most so many multiples of 1, 2 or 5 times a power of ten, from low to high."""
-    power = 10.0 ** math.floor(math.log10((high - low) / most))
-    for step in (power * factor for factor in (1, 2, 5, 10, 20)):
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        if last - first < most:
-            return [i * step for i in range(first, last + 1)]
-    raise AssertionError("a step of 20 times the power leaves fewer than `most` ticks")
-
-
-def _texts(ticks: Sequence[float]) -> list[str]:
-    """Numbers with as many digits as tell them apart."""
-    if not any(ticks):
-        return ["0" for _ in ticks]
-    top = math.floor(math.log10(max(map(abs, ticks))))
-    step = min((b - a for a, b in pairwise(ticks)), default=10.0**top)
-    digits = max(1, top - math.floor(math.log10(step) + 1e-9) + 1, top + 1 if top < 4 else 1)
-    return [re.sub(r"e([+-])0*", lambda e: "e" + e[1].strip("+"), f"{tick:.{digits}g}") for tick in ticks]
-
-
-def _fitting_ticks(low: float, high: float, width: int, font: ImageFont.FreeTypeFont) -> tuple[list[float], list[str]]:
-    """As many ticks as a width of so many pixels has room for, with their texts."""
-    for most in range(8, 1, -1):
-        ticks = _ticks(low, high, most)
-        texts = _texts(ticks)
-        spacing = width * min((b - a for a, b in pairwise(ticks)), default=high - low) / (high - low)
-        if max(map(font.getlength, texts), default=0) + font.size / 2 <= spacing:
-            return ticks, texts
-    return ticks[:1], texts[:1]
-
-
-def _legend(entries: Sequence[tuple[str, str]], width: int, font: ImageFont.FreeTypeFont) -> Pixels:
-    """Samples of colours with their names, side by side and in as many lines as it takes; of no height if empty."""
-    line, places, x, y = sum(font.getmetrics()), [], 8.0, 0
-    for text, color in entries:
-        extent = 2 * font.size + font.getlength(text)
-        if x > 8 and x + extent > width:
-            x, y = 8.0, y + line
-        places.append((x, y, text, color))
-        x += extent + font.size
-    image = Image.new("RGB", (width, y + line if entries else 0), "white")
-    pen = ImageDraw.Draw(image)
-    for x, y, text, color in places:
-        pen.rectangle((x, y + line // 2 - 2, x + 1.5 * font.size, y + line // 2), fill=color)
-        pen.text((x + 2 * font.size, y + line / 2), text, fill=INK, font=font, anchor="lm")
-    return np.array(image).reshape(-1, width, 3)
-
-
-def _finite_runs(s: Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The stretches of a series without a gap, of two points at least; an area's from zero and back to it."""
-    finite = np.isfinite(s.x) & np.isfinite(s.y)
-    starts = np.flatnonzero(np.diff(finite, prepend=False, append=False))
-    for first, end in starts.reshape(-1, 2):
-        if end - first > 1:
-            x, y = s.x[first:end], s.y[first:end]
-            yield (np.r_[x[0], x, x[-1]], np.r_[0.0, y, 0.0]) if s.area else (x, y)
-
-
-def sheet(columns: Mapping[str, Float[Tensor, "M H W C"]], gap: int = 2) -> np.ndarray:
-    """Pictures in columns with titles, as (H, W, C) uint8 on white.
-
-    Example:
-        >>> sheet({"a": torch.zeros(2, 8, 8, 1), "b": torch.zeros(2, 8, 8, 1)}).shape
-        (34, 18, 1)
-    """
-    stacked = torch.stack([images.float().clamp(0, 1).cpu() for images in columns.values()], dim=1)
-    w = stacked.shape[3]
-    padded = torch.nn.functional.pad(stacked, (0, 0, 0, gap, 0, gap), value=1.0)
-    cells = rearrange(padded, "m k h w c -> (m h) (k w) c")[: -gap or None, : -gap or None]
-    pixels = (cells * 255).round().to(torch.uint8).numpy()
-    title = Image.new("L", (pixels.shape[1], 16), 255)
-    font = ImageFont.load_default(size=11)
-    for i, name in enumerate(columns):
-        ImageDraw.Draw(title).text(((i + 0.5) * w + i * gap, 8), name, fill=0, font=font, anchor="mm")
-    return np.concatenate([np.repeat(np.asarray(title)[..., None], pixels.shape[2], axis=2), pixels])
+def _resize(figure: "Figure", height: int, width: int) -> None:
+    # matplotlib rounds down: a hair more keeps whole pixels whole.
+    figure.set_size_inches((width + 1e-3) / DPI, (height + 1e-3) / DPI)

@@ -1,21 +1,43 @@
-"""Drawing: what must be seen is there, at its place, and nothing is cut off."""
+"""Figures: what must be seen is there, at its place, and nothing is cut off or set for others."""
 
-import math
+import warnings
 
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ImageFont
 
-from hypersiren.plotting import PALETTE, Series, _fitting_ticks, _texts, _ticks, label, plot, tile, to_rgb, words
-
-finite = st.floats(-1e6, 1e6, allow_nan=False)
+from hypersiren.plotting import figure_pixels, heatmap, image_grid, new_figure, sheet, to_rgb
 
 
-def colored(image: np.ndarray, color: str) -> np.ndarray:
-    """Where an image has just this colour."""
-    return (image == [int(color[i : i + 2], 16) for i in (1, 3, 5)]).all(-1)
+def texts(figure) -> list:
+    """Every text of a figure that is shown."""
+    found = [text for text in figure.findobj(matplotlib.text.Text) if text.get_text() and text.get_visible()]
+    return [text for text in found if text.axes is None or text.axes.axison]
+
+
+def assert_nothing_is_cut_off(figure):
+    pixels = figure_pixels(figure)
+    assert pixels[[0, -1]].min() == pixels[:, [0, -1]].min() == 255
+    height, width = pixels.shape[:2]
+    for text in texts(figure):
+        box = text.get_window_extent()
+        if text in figure.texts or text.get_text() in [axes.get_title() for axes in figure.axes]:
+            assert -1 <= box.x0 <= box.x1 <= width + 1, text
+            assert -1 <= box.y0 <= box.y1 <= height + 1, text
+
+
+def where(pixels: np.ndarray, image: np.ndarray) -> tuple[int, int]:
+    """Row and column at which an image begins in a larger one, pixel for pixel."""
+    h, w = image.shape[:2]
+    corners = np.argwhere((pixels == image[0, 0]).all(-1)).tolist()
+    (place,) = [(y, x) for y, x in corners if np.array_equal(pixels[y : y + h, x : x + w], image)]
+    return place
+
+
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 200, (height, width, 3), dtype=np.uint8)
 
 
 def test_images_of_every_form_become_rgb():
@@ -27,117 +49,117 @@ def test_images_of_every_form_become_rgb():
         to_rgb(np.zeros((2, 2, 4)))
 
 
-@pytest.mark.parametrize("text", ["SIREN", "gjpqy", "±12.5", "two\nlines", ""])
-def test_words_are_not_cut_off(text):
-    image = words(text)
-    ink = (image < 200).any(-1)
-    assert ink.any() == bool(text)
-    lines = text.split("\n")
-    height, font = image.shape[0] / len(lines), ImageFont.load_default(12)
-    for line in lines:
-        left, top, right, bottom = font.getbbox(line, anchor="la")
-        assert 0 <= top <= bottom <= height
-        assert right - left <= image.shape[1]
+@given(height=st.integers(100, 500), width=st.integers(100, 500))
+@settings(max_examples=10, deadline=None)
+def test_a_figure_has_just_its_pixels(height, width):
+    figure, axes = new_figure(height, width)
+    assert axes.shape == (1, 1)
+    assert figure_pixels(figure).shape == (height, width, 3)
 
 
-def test_a_label_stands_above_its_image():
-    image = np.zeros((20, 10, 3), np.uint8)
-    found = label(image, "a wide label")
-    assert found.shape[1] == words("a wide label").shape[1] > 10
-    assert (found[-20:].min(axis=(0, 2)) == 0).sum() == 10  # the image, centred and whole
-    assert (found[:-20] < 200).any()
+def test_drawing_leaves_global_settings_alone():
+    before = dict(matplotlib.rcParams)
+    figure_pixels(heatmap({"a": np.eye(3)}, unit="m"))
+    assert dict(matplotlib.rcParams) == before
+    assert matplotlib._pylab_helpers.Gcf.get_all_fig_managers() == []
 
 
-def test_tiles_hold_every_image_whole_and_centred():
-    sizes = [[(8, 12), (16, 4)], [(6, 6)]]
-    images = [
-        [np.full((h, w, 3), 10 * (i + 1) + j, np.uint8) for j, (h, w) in enumerate(r)] for i, r in enumerate(sizes)
-    ]
-    found = tile(images, gap=2)
-    assert found.shape == (16 + 6 + 3 * 2, 12 + 4 + 3 * 2, 3)
-    places = {value: np.argwhere((found == value).all(-1)) for value in (10, 11, 20)}
-    assert [len(p) for p in places.values()] == [8 * 12, 16 * 4, 6 * 6]
-    assert places[10].min(0).tolist() == [2 + 4, 2]
-    assert places[11].min(0).tolist() == [2, 2 + 12 + 2]
-    assert places[20].min(0).tolist() == [2 + 16 + 2, 2 + 3]
+def test_a_heat_map_names_everything_and_has_data_at_their_place():
+    values = np.zeros((4, 8))
+    values[0, 6] = 1.0  # at the top right
+    figure = heatmap(
+        {"Pressure": values}, unit="p (Pa)", extent=(0, 8, 0, 4), x_label="x (m)", y_label="y (m)", colors="gray"
+    )
+    pixels = figure_pixels(figure).astype(int)
+    assert pixels.shape == (400, 480, 3)
+    axes, bar = figure.axes
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("Pressure", "x (m)", "y (m)")
+    assert bar.get_ylabel() == "p (Pa)"
+    assert bar.get_ylim() == (0, 1)
+
+    def at(x, y) -> list[int]:
+        column, from_below = axes.transData.transform((x, y)).round().astype(int)
+        return pixels[399 - from_below, column].tolist()
+
+    assert at(6.5, 3.5) == [255, 255, 255]
+    for x, y in [(1.5, 3.5), (6.5, 0.5), (5.5, 3.5), (7.5, 3.5), (6.5, 2.5)]:
+        assert at(x, y) == [0, 0, 0]
+    assert_nothing_is_cut_off(figure)
 
 
-def test_labels_of_tiles_are_counted():
-    images = [[np.zeros((4, 4))] * 2] * 3
-    plain = tile(images)
-    found = tile(images, ["a", "b", "c"], ["long label", "e"])
-    assert found.shape[0] > plain.shape[0]
-    assert found.shape[1] > plain.shape[1]
-    with pytest.raises(ValueError, match="expected 3 row labels, got 2"):
-        tile(images, ["a", "b"])
-    with pytest.raises(ValueError, match="expected 2 column labels, got 1"):
-        tile(images, column_labels=["a"])
-    with pytest.raises(ValueError, match="expected at least one image"):
-        tile([[]])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_panels_share_one_scale(stacked):
+    figure = heatmap({"a": np.zeros((3, 5)), "b": np.ones((3, 5))}, unit="", stacked=stacked, colors="gray")
+    first, second, bar = figure.axes
+    figure_pixels(figure)
+    a, b = first.get_position(), second.get_position()
+    assert (a.y0 > b.y1, a.x1 < b.x0) == (stacked, not stacked)
+    assert [axes.images[0].get_clim() for axes in (first, second)] == [(0, 1)] * 2
+    assert bar.get_position().x0 > max(a.x1, b.x1)
 
 
-@given(low=finite, width=st.floats(1e-3, 1e6), most=st.integers(2, 12))
-def test_ticks_are_round_and_few(low, width, most):
-    high = low + width
-    ticks = _ticks(low, high, most)
-    assert 1 <= len(ticks) <= most or (most == 2 and not ticks)
-    step = ticks[1] - ticks[0] if len(ticks) > 1 else 0
-    for tick in ticks:
-        assert low - 1e-6 * width <= tick <= high + 1e-6 * width
-    if step:
-        leading = step / 10 ** math.floor(math.log10(step) + 1e-6)
-        assert min(abs(leading - round_number) for round_number in (1, 2, 5, 10)) < 1e-2
+@pytest.mark.parametrize(("low", "high", "ends"), [(-1, 1, "neither"), (-2, 1, "min"), (-1, 2, "max"), (-9, 9, "both")])
+def test_a_colour_bar_says_what_lies_beyond_it(low, high, ends):
+    figure = heatmap({"a": np.array([[low, high, np.nan, np.inf]], float)}, unit="", limits=(-1, 1))
+    (image,) = figure.axes[0].images
+    assert image.colorbar.extend == ends
+    assert image.get_array().mask.tolist() == [[False, False, True, True]]
 
 
-@given(start=st.integers(-2000, 2000), factor=st.sampled_from([1, 2, 5]), power=st.integers(-8, 8), n=st.integers(2, 9))
-def test_texts_of_ticks_are_their_numbers(start, factor, power, n):
-    ticks = [(start + i) * factor * 10.0**power for i in range(n)]
-    for tick, text in zip(ticks, _texts(ticks), strict=True):
-        assert float(text) == pytest.approx(tick, rel=1e-9, abs=1e-6 * 10.0**power)
-
-
-@given(low=finite, width=st.floats(1e-3, 1e6), room=st.integers(60, 800))
-def test_neighbouring_texts_do_not_touch(low, width, room):
-    font = ImageFont.load_default(11)
-    ticks, texts = _fitting_ticks(low, low + width, room, font)
-    places = [room * (tick - low) / width for tick in ticks]
-    reach = [font.getlength(text) / 2 for text in texts]
-    for i in range(len(places) - 1):
-        assert places[i] + reach[i] < places[i + 1] - reach[i + 1]
-
-
-def test_a_curve_goes_where_its_points_are():
-    x = np.linspace(0, 1, 200)
-    image = plot(Series(x, x), size=(200, 300), x_range=(0, 1), y_range=(0, 1))
-    rows, columns = np.nonzero(colored(image, PALETTE[0]))
-    slope, _ = np.polyfit(columns, -rows, 1)
-    assert slope == pytest.approx(np.ptp(rows) / np.ptp(columns), rel=0.05)
-    assert np.ptp(columns) > 250  # from end to end of the axes
-    assert np.ptp(rows) > 150
-
-
-def test_gaps_break_a_curve_and_areas_reach_to_zero():
-    x, y = np.linspace(0, 1, 101), np.full(101, 2.0)
-    y[40:60] = np.nan
-    line = colored(plot(Series(x, y), y_range=(0, 4)), PALETTE[0]).any(0)
-    whole = colored(plot(Series(x, np.full(101, 2.0)), y_range=(0, 4)), PALETTE[0]).any(0)
-    assert 0.75 < line.sum() / whole.sum() < 0.85
-    area = colored(plot(Series(x, y, area=True), y_range=(-4, 4)), PALETTE[0])
-    heights = area.sum(0)[area.any(0)]
-    assert 0.2 * 240 < np.median(heights) < 0.25 * 240  # a quarter of the axes, which are less high than the picture
-
-
-@settings(max_examples=20, deadline=None)
-@given(values=st.lists(st.one_of(finite, st.sampled_from([math.nan, math.inf])), max_size=5))
+@settings(max_examples=10, deadline=None)
+@given(values=st.lists(st.one_of(st.floats(-1e6, 1e6), st.sampled_from([np.nan, np.inf])), min_size=1, max_size=5))
 def test_any_numbers_can_be_drawn(values):
-    y = np.array(values, float)
-    assert plot(Series(np.arange(len(y)), y, "all"), y_label="y").shape == (240, 360, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert figure_pixels(heatmap({"a": np.array([values], float)}, unit="m")).shape == (400, 480, 3)
 
 
-def test_legends_wrap_and_every_name_has_its_colour():
-    x = np.arange(3.0)
-    narrow = plot(*(Series(x, x + i, f"a curve with a name {i}") for i in range(4)), size=(240, 260))
-    for color in PALETTE[:4]:
-        assert colored(narrow, color)[:80].sum() >= 20  # its sample in the legend
-    with pytest.raises(ValueError, match="expected a size with room for axes, got 40 x 30 pixels"):
-        plot(Series(x, x), size=(40, 30))
+def test_a_grid_holds_every_image_pixel_for_pixel_and_centred():
+    sizes = [[(8, 12), (16, 4)], [(6, 6)]]
+    images = [[noise(h, w, 10 * i + j) for j, (h, w) in enumerate(row)] for i, row in enumerate(sizes)]
+    found = figure_pixels(image_grid(images, gap=2))
+    assert found.shape == (16 + 6 + 3 * 2, 12 + 4 + 3 * 2, 3)
+    assert where(found, images[0][0]) == (2 + 4, 2)
+    assert where(found, images[0][1]) == (2, 2 + 12 + 2)
+    assert where(found, images[1][0]) == (2 + 16 + 2, 2 + 3)
+    outside = found.astype(int).sum() - sum(int(image.sum()) for row in images for image in row)
+    assert outside == 255 * (found.size - sum(image.size for row in images for image in row))
+
+
+@pytest.mark.parametrize("size", [(5, 9), (60, 160)])
+def test_titles_of_a_grid_stand_beside_and_above_their_images(size):
+    images = [[noise(*size, 10 * i + j) for j in range(2)] for i in range(3)]
+    rows, columns = ["truth", "siren\nof 2 lines", "gjpqy"], ["fit", "a title with $ and _ that is wide"]
+    figure = image_grid(images, rows, columns)
+    found = figure_pixels(figure)
+    assert [text.get_text() for text in figure.texts] == rows + columns
+    assert_nothing_is_cut_off(figure)
+    boxes = [text.get_window_extent() for text in figure.texts]
+    places = [[where(found, image) for image in row] for row in images]
+    for i, box in enumerate(boxes[:3]):
+        assert box.x1 <= min(left for _, left in places[i])
+        assert (box.y0 + box.y1) / 2 == pytest.approx(found.shape[0] - places[i][0][0] - size[0] / 2, abs=2)
+    for j, box in enumerate(boxes[3:]):
+        assert box.y0 >= found.shape[0] - places[0][j][0]
+        assert (box.x0 + box.x1) / 2 == pytest.approx(places[0][j][1] + size[1] / 2, abs=2)
+    for i, a in enumerate(boxes):
+        assert not any(a.overlaps(b) for b in boxes[:i])
+
+
+def test_titles_of_a_grid_are_counted():
+    images = [[np.zeros((4, 4))] * 2] * 3
+    with pytest.raises(ValueError, match="expected 3 row titles, got 2"):
+        image_grid(images, ["a", "b"])
+    with pytest.raises(ValueError, match="expected 2 column titles, got 1"):
+        image_grid(images, column_titles=["a"])
+    with pytest.raises(ValueError, match="expected at least one image"):
+        image_grid([[]])
+
+
+def test_a_sheet_has_a_column_for_each_name():
+    images = {name: np.stack([noise(20, 60, seed), noise(20, 60, seed + 1)]) for seed, name in [(0, "a"), (2, "b")]}
+    found = sheet(images)
+    places = {name: [where(found, image) for image in shown] for name, shown in images.items()}
+    assert places["a"][0][0] == places["b"][0][0] < places["a"][1][0] == places["b"][1][0]
+    assert places["a"][0][1] == places["a"][1][1] == 4 < places["b"][0][1] == places["b"][1][1]
+    assert (found[: places["a"][0][0]] < 100).any()  # titles above

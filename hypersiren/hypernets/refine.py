@@ -5,7 +5,8 @@ A predicted field is the best initialisation there is. Refinement minimises, for
     mean over N known points of |y - f(x)|²  +  k / N · prior(f)
 
 from theta_0, the predicted weights, where the prior is one of inpainting's (total variation or the Hessian's norm). The
-more is known, the less the prior counts, and the further a step goes: with few points the prediction knows better. All signals are refined at once, as one batch of weights.
+more is known, the less the prior counts, and the further a step goes: with few points the prediction knows better.
+All signals are refined at once, as one batch of weights.
 
 Symbols: B signals, N known points, P points of the prior, C channels.
 """

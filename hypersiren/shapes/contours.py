@@ -1,27 +1,64 @@
-"""A distance drawn as contours: lines at equal distances, inside and outside in two colours, the surface in black."""
+"""A signed distance drawn on axes: colours, lines at equal distances, and the surface as a thick line."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
+from hypersiren.plotting import heatmap
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 SPACING = 0.05
+"""Between lines; doubled until there are at most `MOST_LINES`."""
 
-_INSIDE, _OUTSIDE = np.array([0.35, 0.60, 0.85]), np.array([0.95, 0.75, 0.45])
+MOST_LINES = 40
 
 
-def draw_contours(values: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
-    """Values of a distance as colours in [0, 1]; lines `SPACING` apart, thick at zero. NaN counts as outside.
+def draw_contours(
+    values: Float[np.ndarray, "H W"],
+    title: str,
+    extent: tuple[float, float, float, float] = (-1.0, 1.0, -1.0, 1.0),
+    *,
+    x_label: str = "x",
+    y_label: str = "y",
+) -> "Figure":
+    """A signed distance: inside (below 0) is blue, outside red, the surface black. What is no number is white.
+
+    Args:
+        values: Row 0 is at the top.
+        title: Above the picture.
+        extent: Where the edges of the array are: left, right, bottom, top. Its unit is that of the distance.
+        x_label, y_label: Names of the axes.
 
     Example:
-        >>> picture = draw_contours(np.linspace(-0.2, 0.2, 99)[None])
-        >>> picture.shape, bool(picture[0, 0, 2] > picture[0, 0, 0]), picture[0, 49].tolist()
-        ((1, 99, 3), True, [0.0, 0.0, 0.0])
+        >>> x, y = np.meshgrid(np.linspace(-1, 1, 64), np.linspace(1, -1, 64))
+        >>> figure = draw_contours(np.hypot(x, y) - 0.5, "A circle")
+        >>> [text.get_text() for text in figure.legends[0].texts]
+        ['surface (distance 0)', 'lines 0.05 apart']
     """
-    # Half a pixel in the units of the values: a line is as wide wherever the field is steep or flat.
-    steps = np.gradient(np.pad(values, ((0, 1), (0, 1)), mode="edge"))
-    slope = np.maximum(np.hypot(*steps)[:-1, :-1], 1e-9)
-    away = np.abs(values - SPACING * np.round(values / SPACING)) / slope  # pixels from the nearest line
-    colours = np.where((values < 0)[..., None], _INSIDE, _OUTSIDE)
-    # Farther from the surface is paler.
-    colours = 1 - (1 - colours) * (0.35 + 0.65 * np.exp(-np.abs(values) / 0.3))[..., None]
-    colours = colours * (1 - 0.45 * np.clip(1.2 - away, 0, 1))[..., None]
-    return np.nan_to_num((colours * np.clip(np.abs(values) / slope - 0.7, 0, 1)[..., None]).clip(0, 1), nan=1.0)
+    from matplotlib.lines import Line2D
+
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    reach = max(-low, high) or 1.0
+    spacing = SPACING * 2 ** max(0, int(np.ceil(np.log2((high - low + 1e-9) / (SPACING * MOST_LINES)))))
+    sides = extent[3] - extent[2], extent[1] - extent[0]
+    height, width = (round(380 * side / max(sides)) for side in sides)
+    figure = heatmap(
+        {title: values}, unit="signed distance", limits=(-reach, reach), extent=extent, colors="RdBu_r",
+        x_label=x_label, y_label=y_label, size=(max(height, 150) + 110, width + 140),
+    )  # fmt: skip
+    axes, bar = figure.axes
+    levels = spacing * np.arange(np.ceil(low / spacing), np.floor(high / spacing) + 1)
+    if len(levels) and min(values.shape) > 1:
+        widths = np.where(np.isclose(levels, 0), 2.0, 0.5)
+        axes.contour(
+            values, levels, origin="upper", extent=extent, colors="black", linewidths=widths, linestyles="solid"
+        )
+    bar.axhline(0, color="black", linewidth=2)
+    thick, thin = (Line2D([], [], color="black", linewidth=w) for w in (2.0, 0.5))
+    names = ["surface (distance 0)", f"lines {spacing:g} apart"]
+    figure.legend([thick, thin], names, loc="outside lower center", ncols=2, frameon=False)
+    return figure

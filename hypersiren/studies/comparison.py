@@ -5,16 +5,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
-from hypersiren.plotting import tile
+from hypersiren.plotting import Pixels, figure_pixels, image_grid
 from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.panels import ImagePanel, Panel, VideoPanel
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.task import FieldTask
 from hypersiren.training.fit import Fit, fit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 OTHERS: dict[str, dict[str, dict[str, Any]]] = {
     "pinn": {
@@ -49,8 +53,12 @@ class Comparison:
             lines.append(name.ljust(width) + cells)
         return "\n".join(lines)
 
-    def picture(self) -> np.ndarray:
-        """A row for the truth, where it is known, and one for each field, as (H, W, 3) uint8."""
+    def picture(self) -> Pixels:
+        """`figure` as an image."""
+        return figure_pixels(self.figure())
+
+    def figure(self) -> "Figure":
+        """A row for the truth, where it is known, and one for each field; a column for each picture of the task."""
         panels = {name: self.task.panels(fitted.field) for name, fitted in self.fits.items()}
         first = next(iter(panels.values()))
         columns = [
@@ -58,7 +66,7 @@ class Comparison:
         ]
         rows = [[first[f"true_{column}"] for column in columns]]
         rows += [[shown[column] for column in columns] for shown in panels.values()]
-        return tile([[_enlarged(panel) for panel in row] for row in rows], ["truth", *panels], columns)
+        return image_grid([[_enlarged(panel) for panel in row] for row in rows], ["truth", *panels], columns)
 
 
 def compare(
@@ -89,7 +97,7 @@ def compare(
     return Comparison(task, fits, metrics)
 
 
-def _enlarged(panel: Panel, least: int = 160) -> np.ndarray:
+def _enlarged(panel: Panel, least: int = 160) -> Float[np.ndarray, "H W C"]:
     """The pixels of a panel, or of a clip's middle frame, repeated until they are large enough to be looked at."""
     panel = panel.middle() if isinstance(panel, VideoPanel) else panel
     assert isinstance(panel, ImagePanel)

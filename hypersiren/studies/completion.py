@@ -115,7 +115,7 @@ def completion_picture(model: HyperSiren, test: ImageSet, *, rows: int = 6, zoom
         field = predicted(model, Context.from_images(_values(images), mask))
         columns[f"completed from {name}"] = render_fields(field, (zoom * h, zoom * w))
     columns["truth"] = _enlarged(images.unit, zoom)
-    return sheet(columns)
+    return sheet({name: shown.float().cpu().numpy() for name, shown in columns.items()})
 
 
 @torch.no_grad()
@@ -128,7 +128,7 @@ def latent_line(model: HyperSiren, ends: Context, steps: int) -> BoundSiren:
 
 def interpolation_picture(model: HyperSiren, pairs: Sequence[Context], size: tuple[int, int], steps: int) -> np.ndarray:
     """A row for each pair of signals: the fields from the first to the second (section 4.4)."""
-    rows = torch.stack([render_fields(latent_line(model, pair, steps), size) for pair in pairs])
+    rows = torch.stack([render_fields(latent_line(model, pair, steps), size) for pair in pairs]).float().cpu().numpy()
     return sheet({f"{i / (steps - 1):.2f}": rows[:, i] for i in range(steps)})
 
 
@@ -136,7 +136,8 @@ def outside_picture(model: HyperSiren, images: ImageSet, *, extent: float = 5.0,
     """Fields far outside the range that they were trained on, [-extent, extent]^2 (section 4.4)."""
     field = predicted(model, whole(images))
     inside, beyond = render_fields(field, (pixels, pixels)), render_fields(field, (pixels, pixels), extent)
-    return sheet({"[-1, 1]": inside, f"[-{extent:g}, {extent:g}]": beyond})
+    columns = {"[-1, 1]": inside, f"[-{extent:g}, {extent:g}]": beyond}
+    return sheet({name: shown.float().cpu().numpy() for name, shown in columns.items()})
 
 
 def whole(images: ImageSet) -> Context:

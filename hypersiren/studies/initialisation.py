@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,7 +28,10 @@ from torch import Tensor
 from hypersiren.fields.baselines import baseline
 from hypersiren.fields.mlp import CoordinateMLP
 from hypersiren.fields.siren import Siren
-from hypersiren.plotting import PALETTE, Pixels, Series, label, plot, tile
+from hypersiren.plotting import Pixels, figure_pixels, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BINS = 60
 
@@ -93,22 +97,30 @@ class InitialisationStudy:
         )
 
     def picture(self) -> Pixels:
+        """`figure` as an image."""
+        return figure_pixels(self.figure())
+
+    def figure(self) -> "Figure":
         """Histograms in a grid: for each network a row per quantity, a column per layer, and the theory as a line.
 
         A row has one axis of values; only the pre-activations of the first layer have their own, as they may be much
         wider. The height of a panel is that of its highest bin.
         """
         depth = max(map(len, self.layers.values()))
-        rows, labels = [], []
-        for name, layers in self.layers.items():
-            for quantity in _QUANTITIES:
-                found = [getattr(layer, quantity) for layer in layers]
-                apart = 1 if quantity == "pre_activation" else 0
-                parts = [part for part in (found[:apart], found[apart:]) if part]
-                rows.append([panel for part in parts for panel in _panels(part)])
-                labels.append(f"{name}\n{quantity.replace('_', '-')}")
-        grid = tile(rows, labels, [f"layer {i + 1}" for i in range(depth)])
-        return label(grid, "Densities at initialisation, over all units and points. Line: theory of a SIREN", size=14)
+        rows = [(name, quantity) for name in self.layers for quantity in _QUANTITIES]
+        figure, grid = new_figure(110 * len(rows) + 60, 150 * depth + 60, len(rows), depth)
+        figure.suptitle("Densities at initialisation, over all units and points\nOrange line: theory of a SIREN")
+        for row, (name, quantity) in zip(grid, rows, strict=True):
+            found = [getattr(layer, quantity) for layer in self.layers[name]]
+            row[0].set_ylabel(f"{name}\n{quantity.replace('_', '-')}")
+            apart = 1 if quantity == "pre_activation" else 0
+            for part in (slice(0, apart), slice(apart, len(found))):
+                _draw(row[part], found[part])
+            for axes in row[len(found) :]:
+                axes.set_axis_off()
+        for i, axes in enumerate(grid[0]):
+            axes.set_title(f"layer {i + 1}")
+        return figure
 
 
 _QUANTITIES = [field.name for field in fields(LayerStatistics)]
@@ -217,14 +229,16 @@ def _arcsine(h: float) -> float:
     return 0.5 + math.asin(min(max(h, -1.0), 1.0)) / math.pi
 
 
-def _panels(distributions: Sequence[Distribution]) -> list[Pixels]:
-    """Histograms over one common axis."""
-    reach = (min(d.edges[0] for d in distributions), max(d.edges[-1] for d in distributions))
-    panels = []
-    for d in distributions:
-        curves = [Series(d.edges.repeat(2)[1:-1], d.density.repeat(2), color="#a9c8e6", area=True)]
+def _draw(panels: np.ndarray, distributions: Sequence[Distribution]) -> None:
+    """Histograms over one common range, each on its own axes."""
+    for axes, d in zip(panels, distributions, strict=True):
+        axes.stairs(d.density, d.edges, fill=True, color="#a9c8e6")
         if d.theory is not None:
-            curves.append(Series((d.edges[1:] + d.edges[:-1]) / 2, d.theory, color=PALETTE[1]))
-        top = 1.05 * max(curve.y.max() for curve in curves)
-        panels.append(plot(*curves, size=(90, 150), x_range=reach, y_range=(0, top), y_ticks=False, letters=10))
-    return panels
+            axes.plot((d.edges[1:] + d.edges[:-1]) / 2, d.theory, color="tab:orange")
+        axes.set_xlim(min(d.edges[0] for d in distributions), max(d.edges[-1] for d in distributions))
+        axes.set_ylim(bottom=0)
+        axes.set_yticks([])
+        axes.locator_params(axis="x", nbins=3)
+        axes.tick_params(labelsize="small")
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 3))
+        axes.xaxis.get_offset_text().set_size("small")

@@ -102,13 +102,12 @@ def photo_panel(photo: Photo, completed: Float[Tensor, "H W C"]) -> np.ndarray:
         x = rearrange(image, "m h w c -> m c h w")
         return rearrange(torch.nn.functional.interpolate(x, (h, w)), "m c h w -> m h w c")
 
-    return sheet(
-        {
-            "context": enlarged(known_pixels(truth, photo.mask)),
-            "completion": completed[None],
-            "picture": enlarged(truth),
-        }
-    )
+    columns = {
+        "context": enlarged(known_pixels(truth, photo.mask)),
+        "completion": completed[None],
+        "picture": enlarged(truth),
+    }
+    return sheet({name: shown.float().cpu().numpy() for name, shown in columns.items()})
 
 
 def _central(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -126,12 +126,18 @@ def test_table_has_every_method_and_says_how_many_images():
 
 def test_pictures_have_the_right_size_and_are_not_empty():
     made, test = model(3), images(c=3)
-    picture = completion_picture(made, test, rows=2, zoom=2)
-    assert picture.shape == (16 + 2 * 22 - 2, 7 * 18 - 2, 3)
     pair = ImageSet(test.pixels[:2], "")
-    assert interpolation_picture(made, [whole(pair)] * 2, (30, 24), 4).shape == (16 + 2 * 32 - 2, 4 * 26 - 2, 3)
-    assert outside_picture(made, pair, pixels=20).shape == (16 + 2 * 22 - 2, 2 * 22 - 2, 3)
-    assert picture.std() > 10
+    pictures = [
+        (completion_picture(made, test, rows=2, zoom=20), 200, 7 * (160 + 4) + 4),
+        (interpolation_picture(made, [whole(pair)] * 2, (60, 48), 4), 60, 4 * (48 + 4) + 4),
+        (outside_picture(made, pair, pixels=60), 60, 2 * (60 + 4) + 4),
+    ]
+    for picture, high, width in pictures:
+        titles = picture.shape[0] - 2 * (high + 4) - 4
+        assert 12 < titles < 32
+        assert picture.shape[1:] == (width, 3)
+        assert (picture[:titles] < 100).any()
+    assert pictures[0][0].std() > 10
 
 
 @pytest.fixture
@@ -182,13 +188,16 @@ def test_wrong_and_empty_masks_are_refused(photo, tmp_path):
 
 def test_a_photo_is_completed_at_any_size(photo):
     made, read = model(3), read_photo(photo, (8, 8), 3, context=20)
-    small, large = complete_photo(made, read, (8, 8)), complete_photo(made, read, (24, 24))
-    assert large.shape == (24, 24, 3)
-    torch.testing.assert_close(large[1::3, 1::3], small, rtol=1e-3, atol=1e-3)  # the same cell centres
+    small, large = complete_photo(made, read, (8, 8)), complete_photo(made, read, (72, 72))
+    assert large.shape == (72, 72, 3)
+    torch.testing.assert_close(large[4::9, 4::9], small, rtol=1e-3, atol=1e-3)  # the same cell centres
     wide = complete_photo(made, read, (24, 24), extent=3.0)
     torch.testing.assert_close(wide[8:16, 8:16], small, rtol=1e-3, atol=1e-3)
-    assert photo_panel(read, large).shape == (16 + 24, 3 * 26 - 2, 3)
+    panel = photo_panel(read, large)
+    assert panel.shape[1] > 3 * (72 + 4)
+    middle = (panel.shape[1] - 72) // 2  # three columns, the second in the middle
+    np.testing.assert_allclose(panel[-76:-4, middle : middle + 72], (large * 255).round().numpy(), atol=1)
     pair = photo_pair(read, read_photo(photo, (8, 8), 3, context=30))
-    row = interpolation_picture(made, [pair], (24, 24), 5)
-    assert row.shape == (16 + 24, 5 * 26 - 2, 3)
-    np.testing.assert_allclose(row[16:, :24], (large * 255).round().numpy(), atol=1)
+    row = interpolation_picture(made, [pair], (72, 72), 5)
+    assert row.shape[1] == 5 * (72 + 4) + 4
+    np.testing.assert_allclose(row[-76:-4, 4:76], (large * 255).round().numpy(), atol=1)

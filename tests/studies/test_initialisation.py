@@ -1,5 +1,7 @@
 """Statistics at initialisation: what the theory promises at any depth, and what is counted against sums by hand."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypersiren.errors import UserError
 from hypersiren.fields.baselines import BASELINES, baseline
 from hypersiren.fields.mlp import CoordinateMLP
 from hypersiren.fields.siren import Siren
+from hypersiren.plotting import figure_pixels
 from hypersiren.studies.initialisation import (
     Distribution,
     InitialisationStudy,
@@ -121,18 +124,55 @@ def test_values_that_are_all_the_same_are_drawn_too():
     assert InitialisationStudy({"zero": layers}).picture().ndim == 3
 
 
-def test_table_and_picture(study):
+def test_table(study):
     lines = study.table().splitlines()
     assert lines[0].split()[:4] == ["network", "quantity", "layer", "1"]
     assert len(lines) == 1 + 4 * 3
     assert lines[1].startswith("siren     pre-activation  ")
     last = study.layers["siren"][-1].pre_activation
     assert lines[1].endswith(f"{last.mean:.2g} ± {last.std:.2g}")
-    picture = study.picture()
-    assert picture.dtype == np.uint8
-    assert picture.shape[2] == 3
-    assert (picture == 255).mean() > 0.5  # on white, with something on it
-    assert picture.min() < 100
+
+
+def test_the_picture_has_a_named_row_for_each_quantity_and_a_column_for_each_layer(study):
+    figure = study.figure()
+    grid = np.array(figure.axes).reshape(4 * 3, 7)
+    assert [axes.get_title() for axes in grid[0]] == [f"layer {i}" for i in range(1, 8)]
+    labels = [axes.get_ylabel() for axes in grid[:, 0]]
+    assert labels[:3] == ["siren\npre-activation", "siren\nactivation", "siren\ngradient"]
+    assert labels[-1] == "softplus\ngradient"
+    assert "theory of a SIREN" in figure.get_suptitle()
+    pixels = figure_pixels(figure)
+    assert pixels.shape == (12 * 110 + 60, 7 * 150 + 60, 3)
+    assert (pixels == 255).mean() > 0.5  # on white, with something on it
+    for row in grid:  # no two numbers of neighbouring ticks touch
+        for axes in row:
+            low, high = axes.get_xlim()
+            ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+            boxes = [text.get_window_extent() for tick, text in ticks if low <= tick <= high]
+            assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_histograms_are_the_densities_and_lines_the_theory(study):
+    grid = np.array(study.figure().axes).reshape(4 * 3, 7)
+    layers = study.layers["siren"]
+    for axes, layer in zip(grid[0], layers, strict=True):
+        (patch,) = axes.patches
+        np.testing.assert_array_equal(patch.get_data().values, layer.pre_activation.density)
+        np.testing.assert_array_equal(patch.get_data().edges, layer.pre_activation.edges)
+    assert [len(axes.lines) for axes in grid[0]] == [0, 1, 1, 1, 1, 1, 1]
+    np.testing.assert_array_equal(grid[1, 3].lines[0].get_ydata(), layers[3].activation.theory)
+    assert not any(axes.lines for axes in grid[2:].flat)
+    limits = [axes.get_xlim() for axes in grid[0]]
+    assert len(set(limits[1:])) == 1  # one axis of values, but for the first layer
+    assert limits[0][1] > 2 * limits[1][1]
+    np.testing.assert_allclose(limits[0], layers[0].pre_activation.edges[[0, -1]])
+
+
+def test_networks_of_different_depth_leave_cells_empty():
+    study = initialisation_study(["siren"], hidden_layers=2, hidden_features=8, points=20)
+    shorter = InitialisationStudy({"deep": study.layers["siren"], "flat": study.layers["siren"][:1]})
+    grid = np.array(shorter.figure().axes).reshape(6, 3)
+    assert [[axes.axison for axes in row] for row in grid] == [[True] * 3] * 3 + [[True, False, False]] * 3
 
 
 def test_studies_are_seeded_and_know_their_names():

@@ -11,6 +11,7 @@ from hypersiren.fields.activations import Finer
 from hypersiren.fields.coords import cell_centers, grid, strata
 from hypersiren.fields.mlp import CoordinateMLP
 from hypersiren.fields.render import render_sound
+from hypersiren.plotting import figure_pixels
 from hypersiren.signals.sound.files import chime
 from hypersiren.signals.sound.picture import draw_spectrogram, draw_waveform, envelope
 from hypersiren.signals.sound.spectrum import rms_omega
@@ -89,34 +90,70 @@ def test_a_field_sounds_the_same_at_any_rate():
     torch.testing.assert_close(low, high[1::3])
 
 
+def drawn(figure, axes) -> np.ndarray:
+    """The pixels inside the axes of a figure."""
+    pixels = figure_pixels(figure).astype(int)
+    box = axes.get_window_extent()
+    left, right = (round(x) + 2 * inwards for x, inwards in ((box.x0, 1), (box.x1, -1)))
+    bottom, top = (round(y) + 2 * inwards for y, inwards in ((box.y0, 1), (box.y1, -1)))
+    return pixels[len(pixels) - top : len(pixels) - bottom, left:right]
+
+
 def test_a_click_is_drawn_at_its_time_and_height():
     wave = np.zeros((48_000, 1))
     wave[12_000], wave[36_000] = 0.5, -1.0
-    drawing = draw_waveform(wave, seconds=1.0, peak=1.0).astype(int)
-    blue = np.argwhere((drawing[..., 2] - drawing[..., 0]) > 60)
-    columns = np.unique(blue[:, 1])
-    left, right = columns.min(), columns.max()
-    tall = [c for c in columns if (blue[:, 1] == c).sum() > 20]
-    places = (np.array([tall[0], tall[-1]]) - left) / (right - left)
-    np.testing.assert_allclose(places, [0.25, 0.75], atol=0.01)
-    heights = [(blue[:, 1] == c).sum() for c in (tall[0], tall[-1])]
-    assert heights[1] == pytest.approx(2 * heights[0], rel=0.1)
+    figure = draw_waveform(wave, seconds=1.0, peak=1.0)
+    (axes,) = figure.axes
+    inside = drawn(figure, axes)
+    blue = inside[..., 2] - inside[..., 0] > 60
+    heights = blue.sum(0)
+    tall = np.flatnonzero(heights > 10)
+    np.testing.assert_allclose(tall[[0, -1]] / blue.shape[1], [0.25, 0.75], atol=0.01)
+    first, last = (np.flatnonzero(blue[:, column]) / blue.shape[0] for column in (tall[0], tall[-1]))
+    assert first.min() == pytest.approx(0.25, abs=0.05)  # from half of the peak down to the middle
+    assert first.max() == pytest.approx(0.5, abs=0.05)
+    assert last.min() == pytest.approx(0.5, abs=0.05)
+    assert last.max() == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_tone_is_a_bright_line_and_what_is_no_number_dark():
     levels = np.full((2, 513, 200), -100.0)
     levels[0, 126:131] = 0  # a quarter of the way up
     levels[1] = np.nan
-    drawing = draw_spectrogram(levels, seconds=3.0, rate=16_000, top=0.0)
-    brightness = drawing[:, 320].mean(-1)
-    dark = np.flatnonzero(brightness[:200] < 60)
-    bright = np.flatnonzero(brightness[dark.min() : dark.max()] > 150) / (dark.max() - dark.min())
+    figure = draw_spectrogram(levels, seconds=3.0, rate=16_000, top=0.0)
+    first, second, _ = figure.axes
+    column = drawn(figure, first)[:, 200].mean(-1)
+    bright = np.flatnonzero(column > 150) / len(column)
     np.testing.assert_allclose(bright, 0.75, atol=0.03)
+    assert (column < 60).mean() > 0.9
+    assert drawn(figure, second).max() < 60
+
+
+def test_pictures_of_a_sound_have_titles_and_units():
+    waveform = draw_waveform(np.zeros((100, 2)), seconds=2.5, peak=0.5, title="The fit")
+    for i, axes in enumerate(waveform.axes):
+        assert axes.get_title() == f"The fit, channel {i + 1}"
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (s)", "amplitude")
+        assert (axes.get_xlim(), axes.get_ylim()) == ((0, 2.5), (-0.5, 0.5))
+    spectrum = draw_spectrogram(np.zeros((1, 513, 9)), seconds=2.5, rate=8000, top=10.0, decibels=60.0, title="The fit")
+    axes, bar = spectrum.axes
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("The fit", "time (s)", "frequency (Hz)")
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 2.5), (0, 4000))
+    assert bar.get_ylabel() == "level (dB re amplitude 1)"
+    assert bar.get_ylim() == (-50, 10)
+
+
+def test_silence_is_a_line_in_the_middle():
+    figure = draw_waveform(np.zeros((8000, 1)), seconds=1.0, peak=1.0)
+    inside = drawn(figure, figure.axes[0])
+    rows, columns = np.nonzero(inside[..., 2] - inside[..., 0] > 60)
+    assert len(np.unique(columns)) > 0.99 * inside.shape[1]
+    np.testing.assert_allclose(rows / inside.shape[0], 0.5, atol=0.02)
 
 
 def test_waveforms_of_nothing_and_of_no_numbers():
     for wave in (np.full((100, 2), np.nan), np.zeros((1, 2)), 1000 * np.ones((5000, 2))):
-        assert draw_waveform(wave, seconds=1.0, peak=1.0).shape == (260, 640, 3)
+        assert figure_pixels(draw_waveform(wave, seconds=1.0, peak=1.0)).shape == (360, 800, 3)
 
 
 @given(samples=st.integers(1, 5000), columns=st.integers(1, 200), seed=st.integers(0, 99))

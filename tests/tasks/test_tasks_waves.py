@@ -12,9 +12,10 @@ from hypersiren import CoordinateMLP, Siren
 from hypersiren.cli.main import main
 from hypersiren.fields.jets import Jet
 from hypersiren.fields.operators import diagonal_jet
+from hypersiren.plotting import figure_pixels
 from hypersiren.studies.benchmarks.steps import DoubleBackward
 from hypersiren.tasks.registry import open_task
-from hypersiren.tasks.waves.equation import VIEW, Equation
+from hypersiren.tasks.waves.equation import VIEW, Equation, draw_square
 from hypersiren.tasks.waves.settings import ResidualLoss, WaveLoss
 from hypersiren.tasks.waves.wave import FRAMES, Wave
 from hypersiren.waves.media import MEDIA, open_medium
@@ -135,6 +136,19 @@ def test_inversion_measures_the_medium(measured):
     assert metrics["correlation"] == pytest.approx(1)
     guess = measured.evaluate(lambda x: torch.zeros(len(x), 11))
     assert guess["velocity_mse"] == pytest.approx(guess["homogeneous_mse"])
+
+
+def test_the_square_is_drawn_with_its_first_axis_down():
+    values = torch.zeros(VIEW, VIEW)
+    values[: VIEW // 4, VIEW // 2 :] = 1.0  # x_0 low, x_1 high
+    figure = draw_square("A wave", values.flatten(), (-1.0, 1.0), 0.5, unit="u", colors="bwr")
+    axes, bar = figure.axes
+    assert (axes.get_title(), bar.get_ylabel(), bar.get_ylim()) == ("A wave", "u", (-1, 1))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("$x_1$", "$x_0$")
+    pixels = figure_pixels(figure)
+    for place, wanted in [((0.3, -0.4), [255, 0, 0]), ((0.3, 0.1), [255] * 3), ((-0.3, -0.4), [255] * 3)]:
+        column, from_below = axes.transData.transform(place).round().astype(int)
+        assert pixels[len(pixels) - 1 - from_below, column].tolist() == pytest.approx(wanted, abs=2)
 
 
 def test_media_of_files(tmp_path):

@@ -174,7 +174,7 @@ def test_one_predicted_field_is_saved_as_a_siren_of_its_own(tmp_path):
     fields = model.field(context)
     save(fields.signal(1), tmp_path / "one.safetensors")
     x = torch.rand(5, 2)
-    torch.testing.assert_close(load(tmp_path / "one.safetensors")(x), fields(x)[1].detach())
+    torch.testing.assert_close(load(tmp_path / "one.safetensors")(x), fields(x)[1].detach(), atol=1e-4, rtol=1e-3)
     with pytest.raises(ValueError, match="expected the weights of one signal"):
         save(fields, tmp_path / "all.safetensors")
 

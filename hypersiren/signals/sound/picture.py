@@ -1,43 +1,46 @@
 """Pictures of a sound for a person: its waveform and its spectrogram, on axes.
 
-Symbols: N samples, C channels, F frequencies, K frames of a spectrogram; H, W pixels.
+Symbols: N samples, C channels, F frequencies, K frames of a spectrogram.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
-from hypersiren.plotting import Series, plot
+from hypersiren.plotting import heatmap, new_figure
 
-Pixels = UInt8[np.ndarray, "H W 3"]
-
-HEAT = np.array(
-    [(0.0, 0.0, 0.05), (0.22, 0.06, 0.42), (0.6, 0.15, 0.45), (0.92, 0.35, 0.25), (0.99, 0.72, 0.25), (1.0, 1.0, 0.85)]
-)
-"""Colours of levels, from the lowest to the highest; their lightness rises evenly."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def draw_waveform(wave: Float[np.ndarray, "N C"], seconds: float, peak: float, *, width: int = 640) -> Pixels:
+def draw_waveform(
+    wave: Float[np.ndarray, "N C"], seconds: float, peak: float, *, title: str = "Waveform", width: int = 800
+) -> "Figure":
     """Amplitudes over time, channels above each other, on a scale from -peak to peak; what leaves it is cut off.
 
     A column of pixels shows the least and the greatest of its samples, so a long sound is drawn as fast as a short one.
 
+    Args:
+        wave: Amplitudes; what is no number is drawn as 0.
+        seconds: Duration of the sound.
+        peak: End of the axis of amplitudes.
+        title: Above the picture; each channel adds its number where there are several.
+        width: Of the figure, in pixels; a channel is 180 pixels high.
+
     Example:
-        >>> draw_waveform(np.sin(np.linspace(0, 100, 8000))[:, None], seconds=1.0, peak=1.0).shape
-        (130, 640, 3)
+        >>> figure = draw_waveform(np.sin(np.linspace(0, 100, 8000))[:, None], seconds=1.0, peak=1.0)
+        >>> figure.axes[0].get_title(), figure.axes[0].get_xlabel()
+        ('Waveform', 'time (s)')
     """
+    titles = _titles(title, wave.shape[1])
+    figure, grid = new_figure(180 * len(titles), width, len(titles))
     ends = np.linspace(0, seconds, width + 1)
-    times = np.repeat((ends[1:] + ends[:-1]) / 2, 2)
-    rows = [
-        plot(
-            Series(times, np.stack(envelope(np.nan_to_num(wave[:, c]), width), axis=-1).ravel()),
-            size=(130, width),
-            x_range=(0, seconds),
-            y_range=(-peak, peak),
-            x_label="seconds",
-        )
-        for c in range(wave.shape[1])
-    ]
-    return np.concatenate(rows)
+    for axes, name, channel in zip(grid.flat, titles, wave.T, strict=True):
+        low, high = envelope(np.nan_to_num(channel), width)
+        axes.fill_between((ends[1:] + ends[:-1]) / 2, low, high, step="mid", color="tab:blue", linewidth=0.8)
+        axes.set(title=name, xlabel="time (s)", ylabel="amplitude", xlim=(0, seconds), ylim=(-peak, peak))
+    return figure
 
 
 def draw_spectrogram(
@@ -47,31 +50,39 @@ def draw_spectrogram(
     top: float,
     *,
     decibels: float = 80.0,
-    width: int = 640,
-) -> Pixels:
+    title: str = "Spectrogram",
+    width: int = 800,
+) -> "Figure":
     """Levels in dB by time and frequency, channels above each other: bright at `top`, dark `decibels` below.
 
     Args:
-        levels: Of `hypersiren.signals.sound.spectrum.spectrogram`, frequencies from 0 to rate / 2.
+        levels: Of `hypersiren.signals.sound.spectrum.spectrogram`, frequencies from 0 to rate / 2; what is no number is
+            drawn dark.
         seconds: Duration of the sound.
         rate: Samples per second.
+        top, decibels: The greatest level of the colour bar, and its range.
+        title: Above the picture; each channel adds its number where there are several.
+        width: Of the figure, in pixels; a channel is 260 pixels high.
 
     Example:
-        >>> draw_spectrogram(np.zeros((2, 513, 40)), seconds=0.6, rate=16000, top=0.0).shape
-        (400, 640, 3)
+        >>> figure = draw_spectrogram(np.zeros((2, 513, 40)), seconds=0.6, rate=16000, top=0.0)
+        >>> [axes.get_title() for axes in figure.axes[:2]]
+        ['Spectrogram, channel 1', 'Spectrogram, channel 2']
     """
-    rows = [
-        plot(
-            backdrop=heat(1 + (np.nan_to_num(channel[::-1], nan=-np.inf, neginf=top - decibels) - top) / decibels),
-            size=(200, width),
-            x_range=(0, seconds),
-            y_range=(0, rate / 2000),
-            x_label="seconds",
-            y_label="kHz",
-        )
-        for channel in levels
-    ]
-    return np.concatenate(rows)
+    floor = top - decibels
+    shown = np.nan_to_num(levels[:, ::-1], nan=floor, neginf=floor)
+    return heatmap(
+        dict(zip(_titles(title, len(shown)), shown, strict=True)),
+        unit="level (dB re amplitude 1)",
+        limits=(floor, top),
+        extent=(0.0, seconds, 0.0, rate / 2),
+        x_label="time (s)",
+        y_label="frequency (Hz)",
+        colors="inferno",
+        stacked=True,
+        aspect="auto",
+        size=(260 * len(shown), width),
+    )
 
 
 def envelope(wave: Float[np.ndarray, " N"], columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,12 +100,5 @@ def envelope(wave: Float[np.ndarray, " N"], columns: int) -> tuple[np.ndarray, n
     return np.minimum(low, np.append(low[0], high[:-1])), np.maximum(high, np.append(high[0], low[:-1]))
 
 
-def heat(values: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
-    """Colours of values in [0, 1]; others are taken for the nearer end.
-
-    Example:
-        >>> heat(np.array([[-1.0, 1.0]])).tolist()
-        [[[0.0, 0.0, 0.05], [1.0, 1.0, 0.85]]]
-    """
-    at = np.linspace(0, 1, len(HEAT))
-    return np.stack([np.interp(values, at, HEAT[:, channel]) for channel in range(3)], axis=-1)
+def _titles(title: str, channels: int) -> list[str]:
+    return [title] if channels == 1 else [f"{title}, channel {i + 1}" for i in range(channels)]

@@ -20,6 +20,7 @@ from torch import Tensor
 from hypersiren.fields.coords import cell_centers, grid, strata
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_sound
+from hypersiren.plotting import figure_pixels
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.metrics import log_spectral_distance, si_snr, snr
 from hypersiren.signals.sound.files import chime, read_sound, scaled
@@ -116,16 +117,17 @@ class Audio(FieldTask):
         hop = max(256, len(fit) // 1000)  # no more frames than a picture has columns
         top = 10 * np.ceil(spectrogram(self.wave, hop=hop).max().item() / 10)
         panels: dict[str, Panel] = {}
-        for name, wave in (("", fit), ("true_", self.wave)):
+        for name, kind, wave in (("", "fit", fit), ("true_", "truth", self.wave)):
             levels = spectrogram(wave, hop=hop).cpu().numpy()
             panels[f"{name}fit"] = SoundPanel(wave * self.playback["scale"], self.rate)
-            panels[f"{name}waveform"] = self._waveform(wave)
-            panels[f"{name}spectrogram"] = ImagePanel.of(draw_spectrogram(levels, self.seconds, self.rate, top))
-        return {**panels, "error": self._waveform(fit - self.wave)}
+            panels[f"{name}waveform"] = self._waveform(wave, f"Waveform of the {kind}")
+            figure = draw_spectrogram(levels, self.seconds, self.rate, top, title=f"Spectrogram of the {kind}")
+            panels[f"{name}spectrogram"] = ImagePanel.of(figure_pixels(figure))
+        return {**panels, "error": self._waveform(fit - self.wave, "Waveform of the error, fit - truth")}
 
     @property
     def seconds(self) -> float:
         return len(self.wave) / self.rate
 
-    def _waveform(self, wave: Float[Tensor, "N C"]) -> ImagePanel:
-        return ImagePanel.of(draw_waveform(wave.cpu().numpy(), self.seconds, peak=1.0))
+    def _waveform(self, wave: Float[Tensor, "N C"], title: str) -> ImagePanel:
+        return ImagePanel.of(figure_pixels(draw_waveform(wave.cpu().numpy(), self.seconds, peak=1.0, title=title)))

@@ -29,6 +29,7 @@ from torch import Tensor
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import evaluate, grid, strata
 from hypersiren.fields.operators import Field
+from hypersiren.plotting import figure_pixels
 from hypersiren.shapes.cloud import PointCloud, open_cloud
 from hypersiren.shapes.contours import draw_contours
 from hypersiren.shapes.mesh import Mesh, components, is_watertight
@@ -191,8 +192,12 @@ class SDF(FieldTask):
         middle = (lower + upper) / 2
         size[axis], lower[axis], upper[axis] = 1, middle[axis] - 1e-3, middle[axis] + 1e-3
         values = evaluate(field, grid(size.tolist(), lower.tolist(), upper.tolist(), device=self.device))
-        image = values.view(*size.tolist()).squeeze(axis).T.flip(0)
-        return ImagePanel.of(draw_contours(image.cpu().numpy()))
+        image = values.view(*size.tolist()).squeeze(axis).T.flip(0).cpu().numpy()
+        across, above = (i for i in range(3) if i != axis)
+        title = f"Signed distance where {'xyz'[axis]} = {middle[axis]:.2f}"
+        extent = (lower[across], upper[across], lower[above], upper[above])
+        figure = draw_contours(image, title, extent, x_label="xyz"[across], y_label="xyz"[above])
+        return ImagePanel.of(figure_pixels(figure))
 
 
 def _off_surface(

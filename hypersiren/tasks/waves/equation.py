@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
@@ -11,12 +11,15 @@ from torch import Tensor
 from hypersiren.errors import UserError
 from hypersiren.fields.jets import Jet
 from hypersiren.fields.operators import Field
-from hypersiren.signals.image.colours import draw_wave
+from hypersiren.plotting import figure_pixels, heatmap
 from hypersiren.tasks.panels import ImagePanel
 from hypersiren.tasks.waves.settings import ResidualLoss
 from hypersiren.waves.near_field import WithNearField
 from hypersiren.waves.pml import PML
 from hypersiren.waves.residuals import AMPLITUDE, gaussian_sources, helmholtz_residual
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Norm = Literal["l2", "l1"]
 
@@ -109,11 +112,36 @@ def check_equation(equation: Equation, points: int) -> None:
             )
 
 
-def square_panel(values: Float[Tensor, " N"], full: float) -> ImagePanel:
-    """Signed values on the grid of the square, blue to red; `full` is full red."""
-    return ImagePanel(draw_wave(values.view(VIEW, VIEW), full))
+def square_panel(title: str, values: Float[Tensor, " N"], full: float, half: float) -> ImagePanel:
+    """A wavefield on the grid of the square |x_0|, |x_1| < `half`: -`full` is blue, 0 white, `full` red."""
+    return ImagePanel.of(
+        figure_pixels(draw_square(title, values, (-full, full), half, unit="wavefield u", colors="bwr"))
+    )
 
 
-def velocity_panel(m: Float[Tensor, "N 1"], fastest: float = 2.0) -> ImagePanel:
-    """Velocities on the grid of the square: 0 is black, `fastest` white."""
-    return ImagePanel((m.rsqrt() / fastest).clamp(0, 1).view(VIEW, VIEW, 1))
+def velocity_panel(title: str, m: Float[Tensor, "N 1"], half: float, fastest: float = 2.0) -> ImagePanel:
+    """Velocities 1 / sqrt(m) on the grid of the square, from 0 to `fastest`."""
+    unit = "velocity c (1 = uniform plane)"
+    return ImagePanel.of(figure_pixels(draw_square(title, m.rsqrt().flatten(), (0.0, fastest), half, unit=unit)))
+
+
+def draw_square(
+    title: str,
+    values: Float[Tensor, " N"],
+    limits: tuple[float, float],
+    half: float,
+    *,
+    unit: str,
+    colors: str = "viridis",
+) -> "Figure":
+    """Values on the grid of the square: x_0 downwards, x_1 to the right."""
+    square, extent = values.view(VIEW, VIEW).cpu().numpy(), (-half, half, half, -half)
+    return heatmap(
+        {title: square},
+        unit=unit,
+        limits=limits,
+        extent=extent,
+        x_label="$x_1$",
+        y_label="$x_0$",
+        colors=colors,
+    )

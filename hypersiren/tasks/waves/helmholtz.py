@@ -132,13 +132,12 @@ class Helmholtz(FieldTask):
     def panels(self, field: Field) -> dict[str, Panel]:
         """Real and imaginary part beside the truth, their errors on the same scale, and the medium."""
         found, full = self.solve(field), np.quantile(self.truth.abs().cpu(), 0.99).item()
-        shown = {"fit": 0, "imaginary": 1}
-        panels: dict[str, Panel] = {name: square_panel(found[:, c], full) for name, c in shown.items()}
-        panels |= {f"true_{name}": square_panel(self.truth[:, c], full) for name, c in shown.items()}
-        panels["error"] = square_panel((found - self.truth)[:, 0], full)
-        panels["imaginary_error"] = square_panel((found - self.truth)[:, 1], full)
-        panels["velocity"] = velocity_panel(self.medium(self.grid))
-        return panels
+        half, panels = 1 - self.equation.pml.width, dict[str, Panel]()
+        for c, (part, fit, error) in enumerate([("Re", "fit", "error"), ("Im", "imaginary", "imaginary_error")]):
+            panels[fit] = square_panel(f"{part} u of the fit", found[:, c], full, half)
+            panels[f"true_{fit}"] = square_panel(f"{part} u of the truth", self.truth[:, c], full, half)
+            panels[error] = square_panel(f"Error of {part} u, fit - truth", (found - self.truth)[:, c], full, half)
+        return {**panels, "velocity": velocity_panel("Velocity of the medium", self.medium(self.grid), half)}
 
     def solve(self, field: Field) -> Float[Tensor, "N 2"]:
         """The wavefield on the grid of the open square."""

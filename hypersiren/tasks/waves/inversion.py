@@ -175,10 +175,12 @@ class Inversion(FieldTask):
     def panels(self, field: Field) -> dict[str, Panel]:
         """The recovered velocity beside the true one, and the real part of the first wavefield."""
         u = evaluate(self.equation.complete(field), self.grid)[:, 0]
-        panels: dict[str, Panel] = {"fit": velocity_panel(self.recover(field))}
+        half = 1 - self.equation.pml.width
+        panels: dict[str, Panel] = {"fit": velocity_panel("Velocity of the fit", self.recover(field), half)}
         if self.truth is not None:
-            panels["true_fit"] = velocity_panel(self.truth)
-        panels["wavefield"] = square_panel(u, np.quantile(u.abs().cpu(), 0.99).item() or 1.0)
+            panels["true_fit"] = velocity_panel("Velocity of the truth", self.truth, half)
+        full = np.quantile(u.abs().cpu(), 0.99).item() or 1.0
+        panels["wavefield"] = square_panel("Re u of the fit, source 1", u, full, half)
         return panels
 
 

@@ -17,13 +17,14 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from einops import rearrange, reduce
+from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field, diagonal_jet
+from hypersiren.plotting import figure_pixels, heatmap
 from hypersiren.signals.image.colours import draw_wave
 from hypersiren.tasks.panels import ImagePanel, Panel, VideoPanel
 from hypersiren.tasks.task import FieldTask
@@ -206,13 +207,19 @@ class Wave(FieldTask):
         # Later frames are weaker: each is drawn on the scale of its own truth.
         full = reduce(self.truth.abs(), "t h w -> t 1 1", "max").clamp_min(1e-6)
 
-        def strip(frames: Tensor) -> ImagePanel:
-            return ImagePanel(rearrange(draw_wave(frames / full, 1.0)[every::every], "t h w c -> h (t w) c"))
+        def strip(what: str, frames: Tensor) -> ImagePanel:
+            parts = (frames / full).cpu().numpy()
+            shown = {f"{what}, t = {self.times[i]:.3g}": parts[i] for i in range(every, len(parts), every)}
+            figure = heatmap(
+                shown, unit="u / max |u| of the true frame", limits=(-1.0, 1.0), extent=(-1.0, 1.0, 1.0, -1.0),
+                x_label="$x_1$", y_label="$x_0$", colors="bwr", size=(280, 960),
+            )  # fmt: skip
+            return ImagePanel.of(figure_pixels(figure))
 
         moving = draw_wave(torch.cat([found / full, self.truth / full], dim=1), 1.0)
         return {
-            "fit": strip(found),
-            "true_fit": strip(self.truth),
-            "error": strip(found - self.truth),
+            "fit": strip("Fit", found),
+            "true_fit": strip("Truth", self.truth),
+            "error": strip("Error", found - self.truth),
             "movie": VideoPanel((255 * moving).round().to(torch.uint8), fps=10.0),
         }
