@@ -14,6 +14,7 @@ Symbols: N points, D coordinate dimensions, C channels.
 
 import bisect
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 
@@ -21,9 +22,10 @@ from hypersiren.errors import UserError
 from hypersiren.fields.activations import Activation, Finer
 from hypersiren.fields.encodings import FourierFeatures, PositionalEncoding, RadialBasis, nyquist_octaves
 from hypersiren.fields.mlp import CoordinateMLP, Encoding
+from hypersiren.fields.settings import Network
 from hypersiren.fields.siren import Siren
 
-BASELINES = ("siren", "relu", "tanh", "softplus", "relu_pe", "relu_fourier", "rbf", "wire", "finer")
+BASELINES: tuple[str, ...] = get_args(Network.model_fields["kind"].annotation)
 """Names that `baseline` knows."""
 
 

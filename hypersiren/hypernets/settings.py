@@ -82,3 +82,7 @@ class FullHypernet(Section):
     """Hidden layers of its MLPs; the paper has 2."""
     trunk: Literal["separate", "shared"] = "shared"
     """One MLP for each tensor of the hypo-SIREN (the paper's), or hidden layers shared by all."""
+
+
+Encoder = Annotated[SetEncoder | ConvEncoder | PaperConvEncoder, Field(discriminator="kind")]
+"""The sections of all encoders; `kind` says which."""

@@ -175,3 +175,65 @@ def open_cloud(path: str | Path, *, count: int = 500_000, seed: int = 0, **argum
     if str(path) == "knot" and not Path(path).exists():
         return make_cloud(*knot(count, seed))
     return read_points(path, count=count, seed=seed, **arguments)
+
+
+def as_cloud(shape: Any, *, count: int = 500_000, seed: int = 0) -> PointCloud:
+    """Whatever holds a shape as oriented points.
+
+    Args:
+        shape: A PointCloud, which is returned itself; a file, see `open_cloud`; a pair (points, normals) of arrays or
+            tensors (N, 3), for `make_cloud`, which estimates normals that are None; or a mesh with .vertices (V, 3) and
+            .faces (F, 3), such as trimesh's.
+        count: Points to sample on a mesh.
+        seed: Of that sample.
+
+    Raises:
+        SignalError: If it is something else, cannot be read, or `make_cloud` refuses its points.
+
+    Example:
+        >>> normals = np.random.default_rng(0).normal(size=(50, 3))
+        >>> as_cloud((10 + normals, normals)).points.shape
+        (50, 3)
+        >>> as_cloud(normals)
+        Traceback (most recent call last):
+        hypersiren.signals.files.SignalError: expected a shape as a path, a PointCloud, a pair (points, normals) of
+        arrays, or a mesh with .vertices and .faces, got a ndarray; (points, None) estimates normals
+    """
+    if isinstance(shape, PointCloud):
+        return shape
+    if isinstance(shape, str | os.PathLike):
+        return open_cloud(Path(shape), count=count, seed=seed)
+    if isinstance(shape, tuple | list) and len(shape) == 2:
+        points = _rows(shape[0], "points")
+        normals = None if shape[1] is None else _rows(shape[1], "normals")
+        if normals is not None and len(normals) != len(points):
+            raise SignalError(f"expected a normal for each point, got {len(points)} points and {len(normals)} normals")
+        return make_cloud(points, normals)
+    if hasattr(shape, "vertices") and hasattr(shape, "faces"):
+        vertices, faces = _rows(shape.vertices, "vertices"), np.asarray(shape.faces)
+        if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu" or not len(faces):
+            raise SignalError(f"expected faces (F, 3) of integers, got {faces.shape} {faces.dtype}")
+        if faces.min() < 0 or faces.max() >= len(vertices):
+            raise SignalError(
+                f"expected faces of {len(vertices)} vertices from 0 on, got {faces.min()} to {faces.max()}"
+            )
+        if bad := int((~np.isfinite(vertices[faces]).all((1, 2))).sum()):
+            raise SignalError(f"expected finite vertices, got {bad} of {len(faces)} faces with NaN or infinity")
+        try:
+            return make_cloud(*sample_surface(vertices, faces, count, seed))
+        except ValueError as error:
+            raise SignalError(str(error)) from None
+    hint = "; (points, None) estimates normals" if hasattr(shape, "ndim") else ""
+    raise SignalError(
+        "expected a shape as a path, a PointCloud, a pair (points, normals) of arrays, or a mesh with .vertices and "
+        f".faces, got a {type(shape).__name__}{hint}"
+    )
+
+
+def _rows(array: Any, what: str) -> Float[np.ndarray, "N 3"]:
+    """An array or tensor (N, 3) of numbers in double precision."""
+    # A tensor may be on another device, or have a gradient; torch is not imported to see.
+    rows = array.numpy(force=True) if hasattr(array, "numpy") else np.asarray(array)
+    if rows.ndim != 2 or rows.shape[1] != 3 or rows.dtype.kind not in "fiu":
+        raise SignalError(f"expected {what} (N, 3), got {rows.shape} {rows.dtype}")
+    return rows.astype(np.float64)

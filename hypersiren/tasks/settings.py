@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hypersiren.fields.settings import Network
-from hypersiren.hypernets.settings import ConvEncoder, FullHypernet, HypoSiren, PaperConvEncoder, SetEncoder
+from hypersiren.hypernets.settings import ConvEncoder, Encoder, FullHypernet, HypoSiren
 from hypersiren.settings import NotNegative, Section, Share
 
 
@@ -101,7 +101,7 @@ class SetSettings(Section):
     """cpu, cuda, cuda:1, mps ...; auto: an accelerator if there is one."""
     data: Any
     siren: HypoSiren = HypoSiren()
-    encoder: Annotated[SetEncoder | ConvEncoder | PaperConvEncoder, Field(discriminator="kind")] = ConvEncoder()
+    encoder: Encoder = ConvEncoder()
     hypernet: FullHypernet = FullHypernet()
     loss: Loss = Loss()
     training: Training = Training()

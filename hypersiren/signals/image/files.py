@@ -36,18 +36,23 @@ class SizeError(SignalError):
 
 
 def read_image(
-    path: str | os.PathLike[str], *, gray: bool = False, size: tuple[int, int] | None = None, crop: Crop = "center"
+    path: str | os.PathLike[str],
+    *,
+    gray: bool | None = False,
+    size: tuple[int, int] | None = None,
+    crop: Crop = "center",
 ) -> np.ndarray:
     """Read an image in any format that Pillow knows (the first frame where there are several).
 
     Args:
         path: The file.
         gray: One channel (luma, ITU-R 601) instead of three; a gray file read with gray=False repeats its channel.
+            None for what the file has.
         size: Pixels (H, W) of the result; None keeps the file's.
         crop: How to come to `size`, see `fit_image`.
 
     Returns:
-        (H, W, C) uint8, C = 1 if gray else 3. 16-bit files are scaled by 255/65535, float ones from [0, 1] (or from
+        (H, W, C) uint8, C = 1 or 3. 16-bit files are scaled by 255/65535, float ones from [0, 1] (or from
         [0, 255] or [0, 65535] where they go beyond); colour profiles are not applied.
 
     Raises:
@@ -61,20 +66,47 @@ def read_image(
         ...     read_image(f"{folder}/a.png", gray=True, size=(4, 4)).tolist()[0]
         [[7], [7], [7], [7]]
     """
+    return read_sized(path, gray=gray, size=size, crop=crop)[0]
+
+
+def read_sized(
+    path: str | os.PathLike[str],
+    *,
+    gray: bool | None = False,
+    size: tuple[int, int] | None = None,
+    crop: Crop = "center",
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """As `read_image`, with the size (H, W) that the picture has in its file, upright."""
     try:
         with _open(path) as image:
-            if size is not None and crop == "center":
-                _reduce_while_decoding(image, size)
-            image.load()
-            plain = convert_image(_upright(image), gray=gray)
+            whole = _reduce_while_decoding(image, size) if size is not None and crop == "center" else None
+            plain = upright_image(image, gray=gray)
+            whole = whole or (plain.height, plain.width)
     except SignalError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever their file leads them to
         raise SignalError(f"broken or truncated image ({one_line(error)})", path) from error
     try:
-        return np.array(_as_array(plain)) if size is None else fit_image(plain, size, crop)
+        return np.array(_as_array(plain)) if size is None else fit_image(plain, size, crop), whole
     except SizeError as error:
         raise SizeError(error.reason, path) from None
+
+
+def upright_image(image: Image.Image, *, gray: bool | None = None) -> Image.Image:
+    """A Pillow image decoded, turned as its EXIF tag says, and of mode L or RGB; gray=None for what it has."""
+    gray = is_gray(image) if gray is None else gray  # before loading, which may convert
+    image.load()
+    return convert_image(_upright(image), gray=gray)
+
+
+def is_gray(image: Image.Image) -> bool:
+    """Whether a Pillow image holds no colour, by its mode.
+
+    Example:
+        >>> is_gray(Image.new("I;16", (1, 1))), is_gray(Image.new("P", (1, 1)))
+        (True, False)
+    """
+    return image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
 
 
 def fit_image(image: np.ndarray | Image.Image, size: tuple[int, int], crop: Crop = "center") -> np.ndarray:
@@ -218,15 +250,21 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _reduce_while_decoding(image: Image.Image, size: tuple[int, int]) -> None:
-    """Let a JPEG's decoder itself reduce by 2, 4 or 8, never below twice the final size: much faster, same picture."""
+def _reduce_while_decoding(image: Image.Image, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Let a JPEG's decoder itself reduce by 2, 4 or 8, never below twice the final size: much faster, same picture.
+
+    Returns:
+        The upright (H, W) before, of a JPEG.
+    """
     if image.format not in ("JPEG", "MPO"):
-        return
-    height, width = size if _orientation(image) < 5 else size[::-1]
+        return None
+    lying = _orientation(image) in (5, 6, 7, 8)
+    height, width = size[::-1] if lying else size
     w, h = image.size
     scale = min(w / width, h / height)
     if scale >= 4:
         image.draft(None, (math.ceil(2 * w / scale), math.ceil(2 * h / scale)))
+    return (w, h) if lying else (h, w)
 
 
 def _to_8_bits(values: np.ndarray, mode: str) -> np.ndarray:

@@ -1,23 +1,107 @@
-"""Pictures of one person's concern: opened as a tensor, and derivatives of fields drawn so that a person can read them.
+"""Pictures as tensors: whatever holds one as values in [-1, 1], with a mask where there is one.
 
 Letters in shapes: H height, W width, C channels.
 """
 
+import math
 import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from hypersiren.signals.files import SignalError
-from hypersiren.signals.image.files import convert_image, fit_image, read_image
+from hypersiren.signals.arrays import check_values, dtype_name, to_tensor
+from hypersiren.signals.files import SignalError, one_line
+from hypersiren.signals.image.files import convert_image, fit_image, read_image, read_sized, upright_image
 
 SAMPLES = (
     "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field",
     "immunohistochemistry", "moon", "page", "retina", "rocket", "text",
 )  # fmt: skip
 """Photographs that scikit-image ships; their names stand for them where no file is called so."""
+
+RANGES = {torch.bool: (0, 1), torch.uint8: (0, 255), torch.uint16: (0, 65535)}
+"""What the values of pictures of these types run over."""
+
+
+def as_pixels(image: Any, *, range: tuple[float, float] | None = None) -> Float[Tensor, "H W C"]:
+    """Whatever holds a picture as float32 values in [-1, 1], C = 1 or 3.
+
+    Args:
+        image: A file or one of `SAMPLES`, see `open_picture`; a PIL image, read as its file would be; or a NumPy array
+            or tensor (H, W), (H, W, 1) or (H, W, 3). A tensor stays on its device, and is returned itself if nothing
+            of it has to change.
+        range: What the values of an array run over, from black to white. Without it they run over 0 to 255 (uint8), 0
+            to 65535 (uint16), 0 to 1 (bool) or -1 to 1 (floats); other integers must have it.
+
+    Raises:
+        SignalError: If it is something else, cannot be read, is empty or of another shape, or if values are NaN,
+            infinite or outside their range.
+
+    Warns:
+        UserWarning: If floats without a range all lie in [0, 1], where [0, 1] may have been meant.
+
+    Example:
+        >>> as_pixels(np.array([[0, 255]], np.uint8)).tolist()
+        [[[-1.0], [1.0]]]
+        >>> as_pixels(torch.tensor([[0.0, 0.5]]), range=(0, 1)).tolist()
+        [[[-1.0], [0.0]]]
+        >>> as_pixels(np.zeros((3, 20, 30)))
+        Traceback (most recent call last):
+        hypersiren.signals.files.SignalError: expected (H, W), (H, W, 1) or (H, W, 3), got (3, 20, 30): channels come
+        last, give image.transpose(1, 2, 0)
+    """
+    if isinstance(image, str | os.PathLike | Image.Image) and range is not None:
+        raise SignalError(f"expected no range with a picture that is a file or a PIL image, got range={range}")
+    if isinstance(image, str | os.PathLike):
+        return open_picture(image)
+    if isinstance(image, Image.Image):
+        try:
+            image = np.asarray(upright_image(image))
+        except Exception as error:  # a lazily opened file may be broken in any way
+            raise SignalError(f"broken or truncated PIL image ({one_line(error)})") from error
+    values = to_tensor(image, "a picture as a path, a PIL image, a NumPy array or a tensor")
+    values = values[..., None] if values.ndim == 2 else values
+    _check_shape(values.shape, f"image.{'permute' if isinstance(image, Tensor) else 'transpose'}(1, 2, 0)")
+    low, high = _range(values, range)
+    # Single precision holds all numbers of 16 bits.
+    exact = values.float() if values.dtype.itemsize <= 2 or values.dtype == torch.float32 else values.double()
+    least, most = check_values(exact, low, high, "give range=(low, high), the values of black and white")
+    if range is None and values.is_floating_point() and 0 <= least < most <= 1:
+        warnings.warn(
+            "the picture's floats all lie in [0, 1] and are read as of [-1, 1]; give range=(0, 1) if 0 is black, "
+            "or range=(-1, 1) if this is right",
+            stacklevel=3,
+        )
+    if -1 == low <= least <= most <= high == 1:
+        return exact.float()
+    return ((exact - low) / ((high - low) / 2) - 1).float().clamp(-1, 1)
+
+
+def as_mask(mask: Any, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
+    """A mask of a picture's size as a tensor, from a NumPy array or a tensor of bools.
+
+    Raises:
+        SignalError: If it is something else, has another size, or is nowhere True.
+
+    Example:
+        >>> as_mask(np.array([[0, 1]]), (1, 2))
+        Traceback (most recent call last):
+        hypersiren.signals.files.SignalError: expected a mask of bools, True where known, got int64: give mask > 0, say
+    """
+    known = to_tensor(mask, "a mask as a NumPy array or a tensor of bools")
+    if known.dtype != torch.bool:
+        raise SignalError(f"expected a mask of bools, True where known, got {dtype_name(known)}: give mask > 0, say")
+    if known.shape != size or not known.any():
+        raise SignalError(
+            f"expected a mask of {size} with a known pixel, got {tuple(known.shape)} with {int(known.sum())}"
+        )
+    return known
 
 
 def open_picture(
@@ -38,43 +122,74 @@ def open_picture(
         >>> open_picture("camera", size=64).shape
         torch.Size([64, 64, 1])
     """
+    return _open_sized(path, gray, size)[0]
+
+
+def open_masked(
+    path: str | os.PathLike[str],
+    mask: str | os.PathLike[str] | None,
+    *,
+    gray: bool | None = None,
+    size: int | tuple[int, int] | None = None,
+) -> tuple[Float[Tensor, "H W C"], Bool[Tensor, "H W"] | None]:
+    """A picture, and a mask that is an image file of its size: True where bright (128 or more). Each is opened once.
+
+    Args:
+        path, gray, size: As of `open_picture`.
+        mask: The mask, brought to the size that the picture is brought to; None for no mask.
+
+    Raises:
+        SignalError: If one cannot be read, or the mask has not the picture's size.
+    """
+    pixels, (h, w) = _open_sized(path, gray, size)
+    if mask is None:
+        return pixels, None
+    bright = read_image(mask, gray=True)
+    if bright.shape[:2] != (h, w):
+        raise SignalError(
+            f"expected a mask of the picture's {w}x{h} pixels, got {bright.shape[1]}x{bright.shape[0]}", mask
+        )
+    return pixels, torch.from_numpy(fit_image(bright, (pixels.shape[0], pixels.shape[1]))[..., 0] >= 128)
+
+
+def _open_sized(
+    path: str | os.PathLike[str], gray: bool | None, size: int | tuple[int, int] | None
+) -> tuple[Float[Tensor, "H W C"], tuple[int, int]]:
+    """A picture as values in [-1, 1], and its (H, W) before `size`."""
     shape = (size, size) if isinstance(size, int) else size
     if str(path) in SAMPLES and not os.path.exists(path):
         from skimage import data  # heavy
 
         pixels = getattr(data, str(path))()
         image = convert_image(pixels, gray=pixels.ndim == 2 if gray is None else gray)
-        pixels = fit_image(image, shape or image.size[::-1])
+        whole = (image.height, image.width)
+        pixels = fit_image(image, shape or whole)
     else:
-        pixels = read_image(path, gray=is_gray(path) if gray is None else gray, size=shape)
-    return torch.from_numpy(pixels) / 127.5 - 1
+        pixels, whole = read_sized(path, gray=gray, size=shape)
+    return torch.from_numpy(pixels) / 127.5 - 1, whole
 
 
-def is_gray(path: str | os.PathLike[str]) -> bool:
-    """Whether an image file holds no colour; False if it cannot be opened."""
-    try:
-        with Image.open(path) as image:
-            return image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
-    except Exception:  # `read_image` says what is wrong with it
-        return False
+def _check_shape(shape: Sequence[int], turned: str) -> None:
+    """Raise a SignalError unless (H, W, C) is the shape of a picture; `turned` brings (C, H, W) to it."""
+    if len(shape) == 3 and shape[2] in (1, 3) and 0 not in shape:
+        return
+    mend = ""
+    if 0 in shape:
+        mend = ": it is empty"
+    elif len(shape) == 3 and shape[2] in (2, 4):
+        mend = f": give its colours alone, image[..., :{shape[2] - 1}]"
+    elif len(shape) == 3 and shape[0] in (1, 3, 4):
+        mend = f": channels come last, give {turned}"
+    raise SignalError(f"expected (H, W), (H, W, 1) or (H, W, 3), got {tuple(shape)}{mend}")
 
 
-def open_mask(
-    path: str | os.PathLike[str], picture: str | os.PathLike[str], size: int | tuple[int, int] | None = None
-) -> Bool[Tensor, "H W"]:
-    """A mask image, True where it is bright (128 or more), brought to the size that its picture is brought to.
-
-    Args:
-        path: The mask, of the picture's size.
-        picture: The picture's file, or one of `SAMPLES`.
-        size: As for the picture.
-
-    Raises:
-        SignalError: If it cannot be read, or has not the picture's size.
-    """
-    pixels = read_image(path, gray=True)
-    (h, w), wanted = pixels.shape[:2], open_picture(picture).shape[:2]
-    if (h, w) != tuple(wanted):
-        raise SignalError(f"expected a mask of the picture's {wanted[1]}x{wanted[0]} pixels, got {w}x{h}", path)
-    shape = (size, size) if isinstance(size, int) else size or (h, w)
-    return torch.from_numpy(fit_image(pixels, shape)[..., 0] >= 128)
+def _range(values: Tensor, given: tuple[float, float] | None) -> tuple[float, float]:
+    """What the values run over: as given, or by their type."""
+    if given is not None:
+        low, high = given
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise SignalError(f"expected range=(low, high) of two numbers, the first the lower, got {given}")
+        return low, high
+    if not values.is_floating_point() and values.dtype not in RANGES:
+        raise SignalError(f"expected range=(low, high), the values of black and white, for {dtype_name(values)} pixels")
+    return RANGES.get(values.dtype, (-1, 1))

@@ -17,7 +17,7 @@ from hypersiren.fields.render import render_image, unit
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.colours import draw_gradient
 from hypersiren.signals.image.filters import image_gradient
-from hypersiren.signals.image.opening import open_mask, open_picture
+from hypersiren.signals.image.opening import open_masked, open_picture
 from hypersiren.signals.metrics import psnr
 from hypersiren.tasks.images.derivatives import shown_derivatives
 from hypersiren.tasks.images.poisson import Poisson
@@ -130,7 +130,8 @@ class Edit(Poisson):
     defaults = EditSettings()
 
     def __init__(self, composition: Composition, *, points: int | None = None, anchor: float = EditLoss().anchor):
-        super().__init__(composition.pixels, PoissonLoss(anchor=anchor), points=points)
+        # A paste may go beyond [-1, 1]: only its gradient is asked for.
+        self._pose(composition.pixels, PoissonLoss(anchor=anchor), points)
         self.keep = composition.keep
         self._supervise(composition.finer)
         self.at_pixels = composition.gradient
@@ -160,10 +161,10 @@ class Edit(Poisson):
                     f"expected a source of the target's {w}x{h} pixels to average their gradients", signal.source
                 )
             return cls(blend(above, below, loss.share), points=points, anchor=loss.anchor)
-        above = open_picture(signal.source, size=signal.source_size, gray=signal.gray).to(device)
-        mask = open_mask(signal.mask, signal.source, signal.source_size).to(device)
+        above, mask = open_masked(signal.source, signal.mask, gray=signal.gray, size=signal.source_size)
+        assert mask is not None
         try:
-            composition = clone(above, below, mask, signal.offset, loss.mix)
+            composition = clone(above.to(device), below, mask.to(device), signal.offset, loss.mix)
         except ValueError as error:
             raise SignalError(str(error), signal.mask) from None
         return cls(composition, points=points, anchor=loss.anchor)

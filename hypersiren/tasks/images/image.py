@@ -16,7 +16,7 @@ from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_image, unit
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.filters import image_gradient, image_laplacian
-from hypersiren.signals.image.opening import open_mask, open_picture
+from hypersiren.signals.image.opening import as_mask, as_pixels, open_masked
 from hypersiren.signals.metrics import psnr, ssim
 from hypersiren.tasks.images.derivatives import derivative_panels, derivative_psnr, derivatives, shown_derivatives
 from hypersiren.tasks.images.settings import ImageSettings
@@ -29,12 +29,14 @@ class Image(FieldTask):
     """The image task.
 
     Args:
-        pixels: (H, W, C) values in [-1, 1], on the device where it shall run.
+        image: A file, a PIL image, or an array or tensor (H, W), (H, W, 1) or (H, W, 3), floats in [-1, 1]; see
+            `hypersiren.signals.image.opening.as_pixels`. A tensor stays on its device: there the task runs.
         points: Random pixels a step, evenly spread (see `draw`); None for all known ones, as in the paper.
-        known: Which pixels may be learned from; None for all.
+        known: (H, W) bools, which pixels may be learned from; None for all.
+        range: What an array's values run over, (low, high), where its type does not tell.
 
     Raises:
-        ValueError: If `known` has another size or no known pixel.
+        SignalError: If `image` is no picture, or `known` has another size or type or no known pixel.
 
     Example:
         >>> task = Image(torch.zeros(8, 6, 3), points=10)
@@ -49,23 +51,28 @@ class Image(FieldTask):
     criterion: str | None = "mse"
     in_features = 2
 
+    pixels: Float[Tensor, "H W C"]
+    known: Bool[Tensor, "H W"] | None
+
     def __init__(
-        self, pixels: Float[Tensor, "H W C"], *, points: int | None = None, known: Bool[Tensor, "H W"] | None = None
+        self,
+        image: Any,
+        *,
+        points: int | None = None,
+        known: Any = None,
+        range: tuple[float, float] | None = None,
     ):
-        self.pixels, self.known = pixels, known
+        self.pixels = pixels = as_pixels(image, range=range)
         self.size: tuple[int, int] = (pixels.shape[0], pixels.shape[1])
         self.samples: tuple[int, ...] = self.size
         self.device = pixels.device
         self.out_features = pixels.shape[2]
         self.grid = grid(self.size, device=pixels.device)
         self.all = Points(self.grid, pixels.flatten(0, 1))
-        if known is not None:
-            if known.shape != self.size or not known.any():
-                raise ValueError(
-                    f"expected a mask of {self.size} with a known pixel, got {tuple(known.shape)} with {known.sum()}"
-                )
+        self.known = None if known is None else as_mask(known, self.size).to(self.device)
+        if self.known is not None:
             self.criterion = None  # what is unknown must not choose
-            index = known.flatten().nonzero().squeeze(1)
+            index = self.known.flatten().nonzero().squeeze(1)
             self.all = Points(self.grid[index], self.all.y[index])
         self.points = points if points and points < len(self.all.x) else None
         self.batch_size = self.points or len(self.all.x)
@@ -81,24 +88,8 @@ class Image(FieldTask):
         Raises:
             SignalError: If a file cannot be read, or no pixel is known.
         """
-        signal = settings.signal
-        pixels = open_picture(signal.path, size=signal.size, gray=signal.gray).to(device)
-        return cls(pixels, points=settings.training.points, known=cls._open_known(settings, pixels))
-
-    @classmethod
-    def _open_known(cls, settings: Any, pixels: Float[Tensor, "H W C"]) -> Bool[Tensor, "H W"] | None:
-        """Which pixels are known, by mask and share."""
-        signal = settings.signal
-        known = None
-        if signal.mask is not None:
-            known = open_mask(signal.mask, signal.path, signal.size).to(pixels.device)
-            if not known.any():
-                raise SignalError("no pixel is known: none of the mask is bright", signal.mask)
-        if signal.share is None:
-            return known
-        return random_share(
-            torch.ones_like(pixels[..., 0], dtype=torch.bool) if known is None else known, signal.share, settings.seed
-        )
+        pixels, known = open_known(settings)
+        return cls(pixels.to(device), points=settings.training.points, known=known, range=(-1, 1))
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random known pixels, or all of them."""
@@ -138,6 +129,22 @@ class Image(FieldTask):
     def render(self, field: Field) -> Float[Tensor, "H W C"]:
         """The fitted image on [0, 1], clipped."""
         return unit(render_image(field, self.size, device=self.device))
+
+
+def open_known(settings: Any) -> tuple[Float[Tensor, "H W C"], Bool[Tensor, "H W"] | None]:
+    """The picture of settings, and which of its pixels are known, by mask and share; None for all.
+
+    Raises:
+        SignalError: If a file cannot be read, or no pixel is known.
+    """
+    signal = settings.signal
+    pixels, known = open_masked(signal.path, signal.mask, gray=signal.gray, size=signal.size)
+    if known is not None and not known.any():
+        raise SignalError("no pixel is known: none of the mask is bright", signal.mask)
+    if signal.share is None:
+        return pixels, known
+    every = torch.ones_like(pixels[..., 0], dtype=torch.bool)
+    return pixels, random_share(every if known is None else known, signal.share, settings.seed)
 
 
 def random_share(known: Bool[Tensor, "H W"], share: float, seed: int) -> Bool[Tensor, "H W"]:

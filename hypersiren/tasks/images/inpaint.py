@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.fields.operators import prior_energy
-from hypersiren.signals.image.opening import open_picture
-from hypersiren.tasks.images.image import Image
+from hypersiren.tasks.images.image import Image, open_known
 from hypersiren.tasks.images.settings import InpaintLoss, InpaintSettings
 from hypersiren.tasks.task import Points
 
@@ -39,14 +38,14 @@ class Inpaint(Image):
     """The inpainting task.
 
     Args:
-        pixels: (H, W, C) values in [-1, 1]; those that are not known serve for `evaluate` alone.
+        image, range: As of `Image`; pixels that are not known serve for `evaluate` alone.
         loss: The prior, its weight k, and its random points a step, which are drawn anywhere in [-1, 1]^2.
-        known: (H, W) True where known; None where all are.
+        known: (H, W) bools, True where known; None where all are.
         points: Random known pixels a step; None for all.
 
     Example:
         >>> from hypersiren import Siren
-        >>> task = Inpaint(torch.rand(8, 8, 1), InpaintLoss(prior="hessian"), known=torch.rand(8, 8) < 0.5)
+        >>> task = Inpaint(torch.zeros(8, 8, 1), InpaintLoss(prior="hessian"), known=torch.rand(8, 8) < 0.5)
         >>> sorted(task.loss(Siren(2, 1, 8), task.sample(torch.Generator())))
         ['hessian', 'mse']
     """
@@ -56,13 +55,14 @@ class Inpaint(Image):
 
     def __init__(
         self,
-        pixels: Float[Tensor, "H W C"],
+        image: Any,
         loss: InpaintLoss = InpaintLoss(),  # noqa: B008 - frozen
         *,
-        known: Bool[Tensor, "H W"] | None,
+        known: Any,
         points: int | None = None,
+        range: tuple[float, float] | None = None,
     ):
-        super().__init__(pixels, points=points, known=known)
+        super().__init__(image, points=points, known=known, range=range)
         self.prior, self.weight, self.prior_points = loss.prior, loss.weight, loss.prior_points
 
     @classmethod
@@ -76,8 +76,9 @@ class Inpaint(Image):
         signal = settings.signal
         if signal.share is None and signal.mask is None:
             settings = settings.replace(signal=signal.replace(share=0.1))
-        pixels = open_picture(signal.path, size=signal.size, gray=signal.gray).to(device)
-        return cls(pixels, settings.loss, known=cls._open_known(settings, pixels), points=settings.training.points)
+        pixels, known = open_known(settings)
+        points = settings.training.points
+        return cls(pixels.to(device), settings.loss, known=known, points=points, range=(-1, 1))
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Any:
         known = super().sample(generator, progress)

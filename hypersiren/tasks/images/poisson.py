@@ -23,7 +23,7 @@ from hypersiren.fields.coords import grid
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_image, unit
 from hypersiren.signals.image.filters import image_gradient, image_laplacian
-from hypersiren.signals.image.opening import open_picture
+from hypersiren.signals.image.opening import as_pixels, open_picture
 from hypersiren.signals.metrics import psnr, ssim
 from hypersiren.tasks.images.derivatives import derivative_panels, derivative_psnr, derivatives, shown_derivatives
 from hypersiren.tasks.images.settings import PoissonLoss, PoissonSettings
@@ -41,18 +41,21 @@ class Poisson(FieldTask):
     """The Poisson task.
 
     Args:
-        pixels: (H, W, C) values in [-1, 1], the truth; seen only through their derivatives (and the anchor).
+        image: The truth, a file, a PIL image, or an array or tensor (H, W), (H, W, 1) or (H, W, 3), floats in [-1, 1];
+            see `hypersiren.signals.image.opening.as_pixels`. Seen only through its derivatives (and the anchor).
         loss: What is supervised: the target, the filter that makes it (see `hypersiren.signals.image.filters`), and the
             weight of the anchor. A spectral target is asked for on a finer grid: between the pixels the field could
             otherwise take any course, and the image drifts.
         points: Random pixels a step; None for all.
+        range: What an array's values run over, (low, high), where its type does not tell.
 
     Raises:
+        SignalError: If `image` is no picture.
         ValueError: If the filter does not make this target.
 
     Example:
         >>> from hypersiren import Siren
-        >>> task = Poisson(torch.rand(8, 8, 1), points=20)
+        >>> task = Poisson(torch.rand(8, 8, 1), points=20, range=(0, 1))
         >>> sorted(task.loss(Siren(2, 1, 8), task.sample(torch.Generator())))
         ['anchor', 'gradient']
     """
@@ -65,11 +68,16 @@ class Poisson(FieldTask):
 
     def __init__(
         self,
-        pixels: Float[Tensor, "H W C"],
+        image: Any,
         loss: PoissonLoss = PoissonLoss(),  # noqa: B008 - frozen
         *,
         points: int | None = None,
+        range: tuple[float, float] | None = None,
     ):
+        self._pose(as_pixels(image, range=range), loss, points)
+
+    def _pose(self, pixels: Float[Tensor, "H W C"], loss: PoissonLoss, points: int | None) -> None:
+        """The task of pixels of any values."""
         self.pixels, self.target, self.anchor = pixels, loss.target, loss.anchor
         self.size: tuple[int, int] = (pixels.shape[0], pixels.shape[1])
         self.samples: tuple[int, ...] = self.size
@@ -99,7 +107,7 @@ class Poisson(FieldTask):
         signal = settings.signal
         pixels = open_picture(signal.path, size=signal.size, gray=signal.gray).to(device)
         try:
-            return cls(pixels, settings.loss, points=settings.training.points)
+            return cls(pixels, settings.loss, points=settings.training.points, range=(-1, 1))
         except ValueError as error:
             raise UserError(f"loss.filter: {error}") from None
 

@@ -9,7 +9,6 @@ Symbols: N samples, C channels.
 """
 
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,17 +20,13 @@ from hypersiren.fields.coords import cell_centers, grid, strata
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_sound
 from hypersiren.plotting import figure_pixels
-from hypersiren.signals.files import SignalError
 from hypersiren.signals.metrics import log_spectral_distance, si_snr, snr
-from hypersiren.signals.sound.files import chime, read_sound, scaled
+from hypersiren.signals.sound.opening import as_wave, open_sound
 from hypersiren.signals.sound.picture import draw_spectrogram, draw_waveform
 from hypersiren.signals.sound.spectrum import rms_omega, spectrogram
 from hypersiren.tasks.panels import ImagePanel, Panel, SoundPanel
 from hypersiren.tasks.recordings.settings import AudioSettings
 from hypersiren.tasks.task import FieldTask, Points
-
-CHIME = "chime"
-"""Names the sound made by `hypersiren.signals.sound.files.chime` where no file is called so."""
 
 LEAST_OMEGA = 30.0
 """First omega of sounds so short or low that their own is less: the paper's of images."""
@@ -41,10 +36,14 @@ class Audio(FieldTask):
     """The audio task.
 
     Args:
-        wave: (N, C) amplitudes, at most 1 in size, on the device where it shall run.
-        rate: Samples per second.
-        scale: What the amplitudes were divided by; files are written with it, as far as they hold it.
+        wave: A file, which is scaled to a maximum of 1; or an array or tensor (N,) or (N, C), floats in [-1, 1], int16
+            or int32; see `hypersiren.signals.sound.opening.as_wave`. A tensor stays on its device: there the task runs.
+        rate: Samples per second, of an array; a file has its own.
+        scale: What an array's amplitudes were divided by; files are written with it, as far as they hold it.
         points: Random samples a step; None for all in every step, as in the paper.
+
+    Raises:
+        SignalError: If it is no sound, cannot be read, or goes beyond 1.
 
     Example:
         >>> task = Audio(torch.zeros(8000, 2), rate=8000, points=10)
@@ -59,8 +58,10 @@ class Audio(FieldTask):
     criterion: str | None = "mse"
     in_features = 1
 
-    def __init__(self, wave: Float[Tensor, "N C"], rate: int, *, scale: float = 1.0, points: int | None = None):
-        self.wave, self.rate = wave, rate
+    def __init__(self, wave: Any, rate: float | None = None, *, scale: float | None = None, points: int | None = None):
+        wave, rate, scale = as_wave(wave, rate, scale)
+        self.wave: Float[Tensor, "N C"] = wave
+        self.rate: int = rate
         self.out_features = wave.shape[1]
         self.samples = (len(wave),)
         self.device = wave.device
@@ -81,12 +82,7 @@ class Audio(FieldTask):
             SignalError: If the file cannot be read, the part does not lie within it, or it is silent.
         """
         signal = settings.signal
-        made = str(signal.path) == CHIME and not signal.path.exists()
-        sound = (chime if made else partial(read_sound, signal.path))(signal.start, signal.stop)
-        try:
-            sound, scale = scaled(sound)
-        except SignalError as error:
-            raise SignalError(error.reason, signal.path) from None
+        sound, scale = open_sound(signal.path, signal.start, signal.stop)
         return cls(torch.from_numpy(sound.wave).to(device), sound.rate, scale=scale, points=settings.training.points)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:

@@ -6,7 +6,6 @@ Values are in [-1, 1]; errors are reported on [0, 1] after clipping.
 Symbols: T frames, H x W pixels, C channels, N points of a batch.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -16,11 +15,8 @@ from torch import Tensor
 from hypersiren.fields.coords import cell_centers, strata
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_frames, unit
-from hypersiren.signals.files import SignalError
-from hypersiren.signals.image.files import to_uint8
-from hypersiren.signals.image.opening import SAMPLES, open_picture
 from hypersiren.signals.metrics import image_mse, image_psnr
-from hypersiren.signals.video.files import Clip, flight, read_video
+from hypersiren.signals.video.opening import as_frames, open_clip
 from hypersiren.tasks.panels import Panel, VideoPanel
 from hypersiren.tasks.recordings.settings import VideoSettings
 from hypersiren.tasks.task import FieldTask, Points
@@ -30,9 +26,13 @@ class Video(FieldTask):
     """The video task.
 
     Args:
-        pixels: (T, H, W, C) uint8, on the device where it shall run.
-        fps: Frames per second.
+        frames: A file or folder; or an array or tensor (T, H, W, C) or (T, H, W), uint8, or floats in [0, 1]; see
+            `hypersiren.signals.video.opening.as_frames`. A tensor stays on its device: there the task runs.
+        fps: Frames per second, of an array; a file has its own.
         points: Random pixels a step; None for all in every step.
+
+    Raises:
+        SignalError: If it is no video, or cannot be read.
 
     Example:
         >>> task = Video(torch.zeros(5, 8, 6, 3, dtype=torch.uint8), fps=25, points=10)
@@ -47,8 +47,10 @@ class Video(FieldTask):
     criterion: str | None = "mse"
     in_features = 3
 
-    def __init__(self, pixels: UInt8[Tensor, "T H W C"], fps: float, *, points: int | None = None):
-        self.pixels, self.fps = pixels, fps
+    def __init__(self, frames: Any, fps: float | None = None, *, points: int | None = None):
+        pixels, fps = as_frames(frames, fps)
+        self.pixels: UInt8[Tensor, "T H W C"] = pixels
+        self.fps: float = fps
         self.out_features = pixels.shape[3]
         self.samples: tuple[int, ...] = tuple(pixels.shape[:3])
         self.device = pixels.device
@@ -68,11 +70,8 @@ class Video(FieldTask):
             SignalError: If it cannot be read, or no frame lies in the part.
         """
         signal = settings.signal
-        size = (signal.size, signal.size) if isinstance(signal.size, int) else signal.size
-        if str(signal.path) in SAMPLES and not signal.path.exists():
-            clip = _flight(str(signal.path), signal.start, signal.stop, signal.frames, size)
-        else:
-            clip = read_video(signal.path, start=signal.start, stop=signal.stop, frames=signal.frames, size=size)
+        part = signal.model_dump(include={"start", "stop", "frames", "size"})
+        clip = open_clip(signal.path, **part)
         return cls(torch.from_numpy(clip.pixels).to(device), clip.fps, points=settings.training.points)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
@@ -105,13 +104,3 @@ class Video(FieldTask):
         for i, frame in enumerate(render_frames(field, self.samples, device=self.device)):
             fit[i] = unit(frame).mul(255).round()
         return {"fit": VideoPanel(fit, self.fps), "true_fit": VideoPanel(self.pixels, self.fps)}
-
-
-def _flight(name: str, start: float, stop: float | None, frames: int | None, size: tuple[int, int] | None) -> Clip:
-    """A part of the flight over a photograph that scikit-image ships."""
-    clip = flight(to_uint8((open_picture(name).numpy() + 1) / 2), size=size or (72, 96))
-    first, last = math.ceil(start * clip.fps), None if stop is None else math.ceil(stop * clip.fps)
-    pixels = clip.pixels[first:last][:frames]
-    if not len(pixels):
-        raise SignalError(f"expected a part within 0 to {len(clip.pixels) / clip.fps:g} s, got none", name)
-    return Clip(pixels, clip.fps)

@@ -30,7 +30,7 @@ from hypersiren.errors import UserError
 from hypersiren.fields.coords import evaluate, grid, strata
 from hypersiren.fields.operators import Field
 from hypersiren.plotting import figure_pixels
-from hypersiren.shapes.cloud import PointCloud, open_cloud
+from hypersiren.shapes.cloud import PointCloud, as_cloud, open_cloud
 from hypersiren.shapes.contours import draw_contours
 from hypersiren.shapes.mesh import Mesh, components, is_watertight
 from hypersiren.shapes.metrics import eikonal_error, mesh_errors
@@ -56,15 +56,20 @@ class SDF(FieldTask):
     """The task of a signed distance function.
 
     Args:
-        cloud: Oriented points; a tenth of them, at most 50,000, is held out for `evaluate`.
+        shape: A PointCloud, a file, a pair (points, normals) of arrays, or a mesh with .vertices and .faces, such as
+            trimesh's; see `hypersiren.shapes.cloud.as_cloud`. A tenth of the points, at most 50,000, is held out for
+            `evaluate`.
         loss: Weights of the terms, and the share of points that is near the surface.
         points: Points a step, half of them on the surface, the others off it; None for all of the cloud and as many.
         resolution: Cells along the longest side of the mesh by which the field is judged.
         trim: Leave out of meshes what lies farther from all points, as a share of the longest side; None for a closed
             surface.
         up: The axis that points upwards in pictures, "x", "y" or "z".
-        seed: Of what is held out, and of the points off the surface.
+        seed: Of what is held out, of the points off the surface, and of those sampled on a mesh.
         device: Where to train.
+
+    Raises:
+        SignalError: If it is no shape, or cannot be read.
 
     Example:
         >>> from hypersiren import Siren
@@ -83,7 +88,7 @@ class SDF(FieldTask):
 
     def __init__(
         self,
-        cloud: PointCloud,
+        shape: Any,
         loss: SDFLoss = SDFLoss(),  # noqa: B008 - frozen
         *,
         points: int | None = None,
@@ -93,6 +98,7 @@ class SDF(FieldTask):
         seed: int = 0,
         device: torch.device | str = "cpu",
     ):
+        cloud = as_cloud(shape, seed=seed)
         self.device = torch.device(device)
         self.weights, self.resolution = loss, resolution
         generator = np.random.default_rng(seed)
