@@ -47,7 +47,7 @@ def test_fit_audio_leaves_a_sound_and_pictures_and_render_takes_any_rate(tone, t
         assert (wave.shape, rate) == ((RATE, 2), RATE)
     np.testing.assert_allclose(wave, tone, atol=1e-4)  # on the scale of the file
     for name in ("waveform", "true_waveform", "spectrogram", "true_spectrogram", "error"):
-        assert Image.open(folder / f"{name}.png").width == 640
+        assert Image.open(folder / f"{name}.png").width == 800
     events = EventAccumulator(str(folder), {"audio": 0, "images": 0}).Reload()
     assert len(events.Audio("audio/fit")) == 2
     assert len(events.Audio("audio/true_fit")) == 1
