@@ -13,6 +13,7 @@ with n the layer's inputs. Symbols: B signals, N points, D coordinate dimensions
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -47,8 +48,9 @@ class Siren(nn.Module):
     Args:
         in_features: Coordinate dimensions D.
         out_features: Channels C.
-        hidden_features: Width H.
-        hidden_layers: Sine layers after the first; the paper's networks have 3 (five linear layers in all).
+        hidden_features: Width H, or a width for each sine layer, such as (256, 256, 1024).
+        hidden_layers: Sine layers after the first; the paper's networks have 3 (five linear layers in all). Widths for
+            each layer count them instead.
         first_omega, hidden_omega: Frequency factors of the first and of the hidden layers; the paper uses 30.
         generator: Source of the random initial weights; the global one if None.
 
@@ -66,7 +68,7 @@ class Siren(nn.Module):
         self,
         in_features: int,
         out_features: int,
-        hidden_features: int = 256,
+        hidden_features: int | Sequence[int] = 256,
         hidden_layers: int = 3,
         first_omega: float = 30.0,
         hidden_omega: float = 30.0,
@@ -76,7 +78,9 @@ class Siren(nn.Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.first_omega, self.hidden_omega = first_omega, hidden_omega
-        widths = [in_features, *[hidden_features] * (hidden_layers + 1), out_features]
+        one = isinstance(hidden_features, int)
+        hidden = [hidden_features] * (hidden_layers + 1) if one else list(hidden_features)
+        widths = [in_features, *hidden, out_features]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.reset_parameters(generator)
 
@@ -84,6 +88,10 @@ class Siren(nn.Module):
         """Draw the initial weights anew."""
         for i, layer in enumerate(self._linears()):
             init_sine_linear_(layer, self.hidden_omega, first=i == 0, generator=generator)
+
+    def last(self) -> Params:
+        """Weight and bias of the linear last layer, by name."""
+        return dict(list(self.named_parameters())[-2:])
 
     def lr_factors(self, first: float | None = None) -> dict[Tensor, float]:
         """Parameters that learn at a multiple of the learning rate: those of the first layer.
@@ -117,12 +125,23 @@ class Siren(nn.Module):
         Raises:
             ValueError: If x has other than D coordinates, or `params` holds a name this network does not have.
         """
+        return linear(self.features(x, params), *self._weights(params)[-1])
+
+    def features(self, x: Float[Tensor, "*batch N D"], params: Params | None = None) -> Float[Tensor, "*out N F"]:
+        """What the linear last layer sees: the values of the last sine layer at x.
+
+        Args:
+            x, params: As in `forward`.
+
+        Example:
+            >>> Siren(2, 3, hidden_features=(16, 64)).features(torch.rand(10, 2)).shape
+            torch.Size([10, 64])
+        """
         self._check(x)
-        weights = self._weights(params)
-        x = sine_layer(x, *weights[0], self.first_omega)
-        for weight, bias in weights[1:-1]:
-            x = sine_layer(x, weight, bias, self.hidden_omega)
-        return linear(x, *weights[-1])
+        sines = self._weights(params)[:-1]
+        for i, (weight, bias) in enumerate(sines):
+            x = sine_layer(x, weight, bias, self.hidden_omega if i else self.first_omega)
+        return x
 
     def jet(
         self,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hypersiren.fields.coords import grid, nearest_cell
@@ -21,13 +21,16 @@ class Context:
         x: (B, N, D) coordinates in [-1, 1].
         y: (B, N, C) values.
         mask: (B, N), True where observed; what stands in x and y elsewhere has no influence.
-        size: Pixels (H, W) of the raster that a convolutional encoder shall see; None for point sets.
+        size: Cells along each axis of the raster that a convolutional encoder shall see, (H, W) of an image; None for
+            point sets.
+        cells: Which cell of the raster each point is the centre of; None if they are not, or nobody knows.
     """
 
     x: Float[Tensor, "B N D"]
     y: Float[Tensor, "B N C"]
     mask: Bool[Tensor, "B N"]
-    size: tuple[int, int] | None = None
+    size: tuple[int, ...] | None = None
+    cells: Int[Tensor, "B N"] | None = None
 
     @classmethod
     def from_images(cls, images: Float[Tensor, "B H W C"], mask: Bool[Tensor, "B H W"]) -> "Context":
@@ -41,9 +44,20 @@ class Context:
         """
         if images.shape[:-1] != mask.shape:
             raise ValueError(f"expected a mask of shape {tuple(images.shape[:-1])}, got {tuple(mask.shape)}")
-        b, h, w, _ = images.shape
-        x = grid((h, w), device=images.device, dtype=images.dtype).expand(b, -1, -1)
-        return cls(x, images.flatten(1, 2), mask.flatten(1), (h, w))
+        return cls.from_rasters(images, mask)
+
+    @classmethod
+    def from_rasters(cls, values: Float[Tensor, "B *size C"], mask: Bool[Tensor, "B *size"]) -> "Context":
+        """The samples of B signals on a raster of any dimension where `mask` is True: sounds, images, clips.
+
+        Example:
+            >>> Context.from_rasters(torch.rand(2, 100, 1), torch.ones(2, 100, dtype=torch.bool)).x.shape
+            torch.Size([2, 100, 1])
+        """
+        size = tuple(values.shape[1:-1])
+        b, cells = len(values), torch.arange(mask[0].numel(), device=values.device)
+        x = grid(size, device=values.device, dtype=values.dtype).expand(b, -1, -1)
+        return cls(x, values.flatten(1, -2), mask.flatten(1), size, cells.expand(b, -1))
 
     def compact(self) -> "Context":
         """The same, with no more points than the most that are observed of any signal.
@@ -56,7 +70,14 @@ class Context:
         most = int(self.mask.sum(1).max())
         order = self.mask.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :most, None]
         x, y = (torch.take_along_dim(values, order, dim=1) for values in (self.x, self.y))
-        return Context(x, y, self.mask.gather(1, order.squeeze(-1)), self.size)
+        order = order.squeeze(-1)
+        cells = None if self.cells is None else self.cells.gather(1, order)
+        return Context(x, y, self.mask.gather(1, order), self.size, cells)
+
+    def signals(self, index: slice) -> "Context":
+        """Some of the signals."""
+        cells = None if self.cells is None else self.cells[index]
+        return Context(self.x[index], self.y[index], self.mask[index], self.size, cells)
 
 
 def rasterise(context: Context) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B 1 H W"]]:

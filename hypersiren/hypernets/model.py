@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import BoundSiren, Params, Siren
+from hypersiren.hypernets.adapter import Prediction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.conv_encoder import ConvEncoder
 from hypersiren.hypernets.full import FullHypernet
@@ -27,7 +28,18 @@ class HyperSiren(nn.Module):
     """Predicts a field for each of B signals from what is known of them.
 
     Weights that the hypernetwork predicts are frozen in `siren`; those it does not predict, if any, are shared by all
-    signals and trained.
+    signals and trained. An adapter fits the prediction to the context, in training too; with one, encoder and
+    hypernetwork may be left out.
+
+    Args:
+        encoder: From a context to a latent z for each signal, or to tokens; None for none.
+        hypernet: From z to weights; None exactly where there is no encoder.
+        siren: The hypo-SIREN.
+        adapter: Fits the predicted weights to the context, see `LastLayerSolve`.
+
+    Raises:
+        ValueError: If one of encoder and hypernetwork is missing, or both and the adapter, or the encoder's latent has
+            another number of features or tokens than the hypernetwork takes.
 
     Example:
         >>> import torch
@@ -36,34 +48,65 @@ class HyperSiren(nn.Module):
         >>> images, mask = torch.rand(4, 8, 8, 3), torch.rand(4, 8, 8) < 0.5
         >>> hyper(Context.from_images(images, mask), torch.rand(100, 2)).shape
         torch.Size([4, 100, 3])
+        >>> HyperSiren(None, None, siren, LastLayerSolve(16)).predict(Context.from_images(images, mask)).posterior.dual
+        False
     """
 
-    def __init__(self, encoder: nn.Module, hypernet: nn.Module, siren: Siren):
+    def __init__(
+        self,
+        encoder: nn.Module | None,
+        hypernet: nn.Module | None,
+        siren: Siren,
+        adapter: nn.Module | None = None,
+    ):
         super().__init__()
-        self.encoder, self.hypernet, self.siren = encoder, hypernet, siren
+        if (encoder is None) != (hypernet is None) or (encoder is None and adapter is None):
+            raise ValueError("expected an encoder and a hypernetwork, an adapter, or all three")
+        if encoder is not None and hypernet is not None:
+            _check_latent(encoder, hypernet)
+        self.encoder, self.hypernet, self.siren, self.adapter = encoder, hypernet, siren, adapter
+        predicted = {} if hypernet is None else hypernet.shapes
         for name, parameter in siren.named_parameters():
-            parameter.requires_grad_(name not in hypernet.shapes)  # type: ignore[operator]
+            parameter.requires_grad_(name not in predicted)  # type: ignore[operator]
 
-    def encode(self, context: Context) -> Float[Tensor, "B ..."]:
-        """The latent z of each signal."""
-        return self.encoder(context)
+    def encode(self, context: Context) -> Tensor | None:
+        """The latent z of each signal, (B, Z) or (B, T, Z); None without an encoder."""
+        return None if self.encoder is None else self.encoder(context)
 
-    def decode(self, z: Float[Tensor, "B ..."]) -> Params:
-        """The weights of each signal's field, from its latent z, in the precision of the field."""
+    def decode(self, z: Tensor | None) -> Params:
+        """The weights that the hypernetwork believes in, from z alone, in the precision of the field."""
+        if self.hypernet is None:
+            return {}
         dtype = next(self.siren.parameters()).dtype
         return {name: p.to(dtype) for name, p in self.hypernet(z).items()}
 
+    def predict(self, context: Context) -> Prediction:
+        """Encode, decode, adapt: the one path of training, evaluation and use."""
+        z = self.encode(context)
+        params = self.decode(z)
+        return (
+            Prediction(self.siren, params, z) if self.adapter is None else self.adapter(self.siren, z, params, context)
+        )
+
     def params(self, context: Context) -> Params:
         """The weights of each signal's field."""
-        return self.decode(self.encode(context))
+        return self.predict(context).params
 
     def field(self, context: Context) -> BoundSiren:
         """The predicted fields of B signals, as one field (B, N, D) -> (B, N, C)."""
-        return self.siren.bind(self.params(context))
+        return self.predict(context).field
 
     def forward(self, context: Context, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "B N C"]:
         """Values at x of each signal's predicted field."""
         return self.field(context)(x)
+
+
+def _check_latent(encoder: nn.Module, hypernet: nn.Module) -> None:
+    """Refuse an encoder whose latent the hypernetwork cannot take; parts from outside need not say theirs."""
+    for what in ("latent_features", "tokens"):
+        gives, takes = getattr(encoder, what, None), getattr(hypernet, what, None)
+        if gives is not None and takes is not None and gives != takes:
+            raise ValueError(f"expected an encoder with {what} {takes} as the hypernetwork takes, got {gives}")
 
 
 def build(

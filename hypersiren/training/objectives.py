@@ -77,11 +77,11 @@ class HypernetObjective(Objective):
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         with torch.autocast(batch.context.y.device.type, torch.bfloat16, enabled=self.autocast):
-            z = self.model.encode(batch.context)
-            params = self.model.decode(z)
-        terms = dict(self.task.loss(self.model.siren.bind(params), batch))
-        if self.latent:
-            terms["latent_prior"] = self.latent * z.float().square().mean()
+            found = self.model.predict(batch.context)
+        params = found.params
+        terms = dict(self.task.loss(found.field, batch))
+        if self.latent and found.z is not None:
+            terms["latent_prior"] = self.latent * found.z.float().square().mean()
         if self.weights:
             squares = torch.stack([p.square().sum() for p in params.values()]).sum()
             terms["weight_prior"] = self.weights * squares / sum(p.numel() for p in params.values())

@@ -1,0 +1,39 @@
+"""What a hypernetwork predicts, and what fits a prediction to its context inside the model."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from hypersiren.fields.siren import BoundSiren, Params, Siren
+from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.posterior import Posterior
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The fields of B signals.
+
+    Attributes:
+        siren: The hypo-SIREN.
+        params: Their weights, after adaptation.
+        z: The latents (B, Z), or tokens (B, T, Z), that the encoder gave; None without an encoder.
+        posterior: What is still open of the last layers; None where nothing says.
+    """
+
+    siren: Siren
+    params: Params
+    z: Tensor | None = None
+    posterior: Posterior | None = None
+
+    @property
+    def field(self) -> BoundSiren:
+        """The fields, as one (B, N, D) -> (B, N, C)."""
+        return self.siren.bind(self.params)
+
+
+class Adapter(Protocol):
+    """Fits a prediction to its context: differentiable, each signal by itself, never under autocast."""
+
+    def __call__(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
+        """The adapted prediction, from what the hypernetwork predicted."""
