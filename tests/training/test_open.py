@@ -28,7 +28,7 @@ from hypersiren import (
 )  # fmt: skip
 from hypersiren.training import checkpoints
 
-RUNS = Path(__file__).parent / "runs"
+RUNS = Path(__file__).parent / "version_0_1"
 
 
 def test_a_script_outside_the_package_brings_everything_itself(tmp_path):
