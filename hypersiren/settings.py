@@ -1,11 +1,14 @@
 """Settings: what a section is, and how settings are read from YAML and flags, checked, compared and written.
 
 A key that does not exist or a value that does not fit is a `ConfigError` of one line that says what was expected, what
-came and what may have been meant. The sections themselves stand beside the code that takes them. Imports no torch.
+came and what may have been meant. A path is taken as it is typed. The sections themselves stand beside the code that
+takes them. Imports no torch.
 """
 
 import difflib
 import json
+import os
+import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -45,12 +48,13 @@ class Section(BaseModel):
             if name not in fields:
                 known = "" if (near := _near(name, list(fields))) else f"; expected one of {', '.join(fields)}"
                 raise ConfigError(f'unknown setting "{name}"{known}{_did_you_mean(near)}')
+        changes = {name: _as_meant(type(self), name, value) for name, value in changes.items()}
         try:
             return type(self).model_validate({**{name: getattr(self, name) for name in fields}, **changes})
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise ConfigError(f"{where}: {_message(first)}, got {first['input']!r}") from None
+            raise ConfigError(f"{where}: {_message(first)}, got {_shown(first['input'])}") from None
 
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -66,14 +70,36 @@ class ConfigError(UserError):
     """A configuration that cannot be used; the message is one line for a person."""
 
 
+def to_path(text: str | Path) -> Path:
+    """The file or folder that a person typed: as it is, with ~ as the home folder.
+
+    Raises:
+        ValueError: If it is empty, or a URL.
+
+    Example:
+        >>> to_path("photo #1.png").name
+        'photo #1.png'
+        >>> to_path("https://example.org/a.png")
+        Traceback (most recent call last):
+        ...
+        ValueError: expected a file on this computer, not a URL (download it first)
+    """
+    if not str(text):
+        raise ValueError("expected the name of a file or folder")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(text)):
+        raise ValueError("expected a file on this computer, not a URL (download it first)")
+    return Path(os.path.expanduser(text))
+
+
 def load_settings(root: type[S], path: str | Path | None = None, flags: Sequence[str] = ()) -> S:
     """Settings from a YAML file, if any, overridden by flags.
 
     Args:
         root: What is configured; the settings of each task stand in `hypersiren.tasks.registry`.
         path: YAML file; None for the defaults.
-        flags: Command-line words such as `--training.lr 1e-3`, `--training.lr=1e-3` or `--data.gray` (true). Values are
-            read as YAML. A new `kind` drops the file's other keys of that section.
+        flags: Command-line words such as `--training.lr 1e-3`, `--training.lr=1e-3` or `--data.gray` (true). Paths and
+            names are taken as typed, other values are read as YAML. A new `kind` drops the file's other keys of that
+            section.
 
     Raises:
         ConfigError: On a file that cannot be read, an unknown key, or a value that does not fit.
@@ -101,12 +127,18 @@ def load_settings(root: type[S], path: str | Path | None = None, flags: Sequence
     kinds = {name: field.default.kind for name, field in root.model_fields.items() if len(_models(field)) > 1}
     data |= {name: {"kind": kind, **data.get(name, {})} for name, kind in kinds.items()}
     # The kind first, whatever the order of the flags.
-    for key, value in sorted(_parse_flags(flags), key=lambda flag: flag[0].removesuffix(".kind") not in kinds):
-        nested: Any = value
+    for key, text in sorted(_split_flags(flags), key=lambda flag: flag[0].removesuffix(".kind") not in kinds):
+        nested: Any = _flag_value(root, key, text)
         for name in reversed(key.split(".")):
             nested = {name: nested}
         _check_keys(root, nested, f"--{key}", data)
         _override(data, nested, kinds)
+    for name, value in data.items():
+        model = _kind(root, name, value if isinstance(value, Mapping) else {}, {})
+        if model is None:
+            data[name] = _as_meant(root, name, value)
+        elif isinstance(value, Mapping):
+            data[name] = {key: _as_meant(model, key, inner, f"{name}.{key}") for key, inner in value.items()}
     try:
         return root.model_validate(data)
     except ValidationError as error:
@@ -114,8 +146,25 @@ def load_settings(root: type[S], path: str | Path | None = None, flags: Sequence
         # Pydantic puts the alternatives of a union into the location; a reader knows no such keys.
         known = {*root.model_fields, *(key for _, key in _all_keys(root))}
         where = ".".join(str(part) for part in first["loc"] if part in known or isinstance(part, int))
-        got = "" if isinstance(first["input"], Mapping) else f", got {first['input']!r}"
+        got = "" if isinstance(first["input"], Mapping) else f", got {_shown(first['input'])}"
         raise ConfigError(f"{where}: {_message(first)}{got}") from None
+
+
+def _as_meant(model: type[Section], key: str, value: Any, where: str = "") -> Any:
+    """A path from what is typed; and true is refused as a number, though Python takes it for 1."""
+    types = _leaves(model.model_fields[key].annotation) if key in model.model_fields else set()
+    try:
+        if value is True and types & {int, float} and bool not in types:
+            raise ValueError("expected a value")
+        return to_path(value) if Path in types and isinstance(value, str | Path) else value
+    except ValueError as error:
+        raise ConfigError(f"{where or key}: {error}, got {_shown(value)}") from None
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: its beginning, if it is long."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _message(error: Any) -> str:
@@ -131,7 +180,7 @@ def chosen_kind(section: str, path: str | Path | None = None, flags: Sequence[st
         'solids'
     """
     data = _read_yaml(Path(path)) if path is not None else {}
-    given = [value for key, value in _parse_flags(flags) if key == f"{section}.kind"]
+    given = [text for key, text in _split_flags(flags) if key == f"{section}.kind"]
     inner = data.get(section)
     return given[-1] if given else inner.get("kind") if isinstance(inner, dict) else None
 
@@ -214,19 +263,46 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
     return data
 
 
-def _parse_flags(flags: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def _split_flags(flags: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """The key and the text of each flag; None where there is no text."""
     words = list(flags)
     while words:
         word = words.pop(0)
         if not word.startswith("--") or word == "--":
-            raise ConfigError(f'unexpected argument "{word}"; settings are given as --key value')
+            raise ConfigError(f"unexpected argument {_shown(word)}; settings are given as --key value")
         key, equals, text = word[2:].partition("=")
         if not equals:
-            text = words.pop(0) if words and not words[0].startswith("--") else "true"
-        try:
-            yield key, yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):
-            raise ConfigError(f"--{key}: cannot read the value {text!r}") from None
+            yield key, words.pop(0) if words and not words[0].startswith("--") else None
+        else:
+            yield key, text
+
+
+def _flag_value(root: type[Section], key: str, text: str | None) -> Any:
+    if text is None:
+        return True
+    models = [root]
+    *sections, name = key.split(".")
+    for section in sections:
+        fields = [model.model_fields[section] for model in models if section in model.model_fields]
+        models = [inner for field in fields for inner in _models(field)]
+    kinds = [_leaves(model.model_fields[name].annotation) for model in models if name in model.model_fields]
+    if any(Path in types or types == {str} for types in kinds):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise ConfigError(f"--{key}: cannot read the value {_shown(text)}") from None
+
+
+def _leaves(annotation: Any) -> set[Any]:
+    """The plain types that a type is made of; the values of a Literal stand for themselves.
+
+    Example:
+        >>> _leaves(tuple[int, int] | None) == {int, type(None)}
+        True
+    """
+    arguments = get_args(annotation)[: 1 if get_origin(annotation) is Annotated else None]
+    return set().union(*map(_leaves, arguments)) if arguments else {annotation}
 
 
 def _kind(root: type[Section], name: str, section: Mapping[str, Any], known: Mapping[str, Any]) -> type[Section] | None:

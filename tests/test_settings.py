@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import yaml
 
-from hypersiren.cli.fit import preset_file
+from hypersiren.cli.fit import preset_file, read_settings
 from hypersiren.fields.baselines import BASELINES
 from hypersiren.fields.settings import Network
 from hypersiren.settings import ConfigError, describe_settings, differing_keys, load_settings, to_yaml
@@ -76,6 +76,51 @@ def test_flags_override_the_file(tmp_path):
     assert load_settings(CompletionSettings, path, ["--encoder.latent_features=64"]).encoder.widths == (8, 16)
 
 
+NAMES = ["photo #1.png", "[a].png", "@x.png", "a: b.png", "%d.png", "2024-01-01", "null", "yes", "010", "!x", "{a}",
+         "*x", "'q'", '"q"', "a=b", "-", "~", "a\tb", "- x", "&a", "true", "1e-3", "x\udcff"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_is_taken_as_typed(name, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    expected = Path("/home/me" if name == "~" else name)
+    signal = read_settings("inpaint", [name, "--signal.mask", name], "fast", None).signal
+    assert (signal.path, signal.mask) == (expected, expected)
+    edit = read_settings("edit", [name, f"{name}.png", f"--signal.mask={name}"], "fast", None).signal
+    assert (edit.source, edit.target.name, edit.mask) == (expected, Path(f"{name}.png").name, expected)
+    data = load_settings(CompletionSettings, flags=["--data.kind", "folder", "--data.root", name]).data
+    assert data.root == expected
+
+
+def test_every_path_of_every_task_is_taken_as_typed():
+    """Also of sections that come later."""
+    found = 0
+    for row in {**TASKS, **SETS}.values():
+        for section, field in row.settings.model_fields.items():
+            for key, inner in getattr(type(field.default), "model_fields", {}).items():
+                if "Path" in str(inner.annotation):
+                    kind = ["--data.kind", "folder"] if section == "data" and row is SETS["completion"] else []
+                    made = load_settings(row.settings, flags=[*kind, f"--{section}.{key}", "null"])
+                    assert getattr(getattr(made, section), key) == Path("null")
+                    found += 1
+    assert found > 14
+
+
+def test_the_home_folder_and_urls(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert read_settings("image", ["~/a.png"], "fast", None).signal.path == Path("/home/me/a.png")
+    assert read_settings("image", ["~nobody.png"], "fast", None).signal.path == Path("~nobody.png")
+    (tmp_path / "a.yaml").write_text("signal: {path: ~/b.png}")
+    assert load_settings(TASKS["image"].settings, tmp_path / "a.yaml").signal.path == Path("/home/me/b.png")
+    for url in ("http://a.org/b.png", "https://a.org/b.png?x=1", "s3://a/b", "file:///a.png"):
+        with pytest.raises(ConfigError, match=r"signal.path: expected a file on this computer, not a URL .*://a?"):
+            read_settings("image", [url], "fast", None)
+        with pytest.raises(ConfigError, match="URL"):
+            load_settings(CompletionSettings, flags=["--data.root", url])
+    with pytest.raises(ConfigError, match="name of a file or folder, got ''"):
+        read_settings("image", [""], "fast", None)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -94,7 +139,10 @@ def test_flags_override_the_file(tmp_path):
         (["--encoder.widths", "[7]"], "encoder.widths.0: input should be a multiple of 8, got 7"),
         (["--context.fewest", "2000"], "fewest (2000) must not exceed most (1000)"),
         (["--seed", "[1"], "--seed: cannot read the value '[1'"),
-        (["steps"], 'unexpected argument "steps"'),
+        (["steps"], "unexpected argument 'steps'"),
+        (["--training.steps", "--device", "cpu"], "training.steps: expected a value, got True"),
+        (["--training.lr"], "training.lr: expected a value, got True"),
+        (["--data.root"], "data.root: input is not a valid path"),
     ],
 )
 def test_bad_flags_get_one_clear_line(flags, message):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from hypersiren.cli.console import choose_device, fail, keep_freed_memory, make_folder, say
+from hypersiren.cli.console import File, choose_device, fail, keep_freed_memory, make_folder, say
 from hypersiren.cli.fit import open_signal, read_settings, run_name
 
 
@@ -15,8 +15,8 @@ def compare(
     *words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     fields: str = "siren,relu,tanh,relu_pe",
     preset: Literal["fast", "paper"] = "fast",
-    config: Path | None = None,
-    out: Path | None = None,
+    config: File | None = None,
+    out: File | None = None,
 ) -> None:
     """Fit several fields side by side, with equally many weights and steps; a table and a picture.
 
@@ -58,7 +58,7 @@ def initialisation(
     hidden_layers: int = 6,
     hidden_features: int = 256,
     seed: int = 0,
-    out: Path = Path("initialisation.png"),
+    out: File = Path("initialisation.png"),
 ) -> None:
     """Draw how activations and gradients are distributed by depth before any training (paper, section 3.2).
 

@@ -3,22 +3,22 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypersiren.cli.console import choose_device, fail, make_folder, say, say_skipped
+from hypersiren.cli.console import File, choose_device, fail, make_folder, say, say_skipped
 
 if TYPE_CHECKING:
     from hypersiren.training.hypernet import SetRun
 
 
 def complete(
-    run: Path,
-    *files: Path,
+    run: File,
+    *files: File,
     context: int | None = None,
-    mask: Path | None = None,
+    mask: File | None = None,
     size: int = 256,
     extent: float = 1.0,
     interpolate: int | None = None,
     refine: int = 0,
-    out: Path | None = None,
+    out: File | None = None,
     seed: int = 0,
     baseline_images: int = 100,
     device: str = "auto",

@@ -4,10 +4,22 @@ import ctypes
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from cyclopts import Parameter
+
+from hypersiren.settings import to_path
 
 if TYPE_CHECKING:
     import torch
+
+
+def _typed_path(kind: Any, tokens: Any) -> Path:
+    return to_path(tokens[0].value)
+
+
+File = Annotated[Path, Parameter(converter=_typed_path)]
+"""A file or a folder on the command line: as typed, ~ being the home folder."""
 
 
 def choose_device(name: str) -> "torch.device":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from hypersiren.cli.console import choose_device, fail, keep_freed_memory, make_folder, say
+from hypersiren.cli.console import File, choose_device, fail, keep_freed_memory, make_folder, say
 from hypersiren.settings import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
@@ -25,8 +25,8 @@ def fit(
     task: str,
     *words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     preset: Literal["fast", "paper"] = "fast",
-    config: Path | None = None,
-    run_dir: Path | None = None,
+    config: File | None = None,
+    run_dir: File | None = None,
 ) -> None:
     """Fit a field to one signal: `hypersiren fit image photo.png`.
 

@@ -1,18 +1,17 @@
 """The command `hypersiren mesh`: the surface of a fitted signed distance function. Imports no torch before it must."""
 
 import time
-from pathlib import Path
 
-from hypersiren.cli.console import choose_device, fail, say
+from hypersiren.cli.console import File, choose_device, fail, say
 
 
 def mesh(
-    run: Path,
+    run: File,
     *,
     resolution: int = 256,
-    out: Path | None = None,
+    out: File | None = None,
     view: tuple[float, float] = (35.0, 20.0),
-    truth: Path | None = None,
+    truth: File | None = None,
     device: str = "auto",
 ) -> None:
     """Mesh the surface of a fitted shape, in the units of its input, with a picture beside it.

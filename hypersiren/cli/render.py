@@ -4,21 +4,21 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hypersiren.cli.console import choose_device, fail
+from hypersiren.cli.console import File, choose_device, fail
 
 FLAGS = {"image": ("size", "region"), "sound": ("rate",), "video": ("size", "fps", "slow")}
 """Flags of `render` that a kind of signal has."""
 
 
 def render(
-    run: Path,
+    run: File,
     *,
     size: int | None = None,
     region: tuple[float, float, float, float] | None = None,
     rate: int | None = None,
     fps: float | None = None,
     slow: float | None = None,
-    out: Path | None = None,
+    out: File | None = None,
     device: str = "auto",
 ) -> None:
     """Render a fitted image, sound or video at any resolution.

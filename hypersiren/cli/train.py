@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from hypersiren.cli.complete import complete
-from hypersiren.cli.console import choose_device, count, keep_freed_memory, make_folder, say, say_skipped
+from hypersiren.cli.console import File, choose_device, count, keep_freed_memory, make_folder, say, say_skipped
 from hypersiren.settings import chosen_kind, load_settings
 from hypersiren.tasks.registry import SETS, SetRow
 from hypersiren.tasks.settings import SetSettings
@@ -15,8 +15,8 @@ from hypersiren.tasks.settings import SetSettings
 
 def train(
     *settings: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
-    config: Path | None = None,
-    run_dir: Path | None = None,
+    config: File | None = None,
+    run_dir: File | None = None,
 ) -> None:
     """Train a hypernetwork on a set of images or shapes, then print its completion table.
 
