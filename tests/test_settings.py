@@ -1,16 +1,19 @@
 """Settings: what is accepted, what is refused and how."""
 
 import inspect
+import math
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hypersiren.cli.fit import preset_file, read_settings
 from hypersiren.fields.baselines import BASELINES
 from hypersiren.fields.settings import Network
-from hypersiren.settings import ConfigError, describe_settings, differing_keys, load_settings, to_yaml
+from hypersiren.settings import ConfigError, describe_settings, differing_keys, from_yaml, load_settings, to_yaml
 from hypersiren.tasks.images.settings import CompletionSettings
 from hypersiren.tasks.registry import SETS, TASKS
 from hypersiren.tasks.shapes.settings import ShapeSettings
@@ -138,10 +141,20 @@ def test_the_home_folder_and_urls(monkeypatch, tmp_path):
         (["--encoder.kind", "set", "--encoder.widths", "[8]"], 'unknown key "encoder.widths" for encoder.kind set'),
         (["--encoder.widths", "[7]"], "encoder.widths.0: input should be a multiple of 8, got 7"),
         (["--context.fewest", "2000"], "fewest (2000) must not exceed most (1000)"),
-        (["--seed", "[1"], "--seed: cannot read the value '[1'"),
+        (["--seed", "[1"], "--seed: cannot read the value '[1' ("),
         (["steps"], "unexpected argument 'steps'"),
         (["--training.steps", "--device", "cpu"], "training.steps: expected a value, got True"),
         (["--training.lr"], "training.lr: expected a value, got True"),
+        (["--seed", "1", "--seed.x", "1"], "--seed.x: seed expects a value, got keys (x)"),
+        (["--seed.x.y", "1"], "--seed.x.y: seed expects a value, got keys (x)"),
+        (["--training.lr.x", "1"], "training.lr: input should be a valid number"),
+        (["--training.lr.x", "1", "--training.lr", "{a: 1}"], "training.lr: input should be a valid number"),
+        (["--", "1"], "unexpected argument '--'"),
+        (["--.", "1"], 'unknown key ""'),
+        (["--training.", "1"], 'unknown key "training."'),
+        (["--training.steps", "12:30:45"], "training.steps: input should be a valid integer"),
+        (["--training.lr", "1e999"], "training.lr: input should be a finite number, got inf"),
+        (["--training.steps", "9" * 90], "--training.steps: cannot read the value"),
         (["--data.root"], "data.root: input is not a valid path"),
     ],
 )
@@ -160,6 +173,9 @@ def test_bad_flags_get_one_clear_line(flags, message):
         ("- 1", "expected keys and values, got list"),
         ("a: [", "not valid YAML"),
         ("1: 2", 'unknown key "1"'),
+        ("training: {lr: 1}\ntraining: {steps: 2}", 'the key "training" is given twice, line 2'),
+        ("training:\n  lr: 1\n  lr: 2", 'the key "lr" is given twice, line 3'),
+        ("seed: {x: 1}", "seed expects a value, got keys (x)"),
     ],
 )
 def test_bad_files_get_one_clear_line(text, message, tmp_path):
@@ -170,6 +186,77 @@ def test_bad_files_get_one_clear_line(text, message, tmp_path):
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3), ("1E5", 1e5), (".5", 0.5), ("5.", 5.0), ("-1", -1), ("+2", 2), ("010", 10), ("0o10", 8),
+        ("0x1F", 31), ("1_000", "1_000"), ("12:30:45", "12:30:45"), ("1:30", "1:30"), ("yes", "yes"), ("no", "no"),
+        ("on", "on"), ("Off", "Off"), ("y", "y"), ("true", True), ("FALSE", False), ("tRue", "tRue"), ("", None),
+        ("~", None), ("Null", None), ("2024-01-01", "2024-01-01"), ("2024-13-45", "2024-13-45"), (".inf", math.inf),
+        ("-.Inf", -math.inf), ("0b11", "0b11"), ("1e", "1e"), ("=", "="), ("<<", "<<"), ('"010"', "010"),
+        ("'true'", "true"), ("[1, [a, {b: c}]]", [1, ["a", {"b": "c"}]]), ("{on: 1, 1: 2}", {"on": 1, "1": 2}),
+        ("[&a [1], *a]", [[1], [1]]), ("a # b", "a"), ("# b", None), ("%YAML 1.2\n---\na", "a"),
+        ("\ufeffa: 1", {"a": 1}),
+    ],
+)  # fmt: skip
+def test_yaml_is_read_as_version_1_2_says(text, value):
+    found = from_yaml(text)
+    assert (found, type(found)) == (value, type(value))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False)
+        | st.text(max_size=9) 
+        | st.sampled_from([*NAMES, "1_000", "0o7", "0x1f", "1e5", ".5", "+.inf", "0b1", "=", "<<", "1:30", "9" * 200]),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=6,
+    )
+)  # fmt: skip
+def test_what_is_written_is_read_again(values):
+    assert from_yaml(to_yaml({"a": values})) == {"a": values}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb:\n  c: 1\n  c: 2", 'the key "c" is given twice, line 4'),
+        ("training: {lr: 1}\nseed: 1\ntraining: {steps: 2}", 'the key "training" is given twice, line 3'),
+        ("{a: 1, 'a': 2}", 'the key "a" is given twice, line 1'),
+        ("[" * 1000, "nested more than 20 deep, line 1"),
+        ("[" * 1000 + "]" * 1000, "nested more than 20 deep"),
+        ("{a: " * 1000, "nested more than 20 deep"),
+        ("- " * 1000, "nested more than 20 deep"),
+        ("\n".join(" " * i + "a:" for i in range(300)), "nested more than 20 deep, line 20"),
+        ("9" * 100_000, "expected at most 100 digits, got 100,000"),
+        ("9" * 100_001, "expected at most 100,000 characters"),
+        ("0x" + "f" * 50_000, "expected at most 100 digits"),
+        ("1." + "0" * 50_000, "expected at most 100 digits"),
+        ("a: &a [1]\n" + "".join(f"{k}: &{k} [{', '.join(['*' + chr(ord(k) - 1)] * 9)}]\n" for k in "bcdefghij"),
+         "expected at most 10,000 values"),
+        ("&a [*a]", "expected at most 10,000 values, 20 deep"),
+        ("&a {b: *a}", "20 deep"),
+        ("*a", "found undefined alias"),
+        ("!!timestamp abc", "expected no tags, got tag:yaml.org,2002:timestamp, line 1"),
+        ("a: !!python/object/apply:os.system [ls]", "expected no tags"),
+        ("!!str 1", "expected no tags"), ("!x 1", "expected no tags"), ("! 1", "expected no tags"),
+        ("? [1]\n: 2", "expected a word as a key"), ("{{a: 1}: 2}", "expected a word as a key"),
+        ("a: [", "line 1"), ("a: b: c", "mapping values are not allowed here, line 1"), ("a\n---\nb", "line 2"),
+        ("\t- a", "line 1"), ('"\\UFFFFFFFF"', ""), ('"\\U00110000"', ""), ("\0", "special characters"),
+        ("@a", "line 1"),
+        ("%d", "line 1"), ("%YAML 9.9", "line 1"), ("`", "line 1"), ("'a", "line 1"),
+    ],
+)  # fmt: skip
+def test_what_is_no_yaml_is_one_line(text, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is checked below
+        from_yaml(text)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(CompletionSettings, flags=["--data", text])
+    assert len(str(caught.value)) < 500
 
 
 def test_missing_and_unreadable_files(tmp_path):
