@@ -62,7 +62,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
-OPTIONS = ["config", "run-dir", "preset"]
+OPTIONS = ["config", "run-dir", "preset", "restart"]
 """Options of the commands that also take settings."""
 
 

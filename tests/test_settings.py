@@ -209,7 +209,7 @@ def test_yaml_is_read_as_version_1_2_says(text, value):
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False)
-        | st.text(max_size=9) 
+        | st.text(max_size=9)
         | st.sampled_from([*NAMES, "1_000", "0o7", "0x1f", "1e5", ".5", "+.inf", "0b1", "=", "<<", "1:30", "9" * 200]),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
         max_leaves=6,

@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from hypersiren.cli.console import File, choose_device, fail, keep_freed_memory, make_folder, say
+from hypersiren.cli.console import File, choose_device, fail, files_of, keep_freed_memory, make_folder, say
 from hypersiren.cli.fit import open_signal, read_settings, run_name
+from hypersiren.settings import to_yaml
+from hypersiren.training.folders import check_folder, choose_folder, sign, write_text
 
 
 def compare(
@@ -27,11 +29,13 @@ def compare(
             layers of 20 tanh and L-BFGS, whatever the settings say.
         preset: fast, or the paper's settings.
         config: YAML file of settings in place of a preset.
-        out: Folder for table.txt, metrics.json and comparison.png; by default runs/compare- and task and file.
+        out: Folder for table.txt, metrics.json and comparison.png; by default runs/compare- and task and file, with a
+            number if that holds another comparison.
     """
     keep_freed_memory()
     settings = read_settings(task, words, preset, config)
-    folder = out or Path("runs") / f"compare-{run_name(task, settings)}"
+    if out is not None:
+        check_folder(out, files_of(settings))
     device = choose_device(settings.device)
 
     from hypersiren.fields.baselines import BASELINES
@@ -43,11 +47,16 @@ def compare(
     if unknown := [name for name in names if name not in known]:
         fail(f"--fields: expected some of {', '.join(known)}, got {unknown[0]!r}")
     made, settings = open_signal(task, settings, device)
+    record = {**settings.model_dump(mode="json"), "fields": fields}
+    base = Path("runs") / f"compare-{run_name(task, settings)}"
+    folder = out or choose_folder(base, record, made.digest())
     make_folder(folder)
+    sign(folder, made.digest())
+    write_text(folder / "config.yaml", to_yaml(record))
     found = comparison.compare(made, names, settings, progress=True)
     print(found)
-    (folder / "table.txt").write_text(f"{found}\n")
-    (folder / "metrics.json").write_text(json.dumps(found.metrics, indent=1) + "\n")
+    write_text(folder / "table.txt", f"{found}\n")
+    write_text(folder / "metrics.json", json.dumps(found.metrics, indent=1) + "\n")
     write_image(folder / "comparison.png", found.picture())
     say(f"table and picture in {folder}")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from cyclopts import Parameter
 
-from hypersiren.settings import to_path
+from hypersiren.settings import Section, to_path
+from hypersiren.training.folders import check_folder, clear, differences, is_run, refuse_others, steps_done
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,34 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fail(f"{folder}: cannot make this folder ({error.strerror})")
+
+
+def check_run_dir(folder: Path | None, settings: Section, restart: bool) -> None:
+    """Refuse a named run folder as early as one can: not ours, with an input in it, or with other settings."""
+    if folder is None:
+        return
+    check_folder(folder, files_of(settings))
+    if is_run(folder) and not restart:
+        refuse_others(folder, differences(folder, settings.model_dump(mode="json")))
+
+
+def files_of(settings: Section) -> list[Path]:
+    """Every path that settings name."""
+    sections = [value for _, value in settings if isinstance(value, Section)]
+    return [value for section in sections for _, value in section if isinstance(value, Path)]
+
+
+def start_folder(folder: Path, restart: bool) -> int:
+    """Say which run folder it is, and start it anew if that is wished; the steps that its run has done."""
+    if restart:
+        clear(folder)
+    say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
+    return steps_done(folder)
+
+
+def say_finished(done: int, steps: int) -> None:
+    if done >= steps:
+        say(f"already finished: its {done} steps were done before; --restart starts anew")
 
 
 def count(module: "torch.nn.Module") -> str:

@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from hypersiren.cli.console import File, choose_device, fail, keep_freed_memory, make_folder, say
+from hypersiren.cli.console import (
+    File,
+    check_run_dir,
+    choose_device,
+    fail,
+    keep_freed_memory,
+    say,
+    say_finished,
+    start_folder,
+)
 from hypersiren.settings import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
+from hypersiren.training.folders import choose_folder
 
 if TYPE_CHECKING:
     import torch
@@ -27,10 +37,12 @@ def fit(
     preset: Literal["fast", "paper"] = "fast",
     config: File | None = None,
     run_dir: File | None = None,
+    restart: bool = False,
 ) -> None:
     """Fit a field to one signal: `hypersiren fit image photo.png`.
 
-    The same command goes on with an unfinished run. Any setting can be overridden by a flag after the file, such as
+    The same command goes on with an unfinished run; with other settings, or another signal, it gets a folder of its
+    own. Any setting can be overridden by a flag after the file, such as
     --training.steps 500; `hypersiren settings image` lists them all.
 
     Args:
@@ -39,23 +51,27 @@ def fit(
         words: File, then flags.
         preset: fast, or the paper's settings.
         config: YAML file of settings in place of a preset.
-        run_dir: Folder of the run; by default runs/ and the names of task and file.
+        run_dir: Folder of the run; by default runs/ and the names of task and file, with a number if that holds another
+            run.
+        restart: Start anew in a folder that holds a run.
     """
     keep_freed_memory()
     settings = read_settings(task, words, preset, config)
-    folder = run_dir or Path("runs") / run_name(task, settings)
+    check_run_dir(run_dir, settings, restart)
     device = choose_device(settings.device)
 
     from hypersiren.tasks.panels import write_panels
     from hypersiren.training.fit import fit as fit_field
 
     made, settings = open_signal(task, settings, device)
-    make_folder(folder)
-    say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
+    base = Path("runs") / run_name(task, settings)
+    folder = run_dir or choose_folder(base, settings.model_dump(mode="json"), made.digest())
+    done = start_folder(folder, restart)
     result = fit_field(made, settings=settings, run_dir=folder, progress=True)
     if not result.finished:
         say("stopped and saved; the same command goes on from here")
         raise SystemExit(130)
+    say_finished(done, settings.training.steps)
     for path in write_panels(folder, made.panels(result.field)):
         say(str(path))
     for name, value in result.metrics.items():

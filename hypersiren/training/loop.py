@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 from tqdm import tqdm
 
-from hypersiren.settings import to_yaml
 from hypersiren.tasks.settings import Optimisation
+from hypersiren.training.folders import TrainingError, locked
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
 from hypersiren.training.optimizers import closure, learning_rate, make_optimizers
-from hypersiren.training.run import Run, TrainingError, finite_means
+from hypersiren.training.run import Run, finite_means
 from hypersiren.training.seeds import step_seed
 
 DATA, UPDATE, LOGGING = "hypersiren/data", "hypersiren/update", "hypersiren/logging"
@@ -48,7 +48,8 @@ def optimise(
         objective: Gives the loss terms of a batch; holds the model and the task.
         run_dir: Receives config.yaml, last.pt, best.pt (averaged weights of the lowest validation error), metrics.json
             and TensorBoard events.
-        record: Plain description saved in each checkpoint: `settings` (compared on resuming) and `model` (to rebuild).
+        record: Plain description saved in each checkpoint: `settings` and `digest` of the signal (compared on
+            resuming) and `model` (to rebuild).
         training: Steps, optimiser, learning rate and so on.
         seed: Fixes the batches.
         progress: Show a progress bar.
@@ -57,9 +58,17 @@ def optimise(
         True if the run is finished, False if it was stopped by Ctrl-C (or SIGTERM) and saved.
 
     Raises:
-        TrainingError: If the loss or the gradient is not finite, or the folder holds a run with other settings.
+        TrainingError: If the loss or the gradient is not finite, the folder holds another run or other files, or
+            another process trains in it.
         CheckpointError: If a checkpoint cannot be written or read.
     """
+    with locked(run_dir):
+        return _optimise(objective, run_dir, record, training, seed, progress)
+
+
+def _optimise(
+    objective: Objective, run_dir: Path, record: dict[str, Any], training: Optimisation, seed: int, progress: bool
+) -> bool:
     steps, accumulate, optimizer = training.steps, training.accumulate, training.optimizer
     model, task = objective.model, objective.task
     device = next(model.parameters()).device
@@ -73,8 +82,6 @@ def optimise(
     if closing and accumulate > 1:
         raise TrainingError(f"training.accumulate: expected 1 with the optimizer lbfgs, got {accumulate}")
     start = run.resume()
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(to_yaml(record["settings"]))
     if start >= steps:
         return True
 

@@ -9,16 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypersiren.errors import UserError
-from hypersiren.settings import MISSING, differing_keys
+from hypersiren.settings import to_yaml
 from hypersiren.training import checkpoints
-
-RESUMABLE = {"training.steps", "training.log_every", "training.validate_every", "training.compile", "device"}
-"""Settings that may change between the parts of one run."""
-
-
-class TrainingError(UserError):
-    """A training that cannot go on; the message is one line for a person."""
+from hypersiren.training.folders import TrainingError, refuse_others, sign, tell_differences, write_text
 
 
 class Run:
@@ -40,22 +33,20 @@ class Run:
         self.seconds = 0.0
 
     def resume(self) -> int:
-        """Load the last checkpoint, if there is one; the number of steps that are done."""
-        for part in self.folder.glob(".*.pt.*.part"):  # of a process that was killed while it wrote
-            part.unlink(missing_ok=True)
+        """Load the last checkpoint, if there is one, and sign the folder; the number of steps that are done."""
+        step = self._load()
+        sign(self.folder, self.record.get("digest"))
+        write_text(self.folder / "config.yaml", to_yaml(self.record["settings"]))
+        return step
+
+    def _load(self) -> int:
         path = self.folder / "last.pt"
         if not path.exists():
             return 0
         content = checkpoints.read(path)
-        changed = differing_keys(content["record"]["settings"], self.record["settings"])
-        # A setting that the saved run does not have came later; its default is what that run did.
-        changed = {key: pair for key, pair in changed.items() if key not in RESUMABLE and pair[0] is not MISSING}
-        if changed:
-            listed = ", ".join(f"{key}: {there} there, {here} here" for key, (there, here) in changed.items())
-            raise TrainingError(
-                f"{self.folder} holds a run with other settings ({listed}); "
-                "choose another --run-dir, or delete the folder to start anew"
-            )
+        there, here = content["record"], self.record
+        found = tell_differences(there["settings"], here["settings"], there.get("digest"), here.get("digest"))
+        refuse_others(self.folder, found)
         self.model.load_state_dict(content["model"])
         self.average.load_state_dict(content["ema"])
         for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
@@ -76,7 +67,7 @@ class Run:
         summary = {"step": step, "seconds": self.seconds, "validation": self.metrics}
         if math.isfinite(self.best):
             summary[f"best_validation_{self.criterion}"] = self.best
-        (self.folder / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
+        write_text(self.folder / "metrics.json", json.dumps(summary, indent=1) + "\n")
 
 
 def finite_means(values: dict[str, Tensor], logged: int, done: int, run_dir: Path) -> dict[str, float]:
