@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from pydantic.fields import FieldInfo
 
-from hypersiren.errors import UserError
+from hypersiren.errors import UserError, clear_line
 
 S = TypeVar("S", bound="Section")
 
@@ -68,6 +68,9 @@ OPTIONS = ["config", "run-dir", "preset", "restart"]
 
 class ConfigError(UserError):
     """A configuration that cannot be used; the message is one line for a person."""
+
+    def __init__(self, message: str):
+        super().__init__(clear_line(message))
 
 
 def to_path(text: str | Path) -> Path:
@@ -402,6 +405,8 @@ def _flag_value(root: type[Section], key: str, text: str | None) -> Any:
         models = [inner for field in fields for inner in _models(field)]
     kinds = [_leaves(model.model_fields[name].annotation) for model in models if name in model.model_fields]
     if any(Path in types or types == {str} for types in kinds):
+        if len(text) > 4096:  # as long as a path can be
+            raise ConfigError(f"--{key}: expected at most 4,096 characters, got {len(text):,}")
         return text
     try:
         return from_yaml(text)

@@ -2,6 +2,8 @@
 
 import inspect
 import math
+import shutil
+import tomllib
 from pathlib import Path
 from typing import get_args
 
@@ -10,7 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypersiren.cli.fit import preset_file, read_settings
+from hypersiren.cli.console import find_config
+from hypersiren.cli.fit import read_settings
+from hypersiren.cli.train import read_train_settings
 from hypersiren.fields.baselines import BASELINES
 from hypersiren.fields.settings import Network
 from hypersiren.settings import ConfigError, describe_settings, differing_keys, from_yaml, load_settings, to_yaml
@@ -31,7 +35,35 @@ def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_the_papers_preset(task):
-    assert load_settings(TASKS[task].settings, preset_file(task, "paper")) != TASKS[task].settings()
+    assert load_settings(TASKS[task].settings, find_config(Path("paper"), [task])) != TASKS[task].settings()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_configurations_go_by_their_names(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--data.root", "x"] if path.stem == "meshes" else []
+    if path.parent.name in SETS:
+        row, found = read_train_settings(Path(path.stem), flags)
+        assert row is SETS[path.parent.name]
+    else:
+        found = read_settings(path.parent.name, flags, "fast", Path(path.stem))
+    assert found == load_settings(type(found), path, flags)
+
+
+def test_configurations_of_an_installed_package(tmp_path, monkeypatch):
+    """Where a wheel has them, see `force-include` in pyproject.toml."""
+    root = Path(__file__).parent.parent
+    included = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert included["force-include"] == {"configs": "hypersiren/configs"}
+    shutil.copytree(root / "configs", tmp_path / "hypersiren" / "configs")
+    monkeypatch.setattr("hypersiren.cli.console.PACKAGE", tmp_path / "hypersiren")
+    assert find_config(Path("faces"), list(SETS)) == tmp_path / "hypersiren/configs/completion/faces.yaml"
+
+
+def test_a_file_comes_before_a_configuration_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("faces").write_text("seed: 7")
+    assert read_train_settings(Path("faces"))[1].seed == 7
 
 
 def test_faces_yaml_spells_out_the_defaults():

@@ -1,6 +1,5 @@
 """The commands `compare` and `initialisation`. Imports no torch before it must."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +8,7 @@ from cyclopts import Parameter
 from hypersiren.cli.console import File, choose_device, fail, files_of, keep_freed_memory, make_folder, say
 from hypersiren.cli.fit import open_signal, read_settings, run_name
 from hypersiren.settings import to_yaml
-from hypersiren.training.folders import check_folder, choose_folder, sign, write_text
+from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, write_text
 
 
 def compare(
@@ -56,7 +55,7 @@ def compare(
     found = comparison.compare(made, names, settings, progress=True)
     print(found)
     write_text(folder / "table.txt", f"{found}\n")
-    write_text(folder / "metrics.json", json.dumps(found.metrics, indent=1) + "\n")
+    write_text(folder / "metrics.json", to_json(found.metrics))
     write_image(folder / "comparison.png", found.picture())
     say(f"table and picture in {folder}")
 

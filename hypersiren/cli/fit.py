@@ -13,7 +13,9 @@ from hypersiren.cli.console import (
     check_run_dir,
     choose_device,
     fail,
+    find_config,
     keep_freed_memory,
+    print_metrics,
     say,
     say_finished,
     start_folder,
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     import torch
 
     from hypersiren.tasks.task import FieldTask
-
-PACKAGE = Path(__file__).parent.parent
 
 
 def fit(
@@ -50,7 +50,7 @@ def fit(
             both the file is a medium) or inversion (measured data).
         words: File, then flags.
         preset: fast, or the paper's settings.
-        config: YAML file of settings in place of a preset.
+        config: YAML file of settings in place of a preset, or the name of one that comes with hypersiren, as paper.
         run_dir: Folder of the run; by default runs/ and the names of task and file, with a number if that holds another
             run.
         restart: Start anew in a folder that holds a run.
@@ -74,8 +74,7 @@ def fit(
     say_finished(done, settings.training.steps)
     for path in write_panels(folder, made.panels(result.field)):
         say(str(path))
-    for name, value in result.metrics.items():
-        print(f"{name:16} {value:.6g}")
+    print_metrics(result.metrics)
 
 
 def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tuple["FieldTask", FitSettings]:
@@ -97,7 +96,8 @@ def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tup
 def run_name(task: str, settings: FitSettings) -> str:
     """The task and the names of its files."""
     signal = [Path(getattr(settings.signal, key)).stem for key in TASKS[task].files]  # type: ignore[attr-defined]
-    return "-".join([task, *signal])
+    # The name of a folder may have 255 bytes, the number and compare- included.
+    return "-".join([task, *signal]).encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
 
 
 def read_settings(task: str, words: Sequence[str], preset: str, config: Path | None) -> FitSettings:
@@ -111,12 +111,8 @@ def read_settings(task: str, words: Sequence[str], preset: str, config: Path | N
     if files > len(keys):
         fail(f"{task} takes {len(keys)} file{'s' * (len(keys) > 1)}, got {' '.join(words[:files])}")
     if config is None and preset == "paper":
-        config = preset_file(task, preset)
+        config = Path(preset)
+    if config is not None:
+        config = find_config(config, [task])
     named = [f"--signal.{key}={word}" for key, word in zip(keys, words[:files], strict=False)]
     return load_settings(TASKS[task].settings, config, [*named, *words[files:]])
-
-
-def preset_file(task: str, preset: str) -> Path:
-    """The YAML file of a preset: in an installed package inside it, in a clone beside it."""
-    folder = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
-    return folder / task / f"{preset}.yaml"

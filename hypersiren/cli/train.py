@@ -12,6 +12,7 @@ from hypersiren.cli.console import (
     check_run_dir,
     choose_device,
     count,
+    find_config,
     keep_freed_memory,
     say,
     say_finished,
@@ -37,8 +38,9 @@ def train(
     lists them all.
 
     Args:
-        config: YAML file of settings; without one, the built-in experiment on faces, or on shapes with --data.kind
-            solids.
+        config: YAML file of settings, or the name of one that comes with hypersiren: faces, photos, celeba_fast,
+            celeba_set, solids, meshes ...; without one, the built-in experiment on faces, or on shapes with
+            --data.kind solids.
         run_dir: Folder of the run; by default runs/ and the name of the YAML file, with a number if that holds another
             run.
         restart: Start anew in a folder that holds a run.
@@ -70,6 +72,8 @@ def train(
 
 def read_train_settings(config: Path | None, words: Sequence[str] = ()) -> tuple[SetRow, SetSettings]:
     """The row of the task that data.kind says, and its settings."""
+    if config is not None:
+        config = find_config(config, list(SETS))
     kind = chosen_kind("data", config, words)
     row = next((row for row in SETS.values() if kind in row.kinds), SETS["completion"])
     return row, load_settings(row.settings, config, words)

@@ -3,7 +3,6 @@
 Errors are mean squared errors on [0, 1] after clipping, over all pixels, averaged over images (section 4.4).
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from hypersiren.tasks.images.completion import (
     open_sets,
     skipped_files,
 )
-from hypersiren.training.folders import unused, write_text
+from hypersiren.training.folders import to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
 
 OURS, REFINED = "hypersiren", "refined"
@@ -167,7 +166,7 @@ def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple
     table = completion_table(model, train, validation, test, baseline_images=most, refine_steps=refine)
     write_text(folder / "table.txt", f"{table}\n")
     numbers = {"mse": table.rows, "images": table.images, "baseline_images": table.baseline_images}
-    write_text(folder / "metrics.json", json.dumps(numbers, indent=1) + "\n")
+    write_text(folder / "metrics.json", to_json(numbers))
     write_image(folder / "completion.png", completion_picture(model, test))
     ends = test.spread(8).pixels
     if pairs := [whole(ImageSet(ends[i : i + 2], test.name)) for i in range(0, len(ends) - 1, 2)]:

@@ -11,7 +11,6 @@ Symbols: N context points.
 """
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +37,7 @@ from hypersiren.tasks.shapes.completion import open_sets, pose_arguments
 from hypersiren.tasks.shapes.judging import PosedShape, box_around, judge, posed_shapes, rows_picture
 from hypersiren.tasks.shapes.sdf import SDF
 from hypersiren.training.fit import fit
-from hypersiren.training.folders import unused, write_text
+from hypersiren.training.folders import to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
 
 
@@ -202,7 +201,7 @@ def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple
     table = shape_table(model, sets, settings.resolution, known, refine)
     write_text(folder / "table.txt", f"{table}\n")
     numbers = {"errors": table.rows, "shapes": table.shapes}
-    write_text(folder / "metrics.json", json.dumps(numbers, indent=1) + "\n")
+    write_text(folder / "metrics.json", to_json(numbers))
     for name, shapes in (("unseen", test_set), ("seen", train_set)):
         for points in settings.context.evaluation:
             shown = posed_shapes(shapes, points, 6, settings.seed + 1, **poses)

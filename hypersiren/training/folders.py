@@ -8,6 +8,7 @@ left it, a configuration and a checkpoint.
 import contextlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -37,6 +38,24 @@ def write_text(path: Path, text: str) -> None:
     """Write a text whole or not at all."""
     with atomic_write(path) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def to_json(data: Any) -> str:
+    """Nested plain values as JSON, which knows no NaN and no infinity: null.
+
+    Example:
+        >>> to_json({"a": [1.5, float("nan")]}).split()
+        ['{', '"a":', '[', '1.5,', 'null', ']', '}']
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(data), indent=1, allow_nan=False) + "\n"
 
 
 def is_run(folder: Path) -> bool:

@@ -87,6 +87,14 @@ def _optimise(
 
     forward: Callable[[Any], dict[str, Tensor]] = torch.compile(objective) if training.compile else objective
     generator = torch.Generator(device)
+
+    def draw(step: int, part: int) -> Any:
+        drawn = step_seed(seed, 0 if closing else step, part)
+        return task.sample(generator.manual_seed(drawn), step / steps)
+
+    def batches(step: int) -> list[Any]:
+        return [draw(step, part) for part in range(accumulate)]
+
     monitor = Monitor(run_dir, start + 1)
     if start == 0:
         monitor.text("settings", json.dumps(record["settings"], indent=1))
@@ -103,8 +111,7 @@ def _optimise(
                         group["lr"] = rate * group["factor"]
                 for part in range(accumulate):
                     with record_function(DATA):
-                        drawn = step_seed(seed, 0 if closing else step, part)
-                        batch = task.sample(generator.manual_seed(drawn), step / steps)
+                        batch = draw(step, part)
                     with record_function(UPDATE):
                         terms = forward(batch)
                         loss = torch.stack(list(terms.values())).sum()
@@ -127,7 +134,7 @@ def _optimise(
                 if done % training.log_every == 0 or validating or stopping:
                     series = monitor.collect()  # the one wait for the device
                     with record_function(LOGGING):
-                        values = finite_means(series, logged, done, run_dir)
+                        values = finite_means(series, logged, done, run_dir, batches)
                     now = time.perf_counter()
                     speed = (done - logged) * accumulate * task.batch_size / (now - clock)
                     run.seconds += now - clock
