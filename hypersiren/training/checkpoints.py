@@ -40,7 +40,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
         full = getattr(error, "errno", None) == errno.ENOSPC or "file write failed" in str(error)
-        reason = "the disk is full" if full else _first_line(error)
+        reason = "the disk is full" if full else getattr(error, "strerror", None) or _first_line(error)
         raise CheckpointError(f"{path}: cannot be written ({reason}); what was saved before is untouched") from None
 
 

@@ -3,6 +3,8 @@
 import errno
 import json
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -110,6 +112,21 @@ def test_a_full_disk_names_the_path(tmp_path, monkeypatch, capsys):
     assert err.splitlines()[-1].startswith("hypersiren: runs/image-a/")
     assert "No space left on device" in err
     assert not list(Path("runs").rglob(".*.part"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
+def test_a_limit_of_file_sizes(tmp_path):
+    """A real failure to write, of the checkpoint: one line, and nothing half written."""
+    picture(tmp_path / "a.png")
+    code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))"
+    code += f"; from hypersiren.cli.main import main; main({['fit', 'image', 'a.png', *map(str, TINY)]})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("hypersiren: runs/image-a/")
+    assert "cannot be written (File too large); what was saved before is untouched" in last
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_numbers_that_are_not_defined_are_explained(tmp_path, monkeypatch, capsys):

@@ -11,6 +11,7 @@ import torch
 from hypersiren import Image, fit
 from hypersiren.settings import to_yaml
 from hypersiren.shapes.cloud import open_cloud
+from hypersiren.signals.files import atomic_write
 from hypersiren.tasks.images.completion import Completion
 from hypersiren.tasks.images.edit import Edit, blend, clone
 from hypersiren.tasks.images.inpaint import Inpaint
@@ -202,3 +203,21 @@ def test_starting_anew_leaves_other_files(tmp_path):
     folders.clear(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [folders.MARK, "notes.txt"]
     assert fit(Image(image(0.5)), run_dir=tmp_path, **QUICK).finished
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
+def test_half_a_file_of_a_dead_process_is_removed_and_that_of_a_living_one_stays(tmp_path):
+    with atomic_write(tmp_path / "a.txt") as file:
+        file.write(b"mine")
+        (living,) = tmp_path.glob(".a.txt.*.part")
+        code = (
+            "import os, sys; from hypersiren.signals.files import atomic_write\n"
+            "with atomic_write(sys.argv[1]) as file: os.kill(os.getpid(), 9)"
+        )
+        subprocess.run([sys.executable, "-c", code, tmp_path / "a.txt"], check=False)
+        assert len(list(tmp_path.glob(".*.part"))) == 2
+        with atomic_write(tmp_path / "a.txt") as again:
+            again.write(b"other")
+        assert list(tmp_path.glob(".*.part")) == [living]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_bytes() == b"mine"
