@@ -3,3 +3,14 @@
 
 class UserError(ValueError):
     """Something a user can mend: a missing file, a wrong setting, a full disk. The message is one clear line."""
+
+
+def clear_line(text: str, most: int = 600) -> str:
+    """A message as one line that can be shown: what cannot be printed escaped, the middle left out if it is long.
+
+    Example:
+        >>> clear_line("a\\nb"), clear_line("a" * 10 + "b" * 10, 12)
+        ('a\\\\nb', 'aaa ... bbbb')
+    """
+    text = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return text if len(text) <= most else f"{text[: most // 2 - 3]} ... {text[2 - most // 2 :]}"

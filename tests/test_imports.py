@@ -86,7 +86,7 @@ TORCH_FREE = [
     "errors", "settings", "plotting", "fields.settings", "hypernets.settings", "signals.files", "signals.image.files",
     "signals.video.sources", "signals.sets.sources", "signals.sets.settings", "shapes.cloud", "shapes.mesh",
     "shapes.normals", "shapes.knot", "shapes.sides", "shapes.picture", "shapes.files.points", "shapes.files.mesh",
-    "shapes.sets.settings", "tasks.registry", "cli.main",
+    "shapes.sets.settings", "tasks.registry", "training.folders", "cli.main",
 ]  # fmt: skip
 
 

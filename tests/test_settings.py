@@ -1,16 +1,23 @@
 """Settings: what is accepted, what is refused and how."""
 
 import inspect
+import math
+import shutil
+import tomllib
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hypersiren.cli.fit import preset_file
+from hypersiren.cli.console import find_config
+from hypersiren.cli.fit import read_settings
+from hypersiren.cli.train import read_train_settings
 from hypersiren.fields.baselines import BASELINES
 from hypersiren.fields.settings import Network
-from hypersiren.settings import ConfigError, describe_settings, differing_keys, load_settings, to_yaml
+from hypersiren.settings import ConfigError, describe_settings, differing_keys, from_yaml, load_settings, to_yaml
 from hypersiren.tasks.images.settings import CompletionSettings
 from hypersiren.tasks.registry import SETS, TASKS
 from hypersiren.tasks.shapes.settings import ShapeSettings
@@ -28,7 +35,35 @@ def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_the_papers_preset(task):
-    assert load_settings(TASKS[task].settings, preset_file(task, "paper")) != TASKS[task].settings()
+    assert load_settings(TASKS[task].settings, find_config(Path("paper"), [task])) != TASKS[task].settings()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_configurations_go_by_their_names(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--data.root", "x"] if path.stem == "meshes" else []
+    if path.parent.name in SETS:
+        row, found = read_train_settings(Path(path.stem), flags)
+        assert row is SETS[path.parent.name]
+    else:
+        found = read_settings(path.parent.name, flags, "fast", Path(path.stem))
+    assert found == load_settings(type(found), path, flags)
+
+
+def test_configurations_of_an_installed_package(tmp_path, monkeypatch):
+    """Where a wheel has them, see `force-include` in pyproject.toml."""
+    root = Path(__file__).parent.parent
+    included = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert included["force-include"] == {"configs": "hypersiren/configs"}
+    shutil.copytree(root / "configs", tmp_path / "hypersiren" / "configs")
+    monkeypatch.setattr("hypersiren.cli.console.PACKAGE", tmp_path / "hypersiren")
+    assert find_config(Path("faces"), list(SETS)) == tmp_path / "hypersiren/configs/completion/faces.yaml"
+
+
+def test_a_file_comes_before_a_configuration_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("faces").write_text("seed: 7")
+    assert read_train_settings(Path("faces"))[1].seed == 7
 
 
 def test_faces_yaml_spells_out_the_defaults():
@@ -76,6 +111,51 @@ def test_flags_override_the_file(tmp_path):
     assert load_settings(CompletionSettings, path, ["--encoder.latent_features=64"]).encoder.widths == (8, 16)
 
 
+NAMES = ["photo #1.png", "[a].png", "@x.png", "a: b.png", "%d.png", "2024-01-01", "null", "yes", "010", "!x", "{a}",
+         "*x", "'q'", '"q"', "a=b", "-", "~", "a\tb", "- x", "&a", "true", "1e-3", "x\udcff"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_is_taken_as_typed(name, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    expected = Path("/home/me" if name == "~" else name)
+    signal = read_settings("inpaint", [name, "--signal.mask", name], "fast", None).signal
+    assert (signal.path, signal.mask) == (expected, expected)
+    edit = read_settings("edit", [name, f"{name}.png", f"--signal.mask={name}"], "fast", None).signal
+    assert (edit.source, edit.target.name, edit.mask) == (expected, Path(f"{name}.png").name, expected)
+    data = load_settings(CompletionSettings, flags=["--data.kind", "folder", "--data.root", name]).data
+    assert data.root == expected
+
+
+def test_every_path_of_every_task_is_taken_as_typed():
+    """Also of sections that come later."""
+    found = 0
+    for row in {**TASKS, **SETS}.values():
+        for section, field in row.settings.model_fields.items():
+            for key, inner in getattr(type(field.default), "model_fields", {}).items():
+                if "Path" in str(inner.annotation):
+                    kind = ["--data.kind", "folder"] if section == "data" and row is SETS["completion"] else []
+                    made = load_settings(row.settings, flags=[*kind, f"--{section}.{key}", "null"])
+                    assert getattr(getattr(made, section), key) == Path("null")
+                    found += 1
+    assert found > 14
+
+
+def test_the_home_folder_and_urls(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert read_settings("image", ["~/a.png"], "fast", None).signal.path == Path("/home/me/a.png")
+    assert read_settings("image", ["~nobody.png"], "fast", None).signal.path == Path("~nobody.png")
+    (tmp_path / "a.yaml").write_text("signal: {path: ~/b.png}")
+    assert load_settings(TASKS["image"].settings, tmp_path / "a.yaml").signal.path == Path("/home/me/b.png")
+    for url in ("http://a.org/b.png", "https://a.org/b.png?x=1", "s3://a/b", "file:///a.png"):
+        with pytest.raises(ConfigError, match=r"signal.path: expected a file on this computer, not a URL .*://a?"):
+            read_settings("image", [url], "fast", None)
+        with pytest.raises(ConfigError, match="URL"):
+            load_settings(CompletionSettings, flags=["--data.root", url])
+    with pytest.raises(ConfigError, match="name of a file or folder, got ''"):
+        read_settings("image", [""], "fast", None)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -93,8 +173,21 @@ def test_flags_override_the_file(tmp_path):
         (["--encoder.kind", "set", "--encoder.widths", "[8]"], 'unknown key "encoder.widths" for encoder.kind set'),
         (["--encoder.widths", "[7]"], "encoder.widths.0: input should be a multiple of 8, got 7"),
         (["--context.fewest", "2000"], "fewest (2000) must not exceed most (1000)"),
-        (["--seed", "[1"], "--seed: cannot read the value '[1'"),
-        (["steps"], 'unexpected argument "steps"'),
+        (["--seed", "[1"], "--seed: cannot read the value '[1' ("),
+        (["steps"], "unexpected argument 'steps'"),
+        (["--training.steps", "--device", "cpu"], "training.steps: expected a value, got True"),
+        (["--training.lr"], "training.lr: expected a value, got True"),
+        (["--seed", "1", "--seed.x", "1"], "--seed.x: seed expects a value, got keys (x)"),
+        (["--seed.x.y", "1"], "--seed.x.y: seed expects a value, got keys (x)"),
+        (["--training.lr.x", "1"], "training.lr: input should be a valid number"),
+        (["--training.lr.x", "1", "--training.lr", "{a: 1}"], "training.lr: input should be a valid number"),
+        (["--", "1"], "unexpected argument '--'"),
+        (["--.", "1"], 'unknown key ""'),
+        (["--training.", "1"], 'unknown key "training."'),
+        (["--training.steps", "12:30:45"], "training.steps: input should be a valid integer"),
+        (["--training.lr", "1e999"], "training.lr: input should be a finite number, got inf"),
+        (["--training.steps", "9" * 90], "--training.steps: cannot read the value"),
+        (["--data.root"], "data.root: input is not a valid path"),
     ],
 )
 def test_bad_flags_get_one_clear_line(flags, message):
@@ -112,6 +205,9 @@ def test_bad_flags_get_one_clear_line(flags, message):
         ("- 1", "expected keys and values, got list"),
         ("a: [", "not valid YAML"),
         ("1: 2", 'unknown key "1"'),
+        ("training: {lr: 1}\ntraining: {steps: 2}", 'the key "training" is given twice, line 2'),
+        ("training:\n  lr: 1\n  lr: 2", 'the key "lr" is given twice, line 3'),
+        ("seed: {x: 1}", "seed expects a value, got keys (x)"),
     ],
 )
 def test_bad_files_get_one_clear_line(text, message, tmp_path):
@@ -122,6 +218,77 @@ def test_bad_files_get_one_clear_line(text, message, tmp_path):
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3), ("1E5", 1e5), (".5", 0.5), ("5.", 5.0), ("-1", -1), ("+2", 2), ("010", 10), ("0o10", 8),
+        ("0x1F", 31), ("1_000", "1_000"), ("12:30:45", "12:30:45"), ("1:30", "1:30"), ("yes", "yes"), ("no", "no"),
+        ("on", "on"), ("Off", "Off"), ("y", "y"), ("true", True), ("FALSE", False), ("tRue", "tRue"), ("", None),
+        ("~", None), ("Null", None), ("2024-01-01", "2024-01-01"), ("2024-13-45", "2024-13-45"), (".inf", math.inf),
+        ("-.Inf", -math.inf), ("0b11", "0b11"), ("1e", "1e"), ("=", "="), ("<<", "<<"), ('"010"', "010"),
+        ("'true'", "true"), ("[1, [a, {b: c}]]", [1, ["a", {"b": "c"}]]), ("{on: 1, 1: 2}", {"on": 1, "1": 2}),
+        ("[&a [1], *a]", [[1], [1]]), ("a # b", "a"), ("# b", None), ("%YAML 1.2\n---\na", "a"),
+        ("\ufeffa: 1", {"a": 1}),
+    ],
+)  # fmt: skip
+def test_yaml_is_read_as_version_1_2_says(text, value):
+    found = from_yaml(text)
+    assert (found, type(found)) == (value, type(value))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False)
+        | st.text(max_size=9)
+        | st.sampled_from([*NAMES, "1_000", "0o7", "0x1f", "1e5", ".5", "+.inf", "0b1", "=", "<<", "1:30", "9" * 200]),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=6,
+    )
+)  # fmt: skip
+def test_what_is_written_is_read_again(values):
+    assert from_yaml(to_yaml({"a": values})) == {"a": values}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb:\n  c: 1\n  c: 2", 'the key "c" is given twice, line 4'),
+        ("training: {lr: 1}\nseed: 1\ntraining: {steps: 2}", 'the key "training" is given twice, line 3'),
+        ("{a: 1, 'a': 2}", 'the key "a" is given twice, line 1'),
+        ("[" * 1000, "nested more than 20 deep, line 1"),
+        ("[" * 1000 + "]" * 1000, "nested more than 20 deep"),
+        ("{a: " * 1000, "nested more than 20 deep"),
+        ("- " * 1000, "nested more than 20 deep"),
+        ("\n".join(" " * i + "a:" for i in range(300)), "nested more than 20 deep, line 20"),
+        ("9" * 100_000, "expected at most 100 digits, got 100,000"),
+        ("9" * 100_001, "expected at most 100,000 characters"),
+        ("0x" + "f" * 50_000, "expected at most 100 digits"),
+        ("1." + "0" * 50_000, "expected at most 100 digits"),
+        ("a: &a [1]\n" + "".join(f"{k}: &{k} [{', '.join(['*' + chr(ord(k) - 1)] * 9)}]\n" for k in "bcdefghij"),
+         "expected at most 10,000 values"),
+        ("&a [*a]", "expected at most 10,000 values, 20 deep"),
+        ("&a {b: *a}", "20 deep"),
+        ("*a", "found undefined alias"),
+        ("!!timestamp abc", "expected no tags, got tag:yaml.org,2002:timestamp, line 1"),
+        ("a: !!python/object/apply:os.system [ls]", "expected no tags"),
+        ("!!str 1", "expected no tags"), ("!x 1", "expected no tags"), ("! 1", "expected no tags"),
+        ("? [1]\n: 2", "expected a word as a key"), ("{{a: 1}: 2}", "expected a word as a key"),
+        ("a: [", "line 1"), ("a: b: c", "mapping values are not allowed here, line 1"), ("a\n---\nb", "line 2"),
+        ("\t- a", "line 1"), ('"\\UFFFFFFFF"', ""), ('"\\U00110000"', ""), ("\0", "special characters"),
+        ("@a", "line 1"),
+        ("%d", "line 1"), ("%YAML 9.9", "line 1"), ("`", "line 1"), ("'a", "line 1"),
+    ],
+)  # fmt: skip
+def test_what_is_no_yaml_is_one_line(text, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is checked below
+        from_yaml(text)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(CompletionSettings, flags=["--data", text])
+    assert len(str(caught.value)) < 500
 
 
 def test_missing_and_unreadable_files(tmp_path):

@@ -1,12 +1,11 @@
 """`hypersiren benchmark`: speed, as ratios within one run. Imports no torch before it must."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from hypersiren.cli.complete import open_run
-from hypersiren.cli.console import choose_device, fail
+from hypersiren.cli.console import File, choose_device, fail
 from hypersiren.cli.train import read_train_settings
 
 benchmark = App(name="benchmark", help="Measure speed, as ratios within one run.", help_format="plaintext")
@@ -64,7 +63,7 @@ def steps(
 @benchmark.command
 def loop(
     *settings: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
-    config: Path | None = None,
+    config: File | None = None,
     steps: int = 100,
 ) -> None:
     """The shares of data, update and logging in the time of a training step of `train`.
@@ -87,7 +86,7 @@ def loop(
 
 
 @benchmark.command
-def warm(run: Path, *, context: str = "1000", steps: int = 500, device: str = "auto") -> None:
+def warm(run: File, *, context: str = "1000", steps: int = 500, device: str = "auto") -> None:
     """Completion of test images: fields fitted anew, against predicted ones refined for a tenth of the steps.
 
     Args:

@@ -1,13 +1,14 @@
 """The commands `compare` and `initialisation`. Imports no torch before it must."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from hypersiren.cli.console import choose_device, fail, keep_freed_memory, make_folder, say
+from hypersiren.cli.console import File, choose_device, fail, files_of, keep_freed_memory, make_folder, say
 from hypersiren.cli.fit import open_signal, read_settings, run_name
+from hypersiren.settings import to_yaml
+from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, write_text
 
 
 def compare(
@@ -15,8 +16,8 @@ def compare(
     *words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     fields: str = "siren,relu,tanh,relu_pe",
     preset: Literal["fast", "paper"] = "fast",
-    config: Path | None = None,
-    out: Path | None = None,
+    config: File | None = None,
+    out: File | None = None,
 ) -> None:
     """Fit several fields side by side, with equally many weights and steps; a table and a picture.
 
@@ -27,11 +28,13 @@ def compare(
             layers of 20 tanh and L-BFGS, whatever the settings say.
         preset: fast, or the paper's settings.
         config: YAML file of settings in place of a preset.
-        out: Folder for table.txt, metrics.json and comparison.png; by default runs/compare- and task and file.
+        out: Folder for table.txt, metrics.json and comparison.png; by default runs/compare- and task and file, with a
+            number if that holds another comparison.
     """
     keep_freed_memory()
     settings = read_settings(task, words, preset, config)
-    folder = out or Path("runs") / f"compare-{run_name(task, settings)}"
+    if out is not None:
+        check_folder(out, files_of(settings))
     device = choose_device(settings.device)
 
     from hypersiren.fields.baselines import BASELINES
@@ -43,11 +46,16 @@ def compare(
     if unknown := [name for name in names if name not in known]:
         fail(f"--fields: expected some of {', '.join(known)}, got {unknown[0]!r}")
     made, settings = open_signal(task, settings, device)
+    record = {**settings.model_dump(mode="json"), "fields": fields}
+    base = Path("runs") / f"compare-{run_name(task, settings)}"
+    folder = out or choose_folder(base, record, made.digest())
     make_folder(folder)
+    sign(folder, made.digest())
+    write_text(folder / "config.yaml", to_yaml(record))
     found = comparison.compare(made, names, settings, progress=True)
     print(found)
-    (folder / "table.txt").write_text(f"{found}\n")
-    (folder / "metrics.json").write_text(json.dumps(found.metrics, indent=1) + "\n")
+    write_text(folder / "table.txt", f"{found}\n")
+    write_text(folder / "metrics.json", to_json(found.metrics))
     write_image(folder / "comparison.png", found.picture())
     say(f"table and picture in {folder}")
 
@@ -58,7 +66,7 @@ def initialisation(
     hidden_layers: int = 6,
     hidden_features: int = 256,
     seed: int = 0,
-    out: Path = Path("initialisation.png"),
+    out: File = Path("initialisation.png"),
 ) -> None:
     """Draw how activations and gradients are distributed by depth before any training (paper, section 3.2).
 

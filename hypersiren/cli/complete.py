@@ -3,22 +3,23 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypersiren.cli.console import choose_device, fail, make_folder, say, say_skipped
+from hypersiren.cli.console import File, choose_device, fail, make_folder, say, say_skipped
+from hypersiren.training.folders import check_folder, sign
 
 if TYPE_CHECKING:
     from hypersiren.training.hypernet import SetRun
 
 
 def complete(
-    run: Path,
-    *files: Path,
+    run: File,
+    *files: File,
     context: int | None = None,
-    mask: Path | None = None,
+    mask: File | None = None,
     size: int = 256,
     extent: float = 1.0,
     interpolate: int | None = None,
     refine: int = 0,
-    out: Path | None = None,
+    out: File | None = None,
     seed: int = 0,
     baseline_images: int = 100,
     device: str = "auto",
@@ -37,7 +38,8 @@ def complete(
         refine: Fit each predicted field further to its known pixels, so many steps (50 is a good number; for shapes
             200).
         interpolate: With two pictures: so many steps from one to the other in latent space.
-        out: Folder for the results; by default `completion` in the run folder.
+        out: Folder for the results; by default `completion` in the run folder. Results for files never overwrite
+            others: they get a number.
         seed: Fixes the choice of random pixels.
         baseline_images: Test images that the (slow) baselines are measured on; at most so many test shapes are used.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
@@ -51,7 +53,11 @@ def complete(
     if refine and interpolate is not None:
         fail("--refine and --interpolate exclude each other: between two pictures there is nothing to fit to")
     opened = open_run(run, device)
-    folder = out or opened.checkpoint.parent / "completion"
+    changed = {"refine": refine, "images": 0 if baseline_images == 100 else baseline_images}
+    name = "-".join(["completion", *(f"{key}{value}" for key, value in changed.items() if value and not files)])
+    folder = out or opened.checkpoint.parent / name
+    if out and not files:
+        check_folder(out)
     study = opened.row.load_study()
     if wrong := [f"--{name}" for name in given if name not in study.OPTIONS]:
         fail(f"{wrong[0]} is not for {opened.row.unit}; {opened.checkpoint} is a run of {opened.row.unit}")
@@ -60,6 +66,7 @@ def complete(
         for made in study.complete_files(opened, files, folder, size=size, seed=seed, refine=refine, **given):
             print(made)
         return
+    sign(folder, "table")
     table, skipped = study.complete_test(opened, folder, most=baseline_images, refine=refine)
     say_skipped(skipped)
     print(table)

@@ -1,13 +1,46 @@
 """What every command needs: words to the person at the terminal, the device, the folder. Imports no torch at first."""
 
 import ctypes
+import difflib
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from cyclopts import Parameter
+
+from hypersiren.errors import clear_line
+from hypersiren.settings import Section, to_path
+from hypersiren.training.folders import check_folder, clear, differences, is_run, refuse_others, steps_done
 
 if TYPE_CHECKING:
     import torch
+
+
+def _typed_path(kind: Any, tokens: Any) -> Path:
+    return to_path(tokens[0].value)
+
+
+File = Annotated[Path, Parameter(converter=_typed_path)]
+"""A file or a folder on the command line: as typed, ~ being the home folder."""
+
+
+PACKAGE = Path(__file__).parent.parent
+
+
+def find_config(config: Path, tasks: Sequence[str]) -> Path:
+    """A YAML file of settings: the file, or the one of this name that comes with hypersiren for one of these tasks."""
+    if config.exists() or config.suffix or len(config.parts) > 1:
+        return config
+    # Installed, they are in the package; in a clone beside it.
+    folder = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
+    shipped = {path.stem: path for task in tasks for path in sorted((folder / task).glob("*.yaml"))}
+    if config.name not in shipped:
+        near = difflib.get_close_matches(config.name, shipped, n=1)
+        expected = f'did you mean "{near[0]}"?' if near else f"expected a file, or one of {', '.join(shipped)}"
+        fail(f'--config: no such file or configuration "{config}"; {expected}')
+    return shipped[config.name]
 
 
 def choose_device(name: str) -> "torch.device":
@@ -41,6 +74,48 @@ def make_folder(folder: Path) -> None:
         fail(f"{folder}: cannot make this folder ({error.strerror})")
 
 
+def check_run_dir(folder: Path | None, settings: Section, restart: bool) -> None:
+    """Refuse a named run folder as early as one can: not ours, with an input in it, or with other settings."""
+    if folder is None:
+        return
+    check_folder(folder, files_of(settings))
+    if is_run(folder) and not restart:
+        refuse_others(folder, differences(folder, settings.model_dump(mode="json")))
+
+
+def files_of(settings: Section) -> list[Path]:
+    """Every path that settings name."""
+    sections = [value for _, value in settings if isinstance(value, Section)]
+    return [value for section in sections for _, value in section if isinstance(value, Path)]
+
+
+def start_folder(folder: Path, restart: bool) -> int:
+    """Say which run folder it is, and start it anew if that is wished; the steps that its run has done."""
+    if restart:
+        clear(folder)
+    say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
+    return steps_done(folder)
+
+
+def say_finished(done: int, steps: int) -> None:
+    if done >= steps:
+        say(f"already finished: its {done} steps were done before; --restart starts anew")
+
+
+INFINITE = {math.inf: "inf (no error is left)", -math.inf: "-inf (nothing in common with the truth)"}
+"""What a ratio in decibels that is infinite means."""
+
+
+def print_metrics(metrics: Mapping[str, float]) -> None:
+    """A line for each number; what is not defined for the signal, as the SSIM of few pixels, is left out and named."""
+    for name, value in metrics.items():
+        if not math.isnan(value):
+            shown = INFINITE[value] if name.endswith("snr") and math.isinf(value) else f"{value:.6g}"
+            print(f"{name:16} {shown}")
+    if undefined := [name for name, value in metrics.items() if math.isnan(value)]:
+        say(f"not defined for this signal, and left out: {', '.join(undefined)}")
+
+
 def count(module: "torch.nn.Module") -> str:
     return f"{sum(p.numel() for p in module.parameters()):,}"
 
@@ -57,5 +132,5 @@ def say_skipped(files: Sequence[str]) -> None:
 
 
 def fail(text: str) -> NoReturn:
-    say(f"hypersiren: {text}")
+    say(f"hypersiren: {clear_line(text)}")
     raise SystemExit(2)

@@ -8,29 +8,41 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from hypersiren.cli.console import choose_device, fail, keep_freed_memory, make_folder, say
+from hypersiren.cli.console import (
+    File,
+    check_run_dir,
+    choose_device,
+    fail,
+    find_config,
+    keep_freed_memory,
+    print_metrics,
+    say,
+    say_finished,
+    start_folder,
+)
 from hypersiren.settings import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
+from hypersiren.training.folders import choose_folder
 
 if TYPE_CHECKING:
     import torch
 
     from hypersiren.tasks.task import FieldTask
 
-PACKAGE = Path(__file__).parent.parent
-
 
 def fit(
     task: str,
     *words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     preset: Literal["fast", "paper"] = "fast",
-    config: Path | None = None,
-    run_dir: Path | None = None,
+    config: File | None = None,
+    run_dir: File | None = None,
+    restart: bool = False,
 ) -> None:
     """Fit a field to one signal: `hypersiren fit image photo.png`.
 
-    The same command goes on with an unfinished run. Any setting can be overridden by a flag after the file, such as
+    The same command goes on with an unfinished run; with other settings, or another signal, it gets a folder of its
+    own. Any setting can be overridden by a flag after the file, such as
     --training.steps 500; `hypersiren settings image` lists them all.
 
     Args:
@@ -38,28 +50,31 @@ def fit(
             both the file is a medium) or inversion (measured data).
         words: File, then flags.
         preset: fast, or the paper's settings.
-        config: YAML file of settings in place of a preset.
-        run_dir: Folder of the run; by default runs/ and the names of task and file.
+        config: YAML file of settings in place of a preset, or the name of one that comes with hypersiren, as paper.
+        run_dir: Folder of the run; by default runs/ and the names of task and file, with a number if that holds another
+            run.
+        restart: Start anew in a folder that holds a run.
     """
     keep_freed_memory()
     settings = read_settings(task, words, preset, config)
-    folder = run_dir or Path("runs") / run_name(task, settings)
+    check_run_dir(run_dir, settings, restart)
     device = choose_device(settings.device)
 
     from hypersiren.tasks.panels import write_panels
     from hypersiren.training.fit import fit as fit_field
 
     made, settings = open_signal(task, settings, device)
-    make_folder(folder)
-    say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
+    base = Path("runs") / run_name(task, settings)
+    folder = run_dir or choose_folder(base, settings.model_dump(mode="json"), made.digest())
+    done = start_folder(folder, restart)
     result = fit_field(made, settings=settings, run_dir=folder, progress=True)
     if not result.finished:
         say("stopped and saved; the same command goes on from here")
         raise SystemExit(130)
+    say_finished(done, settings.training.steps)
     for path in write_panels(folder, made.panels(result.field)):
         say(str(path))
-    for name, value in result.metrics.items():
-        print(f"{name:16} {value:.6g}")
+    print_metrics(result.metrics)
 
 
 def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tuple["FieldTask", FitSettings]:
@@ -81,7 +96,8 @@ def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tup
 def run_name(task: str, settings: FitSettings) -> str:
     """The task and the names of its files."""
     signal = [Path(getattr(settings.signal, key)).stem for key in TASKS[task].files]  # type: ignore[attr-defined]
-    return "-".join([task, *signal])
+    # The name of a folder may have 255 bytes, the number and compare- included.
+    return "-".join([task, *signal]).encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
 
 
 def read_settings(task: str, words: Sequence[str], preset: str, config: Path | None) -> FitSettings:
@@ -95,12 +111,8 @@ def read_settings(task: str, words: Sequence[str], preset: str, config: Path | N
     if files > len(keys):
         fail(f"{task} takes {len(keys)} file{'s' * (len(keys) > 1)}, got {' '.join(words[:files])}")
     if config is None and preset == "paper":
-        config = preset_file(task, preset)
+        config = Path(preset)
+    if config is not None:
+        config = find_config(config, [task])
     named = [f"--signal.{key}={word}" for key, word in zip(keys, words[:files], strict=False)]
     return load_settings(TASKS[task].settings, config, [*named, *words[files:]])
-
-
-def preset_file(task: str, preset: str) -> Path:
-    """The YAML file of a preset: in an installed package inside it, in a clone beside it."""
-    folder = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir())
-    return folder / task / f"{preset}.yaml"

@@ -5,6 +5,7 @@ Exit codes: 0, and 130 after Ctrl-C; 2 with one clear line for bad input.
 
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
@@ -45,12 +46,14 @@ def settings(task: str | None = None) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; everything a user can cause ends in one line and exit code 2."""
     try:
-        app(
-            sys.argv[1:] if arguments is None else list(arguments),
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *rest, **more: say(f"warning: {str(message).partition(chr(10))[0]}")
+            app(
+                sys.argv[1:] if arguments is None else list(arguments),
+                exit_on_error=False,
+                print_error=False,
+                result_action="return_value",
+            )
     except (CycloptsError, UserError) as error:
         fail(str(error))
     except KeyboardInterrupt:

@@ -1,18 +1,18 @@
 """The command `hypersiren mesh`: the surface of a fitted signed distance function. Imports no torch before it must."""
 
 import time
-from pathlib import Path
 
-from hypersiren.cli.console import choose_device, fail, say
+from hypersiren.cli.console import File, choose_device, fail, say
+from hypersiren.training.folders import unused
 
 
 def mesh(
-    run: Path,
+    run: File,
     *,
     resolution: int = 256,
-    out: Path | None = None,
+    out: File | None = None,
     view: tuple[float, float] = (35.0, 20.0),
-    truth: Path | None = None,
+    truth: File | None = None,
     device: str = "auto",
 ) -> None:
     """Mesh the surface of a fitted shape, in the units of its input, with a picture beside it.
@@ -22,13 +22,16 @@ def mesh(
     Args:
         run: Run folder of `hypersiren fit sdf`.
         resolution: Cells along the longest side.
-        out: File .ply, .obj or .glb; by default mesh.ply in the run folder, with preview.png.
+        out: File .ply, .obj or .glb; by default mesh.ply in the run folder, with preview.png, and with a number if one
+            is there.
         view: Where the picture looks from, in degrees: around the upward axis, and above the horizon.
         truth: File of the true mesh, or of points with normals, in the same units: how far the surface is from it.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     if out is not None and (out.suffix.lower() not in (".ply", ".obj", ".glb") or not out.parent.is_dir()):
         fail(f"{out}: expected the ending .ply, .obj or .glb, in a folder that exists")
+    if out is not None and truth is not None and truth.exists() and out.exists() and out.samefile(truth):
+        fail(f"{out}: would overwrite --truth")
     if resolution < 1:
         fail(f"expected --resolution of at least 1, got {resolution}")
     import numpy as np
@@ -61,10 +64,10 @@ def mesh(
 
         found = surface(field, placement, resolution, device=place, progress=show)
     seconds = time.perf_counter() - started
-    target = out or path.parent / "mesh.ply"
+    default = unused(path.parent / "mesh.ply", path.parent / "preview.png")
+    target, picture = (out, out.with_suffix(".png")) if out else default
     made = found.mesh.moved(placement.scale, np.array(placement.centre))
     write_mesh(target, made)
-    picture = target.with_suffix(".png") if out else path.parent / "preview.png"
     write_image(picture, render_mesh(found.mesh, view=view, up=placement.up))
     say(f"{target}\n{picture}")
     print(f"vertices         {len(found.mesh.vertices)}")

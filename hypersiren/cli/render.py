@@ -4,21 +4,22 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hypersiren.cli.console import choose_device, fail
+from hypersiren.cli.console import File, choose_device, fail
+from hypersiren.training.folders import unused
 
 FLAGS = {"image": ("size", "region"), "sound": ("rate",), "video": ("size", "fps", "slow")}
 """Flags of `render` that a kind of signal has."""
 
 
 def render(
-    run: Path,
+    run: File,
     *,
     size: int | None = None,
     region: tuple[float, float, float, float] | None = None,
     rate: int | None = None,
     fps: float | None = None,
     slow: float | None = None,
-    out: Path | None = None,
+    out: File | None = None,
     device: str = "auto",
 ) -> None:
     """Render a fitted image, sound or video at any resolution.
@@ -31,7 +32,8 @@ def render(
         rate: Samples per second of a sound; its own by default.
         fps: Frames per second of a video; its own by default.
         slow: Slow motion: the video plays so many times longer, with new frames between.
-        out: File; by default render.png, render.wav or render.mp4 (.gif without PyAV) in the run folder.
+        out: File; by default render.png, render.wav or render.mp4 (.gif without PyAV) in the run folder, with a number
+            if that is there.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     top, left, bottom, right = region or (0.0, 0.0, 1.0, 1.0)
@@ -57,7 +59,7 @@ def render(
     if wrong := [name for name in given if name not in FLAGS[kind]]:
         fail(f"--{wrong[0]}: not for the {kind} that {run} holds; it has --{', --'.join(FLAGS[kind])}")
     ending = {"image": ".png", "sound": ".wav", "video": video_ending()}[kind]
-    target = out or path.parent / f"render{ending}"
+    target = out or unused(path.parent / f"render{ending}")[0]
     if kind == "sound":
         _sound(target, field, about, rate, place)
     elif kind == "video":

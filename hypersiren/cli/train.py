@@ -7,30 +7,47 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from hypersiren.cli.complete import complete
-from hypersiren.cli.console import choose_device, count, keep_freed_memory, make_folder, say, say_skipped
+from hypersiren.cli.console import (
+    File,
+    check_run_dir,
+    choose_device,
+    count,
+    find_config,
+    keep_freed_memory,
+    say,
+    say_finished,
+    say_skipped,
+    start_folder,
+)
 from hypersiren.settings import chosen_kind, load_settings
 from hypersiren.tasks.registry import SETS, SetRow
 from hypersiren.tasks.settings import SetSettings
+from hypersiren.training.folders import choose_folder
 
 
 def train(
     *settings: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
-    config: Path | None = None,
-    run_dir: Path | None = None,
+    config: File | None = None,
+    run_dir: File | None = None,
+    restart: bool = False,
 ) -> None:
     """Train a hypernetwork on a set of images or shapes, then print its completion table.
 
-    The same command goes on with an unfinished run. Any setting of the YAML file can be overridden by a flag, such as
-    --training.lr 2e-3; `hypersiren settings` lists them all.
+    The same command goes on with an unfinished run; with other settings, or other data, it gets a folder of its
+    own. Any setting of the YAML file can be overridden by a flag, such as --training.lr 2e-3; `hypersiren settings`
+    lists them all.
 
     Args:
-        config: YAML file of settings; without one, the built-in experiment on faces, or on shapes with --data.kind
-            solids.
-        run_dir: Folder of the run; by default runs/ and the name of the YAML file.
+        config: YAML file of settings, or the name of one that comes with hypersiren: faces, photos, celeba_fast,
+            celeba_set, solids, meshes ...; without one, the built-in experiment on faces, or on shapes with
+            --data.kind solids.
+        run_dir: Folder of the run; by default runs/ and the name of the YAML file, with a number if that holds another
+            run.
+        restart: Start anew in a folder that holds a run.
     """
     keep_freed_memory()
     row, checked = read_train_settings(config, settings)
-    folder = run_dir or Path("runs") / (config.stem if config else checked.data.kind)
+    check_run_dir(run_dir, checked, restart)
 
     from hypersiren.training.hypernet import prepare
     from hypersiren.training.loop import optimise
@@ -39,20 +56,24 @@ def train(
     objective, record = prepare(row, checked, device)
     say_skipped(objective.task.skipped)
     model = objective.model
-    make_folder(folder)
+    base = Path("runs") / (config.stem if config else checked.data.kind)
+    folder = run_dir or choose_folder(base, record["settings"], record["digest"])
     say(
         f"{len(objective.task.train)} training {objective.task.unit}; {count(model.encoder)} encoder weights and "
         f"{count(model.hypernet)} hypernetwork weights predict a SIREN of {count(model.siren)} on {device}"
     )
-    say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
+    done = start_folder(folder, restart)
     if not optimise(objective, folder, record, checked.training, seed=checked.seed, progress=True):
         say("stopped and saved; the same command goes on from here")
         raise SystemExit(130)
+    say_finished(done, checked.training.steps)
     complete(folder, device=checked.device)
 
 
 def read_train_settings(config: Path | None, words: Sequence[str] = ()) -> tuple[SetRow, SetSettings]:
     """The row of the task that data.kind says, and its settings."""
+    if config is not None:
+        config = find_config(config, list(SETS))
     kind = chosen_kind("data", config, words)
     row = next((row for row in SETS.values() if kind in row.kinds), SETS["completion"])
     return row, load_settings(row.settings, config, words)

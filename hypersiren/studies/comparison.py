@@ -3,6 +3,7 @@
 `OTHERS` lists fields that are compared as their authors had them, with their own size and optimiser.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -107,4 +108,6 @@ def _enlarged(panel: Panel, least: int = 160) -> Float[np.ndarray, "H W C"]:
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if value == round(value) and abs(value) >= 100 else f"{value:.4g}"
+    if math.isnan(value):  # not defined here, as the SSIM of a picture smaller than its window
+        return "-"
+    return f"{value:.0f}" if math.isfinite(value) and value == round(value) and abs(value) >= 100 else f"{value:.4g}"

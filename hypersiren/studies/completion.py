@@ -3,7 +3,6 @@
 Errors are mean squared errors on [0, 1] after clipping, over all pixels, averaged over images (section 4.4).
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from hypersiren.tasks.images.completion import (
     open_sets,
     skipped_files,
 )
+from hypersiren.training.folders import to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
 
 OURS, REFINED = "hypersiren", "refined"
@@ -164,9 +164,9 @@ def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple
     sets = open_sets(run.settings)
     train, validation, test = (images.to(device) for images in sets)
     table = completion_table(model, train, validation, test, baseline_images=most, refine_steps=refine)
-    (folder / "table.txt").write_text(f"{table}\n")
+    write_text(folder / "table.txt", f"{table}\n")
     numbers = {"mse": table.rows, "images": table.images, "baseline_images": table.baseline_images}
-    (folder / "metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    write_text(folder / "metrics.json", to_json(numbers))
     write_image(folder / "completion.png", completion_picture(model, test))
     ends = test.spread(8).pixels
     if pairs := [whole(ImageSet(ends[i : i + 2], test.name)) for i in range(0, len(ends) - 1, 2)]:
@@ -191,6 +191,8 @@ def complete_files(
 ) -> Iterator[Path]:
     """Complete a person's pictures, or draw the way from one to another; the files that are written, one by one.
 
+    A file that is there already stays: the new one gets a number.
+
     Raises:
         UserError: If a number is out of its range, a picture cannot be read, or options do not fit together.
     """
@@ -214,13 +216,13 @@ def complete_files(
     ]
     shape = (size, max(1, round(size * w / h)))
     if interpolate is not None:
-        target = folder / f"{files[0].stem}_to_{files[1].stem}.png"
+        [target] = unused(folder / f"{files[0].stem}_to_{files[1].stem}.png")
         write_image(target, interpolation_picture(model, [photo_pair(photos[0], photos[1])], shape, interpolate))
         yield target
         return
     for path, photo in zip(files, photos, strict=True):
         completed = complete_photo(model, photo, shape, extent, refine)
-        target = folder / f"{path.stem}_completed.png"
+        target, panel = unused(folder / f"{path.stem}_completed.png", folder / f"{path.stem}_panel.png")
         write_image(target, completed.cpu().numpy())
-        write_image(folder / f"{path.stem}_panel.png", photo_panel(photo, completed))
+        write_image(panel, photo_panel(photo, completed))
         yield target

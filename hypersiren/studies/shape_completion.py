@@ -11,7 +11,6 @@ Symbols: N context points.
 """
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from hypersiren.tasks.shapes.completion import open_sets, pose_arguments
 from hypersiren.tasks.shapes.judging import PosedShape, box_around, judge, posed_shapes, rows_picture
 from hypersiren.tasks.shapes.sdf import SDF
 from hypersiren.training.fit import fit
+from hypersiren.training.folders import to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
 
 
@@ -199,9 +199,9 @@ def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple
     }
     known = posed_shapes(train_set, settings.context.most, len(train_set), settings.seed, **poses)
     table = shape_table(model, sets, settings.resolution, known, refine)
-    (folder / "table.txt").write_text(f"{table}\n")
+    write_text(folder / "table.txt", f"{table}\n")
     numbers = {"errors": table.rows, "shapes": table.shapes}
-    (folder / "metrics.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    write_text(folder / "metrics.json", to_json(numbers))
     for name, shapes in (("unseen", test_set), ("seen", train_set)):
         for points in settings.context.evaluation:
             shown = posed_shapes(shapes, points, 6, settings.seed + 1, **poses)
@@ -221,6 +221,8 @@ def complete_files(
     context: int | None = None,
 ) -> Iterator[Path]:
     """A mesh and a picture for each file of points, or each mesh; the meshes' files, one by one.
+
+    A file that is there already stays: the new one gets a number.
 
     Raises:
         UserError: If a number is out of its range or a file cannot be read.
@@ -244,9 +246,9 @@ def complete_files(
             refine_steps=refine,
             device=device,
         )
-        target = folder / f"{path.stem}_completed.ply"
+        target, panel = unused(folder / f"{path.stem}_completed.ply", folder / f"{path.stem}_panel.png")
         write_mesh(target, found.mesh)
         seen = splats(found.context.x[0].cpu().numpy(), found.context.y[0].cpu().numpy())
         pictures = [render_mesh(shown, (450, 600), up=up) for shown in (seen, found.unit_mesh)]
-        write_image(folder / f"{path.stem}_panel.png", np.concatenate(pictures, 1).astype(np.float32))
+        write_image(panel, np.concatenate(pictures, 1).astype(np.float32))
         yield target

@@ -1,9 +1,11 @@
 """What a task is, for one signal and for a set of signals. A task never learns where the field's weights came from."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -112,6 +114,10 @@ class FieldTask:
         """Pictures, sounds, clips and surfaces for a person; none by default."""
         return {}
 
+    def digest(self) -> str | None:
+        """What its signal is known by when a run is resumed, see `content_digest`; None: by nothing."""
+        return None
+
 
 class SetTask:
     """A task on a set of signals, for which a hypernetwork predicts fields. The base of ours, and of yours.
@@ -152,6 +158,35 @@ class SetTask:
         """Pictures for a person; none by default."""
         return {}
 
+    def digest(self) -> str | None:
+        """What its signals are known by when a run is resumed, see `content_digest`; None: by nothing."""
+        return None
+
+
+def content_digest(*parts: Any) -> str:
+    """A digest of values, wherever they are: tensors, arrays, and anything else by its representation.
+
+    Example:
+        >>> content_digest(torch.zeros(2), None) == content_digest(np.zeros(2, np.float32), None)
+        True
+        >>> content_digest(torch.zeros(2), 1.0) == content_digest(torch.zeros(2), 2.0)
+        False
+    """
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        array = part.detach().cpu().numpy() if isinstance(part, Tensor) else part
+        if isinstance(array, np.ndarray):
+            found.update(f"{array.dtype}{array.shape}".encode())
+            found.update(np.ascontiguousarray(array).data)
+        else:
+            found.update(repr(array).encode())
+    return found.hexdigest()
+
+
+def digest_of(task: Any) -> str | None:
+    """A task's digest; None if it has none, as a task from outside need not."""
+    return task.digest() if hasattr(task, "digest") else None
+
 
 def check_task(task: Any, kind: type = FieldTask) -> None:
     """Say what an object lacks to be a task of this kind.
@@ -165,7 +200,7 @@ def check_task(task: Any, kind: type = FieldTask) -> None:
         ...
         hypersiren.errors.UserError: a str is no task: it has no sample, loss, ...; see hypersiren.FieldTask
     """
-    names = [name for name in {**kind.__annotations__, **vars(kind)} if not name.startswith("_")]
+    names = [name for name in {**kind.__annotations__, **vars(kind)} if not name.startswith("_") and name != "digest"]
     if missing := [name for name in names if not hasattr(task, name)]:
         missing.sort(key=lambda name: name not in ("sample", "loss"))
         raise UserError(

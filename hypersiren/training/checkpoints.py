@@ -1,8 +1,11 @@
 """Checkpoints: one file of tensors and plain types, written beside and renamed, read with `weights_only=True`."""
 
 import errno
+import hashlib
 import json
 import os
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from hypersiren.fields.savable import describe, rebuild
 from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.model import build
 from hypersiren.signals.files import atomic_write
+
+EXPECTED = "a run folder of `hypersiren fit` or `hypersiren train`, or a checkpoint in it (best.pt, last.pt)"
 
 
 class CheckpointError(UserError):
@@ -35,7 +40,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
         full = getattr(error, "errno", None) == errno.ENOSPC or "file write failed" in str(error)
-        reason = "the disk is full" if full else _first_line(error)
+        reason = "the disk is full" if full else getattr(error, "strerror", None) or _first_line(error)
         raise CheckpointError(f"{path}: cannot be written ({reason}); what was saved before is untouched") from None
 
 
@@ -46,14 +51,38 @@ def read(path: Path) -> dict[str, Any]:
         CheckpointError: If the file is missing or is not a checkpoint.
     """
     try:
+        check_zip(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
-    except Exception as error:  # zip, pickle and storage errors, all of them meaning the same to a person
+    except pickle.UnpicklingError:  # torch would advise to switch the check off
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint (expected tensors and plain values, got objects that could run code)"
+        ) from None
+    except Exception as error:  # zip and storage errors, all of them meaning the same to a person
         raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
-    if not isinstance(content, dict) or "record" not in content:
+    keys = {"record": dict, "ema": dict, "metrics": dict, "step": int, "seconds": float}
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in keys.items()):
         raise CheckpointError(f"{path}: expected a checkpoint of hypersiren, got another file of tensors")
     return content
+
+
+def check_zip(path: Path) -> None:
+    """Check every byte against the checksums of the file, which torch does not; and that it does not expand.
+
+    Raises:
+        ValueError: If it is no checkpoint, or damaged.
+    """
+    if path.stat().st_size == 0:
+        raise ValueError("an empty file")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"expected {EXPECTED}")
+    with zipfile.ZipFile(path) as file:
+        # torch compresses nothing: what claims to be larger than the file is not from it.
+        if sum(entry.file_size for entry in file.infolist()) > path.stat().st_size:
+            raise ValueError("it claims to hold more than its own size")
+        if (damaged := file.testzip()) is not None:
+            raise ValueError(f"damaged: the checksum of {damaged} is wrong")
 
 
 def find(run: Path) -> Path:
@@ -62,9 +91,11 @@ def find(run: Path) -> Path:
         for name in ("best.pt", "last.pt"):
             if (run / name).exists():
                 return run / name
-        raise CheckpointError(f"{run}: holds no checkpoint (best.pt or last.pt); train a run first")
+        raise CheckpointError(f"{run}: holds no checkpoint (best.pt or last.pt); expected {EXPECTED}")
     if not run.exists():
         raise CheckpointError(f"{run}: no such run folder or checkpoint")
+    if not run.is_file():
+        raise CheckpointError(f"{run}: expected {EXPECTED}")
     return run
 
 
@@ -74,7 +105,7 @@ def restore(content: dict[str, Any], device: torch.device | str = "cpu") -> nn.M
     Raises:
         CheckpointError: If the content is not that of a model that can be built here.
     """
-    description = content["record"]["model"]
+    description = content["record"].get("model")
     if description is None:
         raise CheckpointError(
             "the checkpoint is of a field from outside hypersiren; build that field and load_state_dict"
@@ -97,7 +128,7 @@ def playback(content: dict[str, Any]) -> dict[str, Any]:
     record = content["record"]
     if "playback" in record:
         return record["playback"]
-    about = dict(record["model"])  # as version 0.1 wrote them
+    about = dict(record.get("model") or {})  # as version 0.1 wrote them
     return {"samples": about.pop("field", {}).get("samples", []), **about}
 
 
@@ -118,8 +149,9 @@ def save(model: nn.Module | BoundSiren, path: str | os.PathLike[str]) -> None:
         raise CheckpointError(f"{target}: expected the ending .safetensors")
     if isinstance(model, BoundSiren):
         model = model.module()
-    metadata = {"hypersiren": json.dumps({"model": describe(model)})}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    description = describe(model)
+    metadata = {"hypersiren": json.dumps({"model": description, "digest": _digest(description, tensors)})}
     try:
         with atomic_write(target) as file:
             file.write(safetensors.torch.save(tensors, metadata))
@@ -164,11 +196,23 @@ def read_safetensors(path: Path) -> dict[str, Any]:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        return {"record": json.loads(metadata["hypersiren"]), "ema": tensors}
+        record = json.loads(metadata["hypersiren"])
+        if record.get("digest", digest := _digest(record["model"], tensors)) != digest:
+            raise ValueError("damaged: its checksum is wrong")
+        return {"record": record, "ema": tensors}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path}: not a file that hypersiren saved ({_first_line(error)})") from None
+
+
+def _digest(description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
+    """Of a model: safetensors has no checksums of its own."""
+    found = hashlib.blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=16)
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ from hypersiren.fields.savable import describe
 from hypersiren.fields.settings import Network
 from hypersiren.fields.siren import Params
 from hypersiren.tasks.settings import FitSettings
-from hypersiren.tasks.task import check_task
+from hypersiren.tasks.task import check_task, digest_of
 from hypersiren.training import checkpoints
 from hypersiren.training.loop import optimise
 from hypersiren.training.objectives import FieldObjective
@@ -97,6 +97,8 @@ def fit(
         description = None  # a field from outside: whoever made it can make it again
     playback = {"task": task.name, "samples": list(task.samples), **task.playback}
     record = {"settings": used.model_dump(mode="json"), "model": description, "playback": playback}
+    if run_dir is not None:
+        record["digest"] = digest_of(task)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(run_dir or scratch)
         objective = FieldObjective(field, task, used.training.first_lr)

@@ -14,7 +14,7 @@ from hypersiren.fields.savable import describe
 from hypersiren.hypernets.model import HyperSiren, build
 from hypersiren.tasks.registry import SETS, SetRow
 from hypersiren.tasks.settings import Loss, SetSettings, Training
-from hypersiren.tasks.task import SetTask, check_task
+from hypersiren.tasks.task import SetTask, check_task, digest_of
 from hypersiren.training import checkpoints
 from hypersiren.training.loop import optimise
 from hypersiren.training.objectives import HypernetObjective
@@ -38,7 +38,8 @@ def prepare(
     objective = HypernetObjective(
         model, task, latent=loss.latent, weights=loss.weights, autocast=settings.training.autocast
     )
-    return objective, {"settings": settings.model_dump(mode="json"), "model": describe(model)}
+    record = {"settings": settings.model_dump(mode="json"), "model": describe(model), "digest": digest_of(task)}
+    return objective, record
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ def train(
     objective = HypernetObjective(model, task, latent=loss.latent, weights=loss.weights, autocast=used.autocast)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(run_dir or scratch)
-        record = {"settings": settings, "model": description}
+        record: dict[str, Any] = {"settings": settings, "model": description}
+        if run_dir is not None:
+            record["digest"] = digest_of(task)
         finished = optimise(objective, folder, record, used, seed=seed, progress=progress)
         content = checkpoints.read(checkpoints.find(folder))
     model.load_state_dict(content["ema"])

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 from tqdm import tqdm
 
-from hypersiren.settings import to_yaml
 from hypersiren.tasks.settings import Optimisation
+from hypersiren.training.folders import TrainingError, locked
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
 from hypersiren.training.optimizers import closure, learning_rate, make_optimizers
-from hypersiren.training.run import Run, TrainingError, finite_means
+from hypersiren.training.run import Run, finite_means
 from hypersiren.training.seeds import step_seed
 
 DATA, UPDATE, LOGGING = "hypersiren/data", "hypersiren/update", "hypersiren/logging"
@@ -48,7 +48,8 @@ def optimise(
         objective: Gives the loss terms of a batch; holds the model and the task.
         run_dir: Receives config.yaml, last.pt, best.pt (averaged weights of the lowest validation error), metrics.json
             and TensorBoard events.
-        record: Plain description saved in each checkpoint: `settings` (compared on resuming) and `model` (to rebuild).
+        record: Plain description saved in each checkpoint: `settings` and `digest` of the signal (compared on
+            resuming) and `model` (to rebuild).
         training: Steps, optimiser, learning rate and so on.
         seed: Fixes the batches.
         progress: Show a progress bar.
@@ -57,9 +58,17 @@ def optimise(
         True if the run is finished, False if it was stopped by Ctrl-C (or SIGTERM) and saved.
 
     Raises:
-        TrainingError: If the loss or the gradient is not finite, or the folder holds a run with other settings.
+        TrainingError: If the loss or the gradient is not finite, the folder holds another run or other files, or
+            another process trains in it.
         CheckpointError: If a checkpoint cannot be written or read.
     """
+    with locked(run_dir):
+        return _optimise(objective, run_dir, record, training, seed, progress)
+
+
+def _optimise(
+    objective: Objective, run_dir: Path, record: dict[str, Any], training: Optimisation, seed: int, progress: bool
+) -> bool:
     steps, accumulate, optimizer = training.steps, training.accumulate, training.optimizer
     model, task = objective.model, objective.task
     device = next(model.parameters()).device
@@ -73,13 +82,19 @@ def optimise(
     if closing and accumulate > 1:
         raise TrainingError(f"training.accumulate: expected 1 with the optimizer lbfgs, got {accumulate}")
     start = run.resume()
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(to_yaml(record["settings"]))
     if start >= steps:
         return True
 
     forward: Callable[[Any], dict[str, Tensor]] = torch.compile(objective) if training.compile else objective
     generator = torch.Generator(device)
+
+    def draw(step: int, part: int) -> Any:
+        drawn = step_seed(seed, 0 if closing else step, part)
+        return task.sample(generator.manual_seed(drawn), step / steps)
+
+    def batches(step: int) -> list[Any]:
+        return [draw(step, part) for part in range(accumulate)]
+
     monitor = Monitor(run_dir, start + 1)
     if start == 0:
         monitor.text("settings", json.dumps(record["settings"], indent=1))
@@ -96,8 +111,7 @@ def optimise(
                         group["lr"] = rate * group["factor"]
                 for part in range(accumulate):
                     with record_function(DATA):
-                        drawn = step_seed(seed, 0 if closing else step, part)
-                        batch = task.sample(generator.manual_seed(drawn), step / steps)
+                        batch = draw(step, part)
                     with record_function(UPDATE):
                         terms = forward(batch)
                         loss = torch.stack(list(terms.values())).sum()
@@ -120,7 +134,7 @@ def optimise(
                 if done % training.log_every == 0 or validating or stopping:
                     series = monitor.collect()  # the one wait for the device
                     with record_function(LOGGING):
-                        values = finite_means(series, logged, done, run_dir)
+                        values = finite_means(series, logged, done, run_dir, batches)
                     now = time.perf_counter()
                     speed = (done - logged) * accumulate * task.batch_size / (now - clock)
                     run.seconds += now - clock

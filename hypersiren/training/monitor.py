@@ -1,17 +1,32 @@
-"""TensorBoard: scalars kept on the device and flushed together, pictures, sounds, clips, surfaces, text."""
+"""TensorBoard: scalars kept on the device and flushed together, pictures, sounds, clips, surfaces, text.
 
-from collections.abc import Mapping
+The events are written here and not by torch's SummaryWriter, whose thread prints a traceback and raises into the
+training where the disk is full: a training never stops for its pictures.
+"""
+
+import contextlib
+import os
+import platform
+import secrets
+import time
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 
 from hypersiren.tasks.panels import Panel
 
 
 class Monitor:
-    """Writes TensorBoard events of one run.
+    """Writes TensorBoard events of one run. If that cannot be done, it warns once and is silent from then on.
 
     Args:
         run_dir: Folder of the events.
@@ -19,11 +34,18 @@ class Monitor:
     """
 
     def __init__(self, run_dir: Path, step: int = 1):
-        from torch.utils.tensorboard import SummaryWriter  # heavy
-
-        self._writer = SummaryWriter(str(run_dir), purge_step=step)
         self._pending: dict[str, list[Tensor]] = {}
         self._truths: set[str] = set()
+        self._file: Any = None
+        self._path = run_dir / (
+            f"events.out.tfevents.{int(time.time())}.{platform.node()}.{os.getpid()}.{secrets.token_hex(3)}"
+        )
+        try:
+            self._file = open(self._path, "xb")  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            self._give_up(error)
+        self._write(Event(file_version="brain.Event:2"))
+        self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
     def record(self, values: Mapping[str, Tensor]) -> None:
         """Keep scalars of one step, without waiting for the device."""
@@ -39,8 +61,7 @@ class Monitor:
         return dict(zip(pending, values.split([len(series) for series in pending.values()]), strict=True))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        self._values(step, [Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
 
     def panels(self, step: int, panels: Mapping[str, Panel]) -> None:
         for name, panel in panels.items():
@@ -48,10 +69,38 @@ class Monitor:
                 if name in self._truths:
                     continue
                 self._truths.add(name)
-            self._writer._get_file_writer().add_summary(Summary(value=panel.event(name)), step)
+            self._values(step, panel.event(name))
 
     def text(self, name: str, text: str) -> None:
-        self._writer.add_text(name, f"```\n{text}\n```")
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+        tensor = TensorProto(dtype="DT_STRING", string_val=[f"```\n{text}\n```".encode()], tensor_shape=shape)
+        about = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        self._values(0, [Summary.Value(tag=f"{name}/text_summary", metadata=about, tensor=tensor)])
 
     def close(self) -> None:
-        self._writer.close()
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
+
+    def _values(self, step: int, values: Iterable[Summary.Value]) -> None:
+        self._write(Event(step=step, summary=Summary(value=values)))
+
+    def _write(self, event: Event) -> None:
+        if self._file is None:
+            return
+        event.wall_time = time.time()
+        try:
+            RecordWriter(self._file).write(event.SerializeToString())
+            self._file.flush()
+            os.stat(self._path)  # a folder that was deleted takes whatever is written
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self.close()
+        warnings.warn(
+            f"{self._path.parent}: no events for TensorBoard can be written ({error.strerror or error}); "
+            "the training goes on without them",
+            stacklevel=2,
+        )

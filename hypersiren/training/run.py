@@ -1,24 +1,18 @@
 """A run folder: what is saved of a training, and how it is resumed."""
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hypersiren.errors import UserError
-from hypersiren.settings import MISSING, differing_keys
+from hypersiren.settings import to_yaml
 from hypersiren.training import checkpoints
-
-RESUMABLE = {"training.steps", "training.log_every", "training.validate_every", "training.compile", "device"}
-"""Settings that may change between the parts of one run."""
-
-
-class TrainingError(UserError):
-    """A training that cannot go on; the message is one line for a person."""
+from hypersiren.training.checkpoints import CheckpointError
+from hypersiren.training.folders import TrainingError, refuse_others, sign, tell_differences, to_json, write_text
 
 
 class Run:
@@ -40,47 +34,74 @@ class Run:
         self.seconds = 0.0
 
     def resume(self) -> int:
-        """Load the last checkpoint, if there is one; the number of steps that are done."""
-        for part in self.folder.glob(".*.pt.*.part"):  # of a process that was killed while it wrote
-            part.unlink(missing_ok=True)
+        """Load the last checkpoint, if there is one, and sign the folder; the number of steps that are done."""
+        step = self._load()
+        sign(self.folder, self.record.get("digest"))
+        write_text(self.folder / "config.yaml", to_yaml(self.record["settings"]))
+        return step
+
+    def _load(self) -> int:
         path = self.folder / "last.pt"
         if not path.exists():
             return 0
         content = checkpoints.read(path)
-        changed = differing_keys(content["record"]["settings"], self.record["settings"])
-        # A setting that the saved run does not have came later; its default is what that run did.
-        changed = {key: pair for key, pair in changed.items() if key not in RESUMABLE and pair[0] is not MISSING}
-        if changed:
-            listed = ", ".join(f"{key}: {there} there, {here} here" for key, (there, here) in changed.items())
-            raise TrainingError(
-                f"{self.folder} holds a run with other settings ({listed}); "
-                "choose another --run-dir, or delete the folder to start anew"
+        there, here = content["record"], self.record
+        found = tell_differences(there["settings"], here["settings"], there.get("digest"), here.get("digest"))
+        refuse_others(self.folder, found)
+        if "optimizers" not in content:
+            raise CheckpointError(
+                f"{path}: holds weights alone, as best.pt does; a training goes on from its own last.pt"
             )
-        self.model.load_state_dict(content["model"])
-        self.average.load_state_dict(content["ema"])
-        for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
+        try:
+            self.model.load_state_dict(content["model"])
+            self.average.load_state_dict(content["ema"])
+            for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
+                optimizer.load_state_dict(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(f"{path}: does not fit what is trained here ({reason})") from None
         self.best, self.metrics, self.seconds = content["best"], content["metrics"], content["seconds"]
         return content["step"]
 
     def save(self, step: int, metrics: dict[str, float] | None = None) -> None:
-        """Write last.pt, and best.pt if the metrics of a validation are the best so far (or nothing says which are)."""
+        """Write last.pt, and best.pt if the metrics of a validation are the best so far (or nothing says which are).
+
+        Raises:
+            TrainingError: If anything of it is not finite: the losses told of the weights before the last update only.
+            CheckpointError: If it cannot be written.
+        """
+        weights = [*self.model.parameters(), *self.average.parameters()]
+        optimizers = [each.state_dict() for each in self.optimizers]
+        bad = None if is_finite(weights) and is_finite([each["state"] for each in optimizers]) else "weights"
+        if metrics and self.criterion and math.isnan(metrics[self.criterion]):
+            bad = f"validation {self.criterion}"
+        if bad:
+            raise TrainingError(f"not finite after step {step}: {bad}; {_kept(self.folder)}; {ADVICE}")
+        self.folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted since
         self.metrics = metrics or self.metrics
         common = {"record": self.record, "step": step, "metrics": self.metrics, "seconds": self.seconds}
         common["ema"] = self.average.state_dict()
         if metrics and (self.criterion is None or metrics[self.criterion] < self.best):
             self.best = metrics[self.criterion] if self.criterion else math.inf
             checkpoints.write(self.folder / "best.pt", common)
-        full = {"model": self.model.state_dict(), "optimizers": [each.state_dict() for each in self.optimizers]}
+        full = {"model": self.model.state_dict(), "optimizers": optimizers}
         checkpoints.write(self.folder / "last.pt", {**common, **full, "best": self.best})
         summary = {"step": step, "seconds": self.seconds, "validation": self.metrics}
         if math.isfinite(self.best):
             summary[f"best_validation_{self.criterion}"] = self.best
-        (self.folder / "metrics.json").write_text(json.dumps(summary, indent=1) + "\n")
+        write_text(self.folder / "metrics.json", to_json(summary))
 
 
-def finite_means(values: dict[str, Tensor], logged: int, done: int, run_dir: Path) -> dict[str, float]:
+def finite_means(
+    values: dict[str, Tensor], logged: int, done: int, run_dir: Path, batches: Callable[[int], Iterable[Any]]
+) -> dict[str, float]:
     """Means over the steps since the last log.
+
+    Args:
+        values: A series of each name, over the steps.
+        logged, done: Number of steps at the last log and now.
+        run_dir: The run folder.
+        batches: The batches of a step, counted from 0, to see whether the fault is theirs.
 
     Raises:
         TrainingError: If any value is not finite; nothing of these steps has been saved.
@@ -89,9 +110,40 @@ def finite_means(values: dict[str, Tensor], logged: int, done: int, run_dir: Pat
         bad = (~series.isfinite()).nonzero().flatten().tolist()
         if bad:
             step = logged + 1 + bad[0] * (done - logged) // len(series)
-            kept = "the last good checkpoint is kept" if (run_dir / "last.pt").exists() else "nothing was saved yet"
-            raise TrainingError(
-                f"{name} is {series[bad[0]].item()} in step {step}; {kept} in {run_dir}; "
-                "try a lower training.lr, a longer training.warmup or a smaller training.clip"
-            )
+            advice = ADVICE
+            if not all(is_finite(batch) for batch in batches(step - 1)):
+                advice = "the signal has values that are NaN or infinite there"
+            elif step == 1:  # the learning rate has not been used yet
+                advice = "the weights are still the initial ones: look at the signal, the weights and the loss"
+            raise TrainingError(f"{name} is {series[bad[0]].item()} in step {step}; {_kept(run_dir)}; {advice}")
     return {name: series.mean().item() for name, series in values.items()}
+
+
+ADVICE = "try a lower training.lr, a longer training.warmup or a smaller training.clip"
+
+
+def _kept(folder: Path) -> str:
+    kept = "the last good checkpoint is kept" if (folder / "last.pt").exists() else "nothing was saved yet"
+    return f"{kept} in {folder}"
+
+
+def is_finite(values: Any) -> bool:
+    """Whether all tensors of a batch, or of an optimiser's state, are finite.
+
+    Example:
+        >>> is_finite({"a": [torch.zeros(2), 3], "b": torch.tensor(float("nan"))})
+        False
+    """
+    return all(bool(flag) for flag in [tensor.isfinite().all() for tensor in _tensors(values)])
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, Mapping):
+        values = list(values.values())
+    elif is_dataclass(values):
+        values = list(vars(values).values())
+    if isinstance(values, list | tuple):
+        for value in values:
+            yield from _tensors(value)

@@ -70,6 +70,9 @@ def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
     [
         (["trian"], 'Did you mean "train"?'),
         (["train", "--config", "configs/fcaes.yaml"], "no such file"),
+        (["train", "--config", "fcaes"], 'no such file or configuration "fcaes"; did you mean "faces"?'),
+        (["train", "--config", "paper"], "expected a file, or one of celeba_cnn"),
+        (["fit", "image", "a.png", "--config", "papr"], 'did you mean "paper"?'),
         (["train", "--trainig.lr", "1"], 'did you mean "training"?'),
         (["train", "--confg", "x.yaml"], 'did you mean "config"?'),
         (["train", "--training.lr", "fast"], "training.lr: input should be a valid number"),
@@ -90,7 +93,7 @@ def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
         (["complete", "empty.pt"], "not a readable checkpoint"),
         (["train", "--hypernet.layers", "9"], "hypernet.layers (9) must not exceed"),
         (["train", "--encoder.sigmas", "[]"], "encoder.sigmas"),
-        (["train", "--data.kind", "2024-13-45"], "cannot read the value"),
+        (["train", "--data.kind", "2024-13-45"], "2024-13-45"),
         (["train", "--data.size", "0"], "data.size: input should be greater than 0"),
         (["benchmark", "loop", "--steps", "0"], "--steps of at least 1"),
         (["benchmark", "jets", "--points", "0"], "--points, --width and --rounds of at least 1"),

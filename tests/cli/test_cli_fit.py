@@ -1,6 +1,7 @@
 """fit, compare, render and initialisation as a person types them, and what they mistype."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,6 +74,14 @@ def test_tasks_run(words, photo, capsys):
     assert out
 
 
+@pytest.mark.parametrize("name", ["photo #1.png", "[a].png", "@x.png", "a: b.png", "%d.png", "null"])
+def test_files_with_odd_names(name, photo, capsys):
+    (photo.parent / name).write_bytes(photo.read_bytes())
+    code, _, err = run(capsys, "fit", "image", name, *TINY)
+    assert code == 0, err
+    assert (photo.parent / "runs" / f"image-{Path(name).stem}" / "fit.png").exists()
+
+
 def test_render_at_any_size_and_region(photo, capsys):
     run(capsys, "fit", "image", "a.png", *TINY)
     code, out, _ = run(capsys, "render", "runs/image-a", "--size", 40)
@@ -127,6 +136,8 @@ def test_initialisation_draws(photo, capsys):
         (["render", "RUN", "--size", "0"], "--size above 0"),
         (["complete", "RUN"], "expected a run of `hypersiren train`"),
         (["settings", "imag"], 'unknown task "imag"'),
+        (["fit", "image", "https://a.org/b.png"], "signal.path: expected a file on this computer, not a URL"),
+        (["render", "s3://a/b"], "expected a file on this computer, not a URL"),
     ],
 )  # fmt: skip
 def test_mistakes_get_one_line_and_exit_code_2(words, message, photo, capsys):

@@ -23,7 +23,7 @@ from hypersiren.signals.sets.images import Images, ImageSet, as_images, augment,
 from hypersiren.signals.sets.sources import SPLITS
 from hypersiren.tasks.images.settings import CompletionSettings, ContextSampling
 from hypersiren.tasks.panels import ImagePanel, Panel
-from hypersiren.tasks.task import Predict, SetTask
+from hypersiren.tasks.task import Predict, SetTask, content_digest
 
 if TYPE_CHECKING:
     import torch
@@ -159,6 +159,9 @@ class Completion(SetTask):
     def loss(self, field: Field, batch: CompletionBatch) -> dict[str, Tensor]:
         """The mean squared error over the target points, values in [-1, 1]."""
         return {"mse": (field(batch.x) - batch.y).square().mean()}
+
+    def digest(self) -> str:
+        return content_digest(self.train.pixels, self.validation.pixels)
 
     def evaluate(self, predict: Predict) -> dict[str, float]:
         """The validation error for each context of the paper that fits the images, and their mean."""

@@ -23,7 +23,7 @@ from hypersiren.tasks.images.derivatives import shown_derivatives
 from hypersiren.tasks.images.poisson import Poisson
 from hypersiren.tasks.images.settings import EditLoss, EditSettings, PoissonLoss
 from hypersiren.tasks.panels import ImagePanel, Panel
-from hypersiren.tasks.task import Points, draw
+from hypersiren.tasks.task import Points, content_digest, draw
 
 Mix = Literal["source", "stronger"]
 
@@ -180,6 +180,9 @@ class Edit(Poisson):
             del terms["anchor"]
             terms["kept"] = self.anchor * (field(batch.values.x) - batch.values.y).square().mean()
         return terms
+
+    def digest(self) -> str:
+        return content_digest(self.pixels, self.keep)
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """Relative error and PSNR of the gradient; PSNR of what is kept of the target."""

@@ -22,7 +22,7 @@ from hypersiren.tasks.images.derivatives import derivative_panels, derivative_ps
 from hypersiren.tasks.images.settings import ImageSettings
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.settings import FitSettings
-from hypersiren.tasks.task import FieldTask, Points, draw
+from hypersiren.tasks.task import FieldTask, Points, content_digest, draw
 
 
 class Image(FieldTask):
@@ -98,6 +98,9 @@ class Image(FieldTask):
     def loss(self, field: Field, batch: Points) -> dict[str, Tensor]:
         """The mean squared error, values in [-1, 1]."""
         return {"mse": (field(batch.x) - batch.y).square().mean()}
+
+    def digest(self) -> str:
+        return content_digest(self.pixels, self.known)
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """PSNR (of the mean squared error over all values) and SSIM of the whole image."""

@@ -29,7 +29,7 @@ from hypersiren.tasks.images.derivatives import derivative_panels, derivative_ps
 from hypersiren.tasks.images.settings import PoissonLoss, PoissonSettings
 from hypersiren.tasks.panels import Panel
 from hypersiren.tasks.settings import FitSettings
-from hypersiren.tasks.task import FieldTask, Points, draw
+from hypersiren.tasks.task import FieldTask, Points, content_digest, draw
 
 OPERATORS: dict[str, Callable[[Field, Tensor], Tensor]] = {
     "gradient": operators.gradient,
@@ -125,6 +125,9 @@ class Poisson(FieldTask):
         error = (OPERATORS[self.target](field, batch.x) - batch.y).square().mean()
         anchor = (field(self.center.x) - self.center.y).square().mean()
         return {self.target: error / self.scale, "anchor": self.anchor * anchor}
+
+    def digest(self) -> str:
+        return content_digest(self.pixels)
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """PSNR and SSIM of the image, PSNR of its gradient and Laplacian, relative error of what is supervised.

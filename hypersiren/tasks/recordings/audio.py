@@ -26,7 +26,7 @@ from hypersiren.signals.sound.picture import draw_spectrogram, draw_waveform
 from hypersiren.signals.sound.spectrum import rms_omega, spectrogram
 from hypersiren.tasks.panels import ImagePanel, Panel, SoundPanel
 from hypersiren.tasks.recordings.settings import AudioSettings
-from hypersiren.tasks.task import FieldTask, Points
+from hypersiren.tasks.task import FieldTask, Points, content_digest
 
 LEAST_OMEGA = 30.0
 """First omega of sounds so short or low that their own is less: the paper's of images."""
@@ -96,6 +96,9 @@ class Audio(FieldTask):
     def loss(self, field: Field, batch: Points) -> dict[str, Tensor]:
         """The mean squared error of the scaled wave."""
         return {"mse": (field(batch.x) - batch.y).square().mean()}
+
+    def digest(self) -> str:
+        return content_digest(self.wave, self.rate, self.playback["scale"])
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """Errors of the whole scaled wave: MSE, SNR and scale-invariant SNR in dB, log-spectral distance in dB."""

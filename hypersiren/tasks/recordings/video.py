@@ -19,7 +19,7 @@ from hypersiren.signals.metrics import image_mse, image_psnr
 from hypersiren.signals.video.opening import as_frames, open_clip
 from hypersiren.tasks.panels import Panel, VideoPanel
 from hypersiren.tasks.recordings.settings import VideoSettings
-from hypersiren.tasks.task import FieldTask, Points
+from hypersiren.tasks.task import FieldTask, Points, content_digest
 
 
 class Video(FieldTask):
@@ -86,6 +86,9 @@ class Video(FieldTask):
     def loss(self, field: Field, batch: Points) -> dict[str, Tensor]:
         """The mean squared error, values in [-1, 1]."""
         return {"mse": (field(batch.x) - batch.y).square().mean()}
+
+    def digest(self) -> str:
+        return content_digest(self.pixels, self.fps)
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """Mean and deviation of the frames' PSNR in dB, and the mean squared error, over all frames."""

@@ -24,7 +24,7 @@ from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.shapes.judging import PosedShape, judge, posed_shapes, rows_picture
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import ShapeContext, ShapeLoss, ShapeSettings
-from hypersiren.tasks.task import Predict, SetTask
+from hypersiren.tasks.task import Predict, SetTask, content_digest
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,9 @@ class Shapes(SetTask):
     def loss(self, field: Field, batch: ShapesBatch) -> dict[str, Tensor]:
         """The terms of the task `sdf`, means over all shapes."""
         return sdf_loss(field, batch.shape, self.weights)
+
+    def digest(self) -> str:
+        return content_digest(*(v for s in (self.train, self.validation) for v in (s.points, s.normals)))
 
     def evaluate(self, predict: Predict) -> dict[str, float]:
         """Errors of predicted surfaces of unseen shapes for each number of context points, and their means."""

@@ -40,7 +40,7 @@ from hypersiren.shapes.surface import place_cloud, surface
 from hypersiren.tasks.panels import ImagePanel, MeshPanel, Panel
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import SDFLoss, SDFSettings
-from hypersiren.tasks.task import FieldTask
+from hypersiren.tasks.task import FieldTask, content_digest
 
 POOL = 200_000
 """At most so many points off the surface, and near it, are drawn once, with their sides, for the whole training."""
@@ -153,6 +153,9 @@ class SDF(FieldTask):
     def loss(self, field: Field, batch: ShapeBatch) -> dict[str, Tensor]:
         """The paper's four terms, and that of the side if the batch tells it."""
         return sdf_loss(field, batch, self.weights)
+
+    def digest(self) -> str:
+        return content_digest(self.cloud.points, self.cloud.normals, self.cloud.scale, self.cloud.centre)
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """The mesh at `resolution` against the points held out, and how nearly the field is a distance.

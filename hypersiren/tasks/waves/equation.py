@@ -9,11 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.errors import UserError
+from hypersiren.fields.coords import grid
 from hypersiren.fields.jets import Jet
 from hypersiren.fields.operators import Field
 from hypersiren.plotting import figure_pixels, heatmap
 from hypersiren.tasks.panels import ImagePanel
 from hypersiren.tasks.waves.settings import ResidualLoss
+from hypersiren.waves.media import Medium, VelocityImage
 from hypersiren.waves.near_field import WithNearField
 from hypersiren.waves.pml import PML
 from hypersiren.waves.residuals import AMPLITUDE, gaussian_sources, helmholtz_residual
@@ -28,6 +30,11 @@ VIEW = 128
 
 REACH = 6.1
 """Standard deviations from a source to where the authors' code cuts it off (1e-5 of its density at variance 1e-4)."""
+
+
+def medium_values(medium: Medium) -> Tensor:
+    """What a medium is known by: its velocities, or m on a grid."""
+    return medium.velocity if isinstance(medium, VelocityImage) else medium(grid((64, 64), dtype=torch.float64))
 
 
 @dataclass(frozen=True)

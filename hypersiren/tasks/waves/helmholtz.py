@@ -22,8 +22,16 @@ from torch import Tensor
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field, diagonal_jet
 from hypersiren.tasks.panels import Panel
-from hypersiren.tasks.task import FieldTask
-from hypersiren.tasks.waves.equation import VIEW, Equation, WavePoints, check_equation, square_panel, velocity_panel
+from hypersiren.tasks.task import FieldTask, content_digest
+from hypersiren.tasks.waves.equation import (
+    VIEW,
+    Equation,
+    WavePoints,
+    check_equation,
+    medium_values,
+    square_panel,
+    velocity_panel,
+)
 from hypersiren.tasks.waves.settings import HelmholtzSettings
 from hypersiren.waves.complex_channels import to_channels
 from hypersiren.waves.helmholtz_solver import (
@@ -117,6 +125,9 @@ class Helmholtz(FieldTask):
             f = cell_sources(self.cells, centres, known.amplitude, known.variance)
             u = sample_wavefields(solve_helmholtz(self._m.numpy(), f, known.wavenumber, known.pml), x)
         return to_channels(torch.from_numpy(u)).float().to(self.device)
+
+    def digest(self) -> str:
+        return content_digest(medium_values(self.medium))
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """In the open square: the relative L2 error, and the mean squared error of the channels.

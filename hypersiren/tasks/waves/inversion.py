@@ -22,8 +22,16 @@ from torch import Tensor
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field, diagonal_jet
 from hypersiren.tasks.panels import Panel
-from hypersiren.tasks.task import FieldTask
-from hypersiren.tasks.waves.equation import VIEW, Equation, check_equation, misfit, square_panel, velocity_panel
+from hypersiren.tasks.task import FieldTask, content_digest
+from hypersiren.tasks.waves.equation import (
+    VIEW,
+    Equation,
+    check_equation,
+    medium_values,
+    misfit,
+    square_panel,
+    velocity_panel,
+)
 from hypersiren.tasks.waves.settings import InversionLoss, InversionSettings
 from hypersiren.waves.complex_channels import to_channels
 from hypersiren.waves.helmholtz_solver import check_resolution
@@ -155,6 +163,14 @@ class Inversion(FieldTask):
     def truth(self) -> Float[Tensor, "N 1"] | None:
         """The true m on that grid, where it is known."""
         return None if self.true_medium is None else self.true_medium(self.grid)
+
+    def digest(self) -> str:
+        # Values that were made are the same up to the rounding of the machine.
+        measured = self.measured.cpu().double() / self.equation.scale
+        known = None if self.true_medium is None else medium_values(self.true_medium)
+        return content_digest(
+            self.receivers, self.equation.sources, f"{self.equation.scale:.3g}", measured.mul(1e4).round() + 0, known
+        )
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """Relative misfit of the data; and, where the medium is known, errors of the velocity in the open square.

@@ -27,8 +27,8 @@ from hypersiren.fields.operators import Field, diagonal_jet
 from hypersiren.plotting import figure_pixels, heatmap
 from hypersiren.signals.image.colours import draw_wave
 from hypersiren.tasks.panels import ImagePanel, Panel, VideoPanel
-from hypersiren.tasks.task import FieldTask
-from hypersiren.tasks.waves.equation import misfit
+from hypersiren.tasks.task import FieldTask, content_digest
+from hypersiren.tasks.waves.equation import medium_values, misfit
 from hypersiren.tasks.waves.settings import WaveLoss, WaveSettings
 from hypersiren.waves.initial_pulse import InitialPulse
 from hypersiren.waves.media import Medium, cell_means, open_medium, uniform
@@ -190,6 +190,9 @@ class Wave(FieldTask):
         wave = self.complete(field)
         frames = [evaluate(wave, torch.cat([torch.full_like(self.grid[:, :1], t), self.grid], -1)) for t in self.times]
         return torch.stack(frames).view(-1, VIEW, VIEW)
+
+    def digest(self) -> str:
+        return content_digest(medium_values(self.medium))
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """Over all frames but the first: relative L2 error and mean squared error; the error of the last frame."""

@@ -1,0 +1,122 @@
+"""Checkpoints that are damaged, foreign or of the wrong kind are refused in one line, never read as other weights."""
+
+import os
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hypersiren import Image, Siren, fit, load, save
+from hypersiren.training import checkpoints
+from hypersiren.training.checkpoints import CheckpointError
+from tests.cli.test_cli import run
+
+QUICK = {"steps": 2, "validate_every": 1, "network": {"hidden_features": 8}}
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    fit(Image(2 * torch.rand(6, 6, 1) - 1), run_dir=folder, **QUICK)
+    return folder
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(a["ema"][name], b["ema"][name]) for name in a["ema"]) and a["record"] == b["record"]
+
+
+def test_a_flipped_bit_is_never_read_as_other_weights(fitted, tmp_path):
+    data = (fitted / "best.pt").read_bytes()
+    good = checkpoints.read(fitted / "best.pt")
+    rng, refused = np.random.default_rng(0), []
+    for _ in range(150):
+        flipped = bytearray(data)
+        flipped[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        (tmp_path / "best.pt").write_bytes(flipped)
+        try:
+            assert same(checkpoints.read(tmp_path / "best.pt"), good)  # a bit that means nothing, as of a date
+        except CheckpointError as error:
+            refused.append(str(error))
+    assert len(refused) > 30
+    assert not any("\n" in message or "weights_only" in message for message in refused)
+
+
+def test_a_flipped_bit_of_a_released_file(tmp_path):
+    path = tmp_path / "a.safetensors"
+    siren = Siren(2, 1, 8)
+    save(siren, path)
+    data, x, refused = path.read_bytes(), torch.rand(5, 2), []
+    for at in [*range(0, len(data), 41), len(data) - 1]:
+        path.write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
+        try:
+            assert torch.equal(load(path)(x), siren(x))
+        except CheckpointError as error:
+            refused.append(str(error))
+    assert len(refused) > 30
+    assert not any("\n" in message for message in refused)
+
+
+def test_best_copied_to_last_is_refused(tmp_path):
+    fit(Image(torch.zeros(6, 6, 1)), run_dir=tmp_path / "b", **QUICK)
+    shutil.copy(tmp_path / "b/best.pt", tmp_path / "b/last.pt")
+    with pytest.raises(CheckpointError, match=r"last.pt: holds weights alone, as best.pt does"):
+        fit(Image(torch.zeros(6, 6, 1)), run_dir=tmp_path / "b", **QUICK)
+
+
+def test_another_field_with_the_same_settings_is_refused(tmp_path):
+    task = Image(torch.zeros(6, 6, 1))
+    fit(task, Siren(2, 1, 8), run_dir=tmp_path, steps=1)
+    with pytest.raises(CheckpointError, match="does not fit what is trained here") as caught:
+        fit(task, Siren(2, 1, 9), run_dir=tmp_path, steps=2)
+    assert "\n" not in str(caught.value)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch evil",)
+
+
+def test_what_could_run_code_is_refused_without_torchs_advice(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"record": Evil()}, "a.pt")
+    Path("b.pt").write_bytes(pickle.dumps({"record": Evil()}))
+    with zipfile.ZipFile("c.pt", "w") as file:
+        file.writestr("a/data.pkl", pickle.dumps({"record": Evil()}))
+    for name in ("a.pt", "b.pt", "c.pt"):
+        code, _, err = run(capsys, "render", name)
+        assert code == 2
+        assert f"{name}: not a readable checkpoint" in err
+        assert len(err.strip().splitlines()) == 1
+        assert "weights_only" not in err
+    assert not Path("evil").exists()
+
+
+def test_a_checkpoint_that_expands_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a/data/0", bytes(50_000_000))
+    with pytest.raises(CheckpointError, match="claims to hold more than its own size"):
+        checkpoints.read(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("command", ["mesh", "render", "complete"])
+@pytest.mark.parametrize("name", ["bunny.ply", "photo.png", "folder", "other.zip", "other.pt", "part.pt", "list.pt"])
+def test_what_is_no_run_says_what_a_run_is(command, name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    for file in ("bunny.ply", "photo.png"):
+        Path(file).write_bytes(b"ply\n" * 99)
+    with zipfile.ZipFile("other.zip", "w") as archive:
+        archive.writestr("a.txt", "hello")
+    torch.save({"weight": torch.zeros(3)}, "other.pt")
+    torch.save({"record": {"model": None}, "ema": 1}, "part.pt")
+    torch.save([1], "list.pt")
+    code, _, err = run(capsys, command, name)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert name in err
+    if not name.startswith(("other", "part", "list")):
+        assert "expected a run folder of `hypersiren fit`" in err
