@@ -75,6 +75,14 @@ class FullHypernet(nn.Module):
         self.trunks = nn.ModuleList(hidden() for _ in range(1 if trunk == "shared" else len(self.shapes)))
         self.heads = nn.ModuleList(head(name, shape) for name, shape in self.shapes.items())
 
+    @torch.no_grad()
+    def start_at(self, params: Params) -> None:
+        """Predict these weights for every z, at first; of names that are not predicted nothing is taken."""
+        for name, head in zip(self.shapes, self.heads, strict=True):
+            if name in params:
+                head.weight.zero_()
+                head.bias.copy_(params[name].flatten())
+
     def forward(self, z: Float[Tensor, "B Z"]) -> Params:
         """The predicted weights.
 

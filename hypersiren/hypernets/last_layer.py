@@ -1,15 +1,16 @@
 """The last layer solved inside the model: a hypernetwork that starts at the best linear prediction there is.
 
-`LastLayerSolve` corrects the last layer that was predicted (or, without an encoder, the SIREN's own) by what is known of a
-signal, see `hypersiren.hypernets.posterior`. `set_prior` takes mean and covariance of the last layer from the training
-signals themselves, in seconds and without a gradient step (empirical Bayes, Robbins 1956; of a SIREN with random hidden
-layers this is the conditional mean of a Gaussian, at any point and any resolution). Training begins there.
+`LastLayerSolve` corrects the last layer that was predicted (or, without an encoder, the SIREN's own) by what is known
+of a signal, see `hypersiren.hypernets.posterior`. `set_prior` takes mean and covariance of the last layer from the
+training signals themselves, in seconds and without a gradient step (empirical Bayes). With random hidden layers the
+field is then the conditional mean of a Gaussian, at any point and any resolution. Training begins there.
 
 Symbols: B signals, M training signals, N known points, P points of a raster, C channels, F features, R columns of S.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,15 +21,23 @@ from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.adapter import Prediction
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.posterior import Posterior, last_layer, solve_positive, with_last_layer, with_one
+from hypersiren.hypernets.posterior import (
+    Posterior,
+    last_layer,
+    solve_parts,
+    solve_positive,
+    spread_over,
+    with_last_layer,
+    with_one,
+)
 
 
 @savable
 class LastLayerSolve(nn.Module):
     """The conditional mean of the last layer, given the known points.
 
-    The noise s^2 = exp(a + b log(N / 100)) may fall with the number N of known points: the more is known, the more exactly
-    it is met.
+    The noise s^2 = exp(a + b log(N / 100)) may fall with the number N of known points: the more is known, the more
+    exactly it is met.
 
     Args:
         features: F, the width of the last sine layer.
@@ -53,7 +62,7 @@ class LastLayerSolve(nn.Module):
         self,
         features: int,
         noise: float = 1e-3,
-        slope: float = -0.5,
+        slope: float = -1.0,
         learned: bool = True,
         spread: float = 1.0,
         double: bool = False,
@@ -64,6 +73,13 @@ class LastLayerSolve(nn.Module):
         self.factor = nn.Parameter(torch.eye(features + 1) * (2 / (features + 1)) ** 0.5, requires_grad=learned)
         self.noise = nn.Parameter(torch.tensor([math.log(noise), slope]), requires_grad=learned)
         self.register_buffer("spread", torch.tensor(spread))
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        """A prior from data has as many columns as its fits had directions; a checkpoint brings its own number."""
+        given = state_dict.get(f"{prefix}factor")
+        if given is not None and given.ndim == 2 and len(given) == len(self.factor):
+            self.factor = nn.Parameter(self.factor.new_empty(given.shape), requires_grad=self.factor.requires_grad)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
         """The prediction with its last layer corrected.
@@ -77,11 +93,9 @@ class LastLayerSolve(nn.Module):
         Raises:
             ValueError: If the SIREN's last sine layer has another width.
         """
-        if self.factor.shape[0] != list(siren.shapes.values())[-2][1] + 1:
-            width = list(siren.shapes.values())[-2][1]
-            raise ValueError(
-                f"expected a SIREN whose last sine layer has {self.factor.shape[0] - 1} features, got {width}"
-            )
+        width = list(siren.shapes.values())[-2][1]
+        if len(self.factor) != width + 1:
+            raise ValueError(f"expected a SIREN of {len(self.factor) - 1} features in its last sine layer, got {width}")
         with torch.autocast(context.y.device.type, enabled=False):
             return self._solve(siren, z, params, context)
 
@@ -97,115 +111,124 @@ class LastLayerSolve(nn.Module):
         dual = n <= factor.shape[1]
         hidden = {name: p for name, p in params.items() if name not in siren.last()}
         shared = context.cells is not None and not hidden
+        known = mask.unsqueeze(-1)
+        y = torch.where(known, context.y, 0).to(work)
+        full, cells = theta.to(work), None
         if shared:
-            # One set of features for the whole batch: the raster's.
+            # One set of features and one kernel for the whole batch: the raster's.
             assert context.size is not None
             assert context.cells is not None
-            raster = with_one(siren.features(grid(context.size, device=context.x.device, dtype=dtype))).to(work)
-            a = raster @ factor
             cells = torch.where(mask, context.cells, 0)
-            phi = raster[cells]
+            phi = with_one(siren.features(grid(context.size, device=context.x.device, dtype=dtype))).to(work)
+            points = phi @ factor
+            mean = (phi @ full).expand(b, -1, -1)
+            wrong = torch.where(known, y - mean.gather(1, cells.unsqueeze(-1).expand(-1, -1, y.shape[-1])), 0)
         else:
-            phi = with_one(siren.features(torch.where(mask.unsqueeze(-1), context.x, 0), hidden)).to(work)
-            phi = phi.expand(b, -1, -1)
-            a = phi @ factor
-        known = mask.unsqueeze(-1)
-        wrong = torch.where(known, torch.where(known, context.y, 0).to(work) - phi @ theta.to(work), 0)
-        if dual:
-            if shared:
-                kernel = a @ a.mT
-                gram = kernel[cells.unsqueeze(-1), cells.unsqueeze(-2)]
-                seen = a[cells] * known
-            else:
-                seen = a * known
-                gram = seen @ seen.mT
-            gram = torch.where(known & known.mT, gram, 0)
-            # A point that is not known has a row of its own, which changes nothing.
-            gram = gram + torch.diag_embed(torch.where(mask, noise[:, None], 1.0))
+            phi = with_one(siren.features(torch.where(known, context.x, 0), hidden)).to(work).expand(b, -1, -1)
+            points = (phi @ factor) * known
+            wrong = torch.where(known, y - phi @ full, 0)
+        if dual and cells is not None:
+            solution, lower = solve_parts(points @ points.mT, noise, wrong, cells, mask)
+            w = points.mT @ spread_over(solution * known, cells, len(points))
+        elif dual:
+            gram = points @ points.mT + torch.diag_embed(torch.where(mask, noise[:, None], 1.0))
             solution, lower = solve_positive(gram, wrong)
-            w = seen.mT @ solution
+            w = points.mT @ solution
         else:
-            seen = (a[cells] if shared else a) * known
+            seen = points if cells is None else points[cells] * known
             gram = seen.mT @ seen + noise[:, None, None] * torch.eye(seen.shape[-1], dtype=work, device=seen.device)
             w, lower = solve_positive(gram, seen.mT @ wrong)
-        theta = (theta + factor @ w).to(dtype)
-        solved = with_last_layer(siren, params, theta)
-        posterior = Posterior(
-            siren,
-            solved,
-            self.factor.to(dtype),
-            seen.to(dtype),
-            lower.to(dtype),
-            noise.to(dtype),
-            dual,
-            float(self.spread),
-        )
+        solved = with_last_layer(siren, params, (full + factor @ w).to(dtype))
+        parts = [part.to(dtype) for part in (factor, points)]
+        posterior = Posterior(siren, solved, *parts, cells, mask, lower.to(dtype), noise.to(dtype), dual, self.spread)
         return Prediction(siren, solved, z, posterior)
 
     @torch.no_grad()
     def set_prior(
-        self, siren: Siren, signals: Iterable[Float[Tensor, "M *size C"]], ridge: float = 1e-4, shrinkage: float = 1e-3
+        self, siren: Siren, signals: Iterable[Float[Tensor, "M *size C"]], ridge: float = 1e-6, shrinkage: float = 0.2
     ) -> None:
         """Take mean and covariance of the last layer from signals on a raster.
 
-        The last layer is fitted to every signal by one ridge solve for all of them; the mean of these weights becomes the
-        SIREN's own last layer, and their covariance, over signals and channels, the prior's. Of few signals it is exact
-        on what they span, and `shrinkage` fills the rest.
+        The last layer is fitted to every signal, by one ridge solve for all of them. The mean of these weights becomes
+        the SIREN's own last layer, and their covariance, over signals and channels, the prior's. Few signals do not say
+        what lies beyond their span: the covariance is shrunk towards that of stationary signals of the same power
+        spectrum. A raster twice as fine as what will be known keeps fields from ringing between the points.
 
         Args:
-            siren: Its last layer is set.
-            signals: Chunks of signals, all on one raster; gone through twice, so a list or a set, not a generator.
+            siren: Its last layer is set; the hidden ones give the features and stay as they are.
+            signals: Chunks of signals, all on one raster.
             ridge: Of the fits, relative to the mean square of a feature times the number of points.
-            shrinkage: Variance of every weight beside the covariance, relative to the weights' mean variance.
+            shrinkage: Share of the stationary covariance, from 0 to 1.
 
         Raises:
             ValueError: If there is no signal.
         """
-        chunks = iter(signals)
-        first = next(chunks, None)
-        if first is None:
+        moments: _Moments | None = None
+        for chunk in signals:
+            moments = _Moments(siren, chunk, ridge) if moments is None else moments
+            moments.add(chunk)
+        if moments is None:
             raise ValueError("expected signals to take a prior from, got none")
-        size, device = first.shape[1:-1], first.device
-        work = torch.float64 if device.type != "mps" else torch.float32
-        phi = with_one(siren.features(grid(size, device=device, dtype=first.dtype))).to(work)
-        gram = phi.mT @ phi
-        gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=work, device=device)
-        lower = torch.linalg.cholesky(gram)
-        points = phi.shape[0]
-        total, count = 0, 0
-        second = torch.zeros(points, points, dtype=work, device=device)
-        for chunk in signals:
-            y = chunk.flatten(1, -2).to(work)
-            total, count = total + y.sum(0), count + len(y)
-        mean = total / count
-        power: Tensor | float = 0.0
-        for chunk in signals:
-            y = chunk.flatten(1, -2).to(work) - mean
-            y = y.movedim(-1, 0).flatten(0, 1)
-            second += y.mT @ y
-            power = power + _power(y.unflatten(1, size))
-        stationary = _stationary(power / (count * mean.shape[-1]), size)
-        second = (1 - shrinkage) * second / (count * mean.shape[-1]) + shrinkage * stationary
-        fit = torch.cholesky_solve(phi.mT, lower)  # from values to weights
-        theta, covariance = fit @ mean, fit @ second @ fit.mT
-        # The symmetric root: a change of the covariance's small directions stays small.
-        values, vectors = torch.linalg.eigh(covariance)
-        self.factor.copy_((vectors * values.clamp(min=0).sqrt()) @ vectors.mT)
+        theta, factor = moments.prior(shrinkage)
+        self.factor = nn.Parameter(factor.to(self.factor), requires_grad=self.factor.requires_grad)
         weight, bias = siren.last().values()
         weight.copy_(theta[:-1].mT)
         bias.copy_(theta[-1])
 
 
-def _power(signals: Float[Tensor, "M *size"]) -> Tensor:
-    """The summed power spectrum of signals, each beside as many zeros along each axis."""
-    padded = [2 * n for n in signals.shape[1:]]
-    dims = tuple(range(1, signals.ndim))
-    return torch.fft.fftn(signals, padded, dims).abs().square().sum(0)
+class _Moments:
+    """Sums over signals on one raster, and what they say of a last layer.
 
+    A fit's weights are W U^T y, with the features phi = U S V^T and W = V S / (S^2 + ridge); so the moments of U^T y,
+    which are well scaled, are those of the weights.
+    """
 
-def _stationary(power: Tensor, size: Sequence[int]) -> Float[Tensor, "P P"]:
-    """The covariance of points of a raster that depends on their difference alone, with this power spectrum."""
-    lags = torch.fft.ifftn(power).real / math.prod(size)
-    places = torch.cartesian_prod(*[torch.arange(n, device=power.device) for n in size]).view(-1, len(size))
-    difference = (places[:, None] - places[None]) % torch.tensor(power.shape, device=power.device)
-    return lags[difference.unbind(-1)]
+    def __init__(self, siren: Siren, like: Tensor, ridge: float):
+        self.size = like.shape[1:-1]
+        self.work = torch.float32 if like.device.type == "mps" else torch.float64
+        phi = with_one(siren.features(grid(self.size, device=like.device, dtype=like.dtype))).to(self.work)
+        values, vectors = torch.linalg.eigh(phi.mT @ phi)
+        least = ridge * values.mean()
+        kept = values > 1e-3 * least  # the others are fitted as good as not at all
+        values, vectors = values[kept], vectors[:, kept]
+        self.basis = phi @ vectors / values.sqrt()
+        self.weights = vectors * (values.sqrt() / (values + least))
+        self.quick = self.basis.to(like.dtype)
+        self.total: Tensor | float = 0.0
+        self.second: Tensor | float = 0.0
+        self.power: Tensor | float = 0.0
+        self.count = 0
+
+    def add(self, chunk: Float[Tensor, "M *size C"]) -> None:
+        y = chunk.flatten(1, -2)
+        rows = y.movedim(-1, 0).flatten(0, 1)
+        coefficients = rows @ self.quick
+        self.count += len(y)
+        self.total = self.total + y.sum(0, dtype=self.work)
+        self.second = self.second + (coefficients.mT @ coefficients).to(self.work)
+        self.power = self.power + self._power(rows)
+
+    def prior(self, shrinkage: float) -> tuple[Float[Tensor, "G C"], Float[Tensor, "G R"]]:
+        """Mean and factor of the covariance of the last layer."""
+        assert isinstance(self.total, Tensor)
+        mean = self.total / self.count
+        channels, middle = mean.shape[-1], self.basis.mT @ mean
+        sample = self.second / (self.count * channels) - middle @ middle.mT / channels
+        power = self.power / (self.count * channels) - self._power(mean.mT) / channels
+        covariance = (1 - shrinkage) * sample + shrinkage * self.basis.mT @ self._stationary(power)
+        covariance = (covariance + covariance.mT) / 2
+        covariance += 1e-9 * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
+        values, vectors = torch.linalg.eigh(covariance)
+        return self.weights @ middle, self.weights @ (vectors * values.clamp(min=0).sqrt())
+
+    def _power(self, rows: Float[Tensor, "M P"]) -> Tensor:
+        """The summed power spectrum of signals, each continued by as many zeros along each axis."""
+        spectrum = torch.fft.rfftn(rows.unflatten(1, self.size), [2 * n for n in self.size])
+        return spectrum.abs().square().sum(0, dtype=self.work)
+
+    def _stationary(self, power: Tensor) -> Float[Tensor, "P R"]:
+        """The basis times the covariance of the raster's points that depends on their difference alone."""
+        padded, dims = [2 * n for n in self.size], tuple(range(1, len(self.size) + 1))
+        spectrum = torch.fft.rfftn(self.basis.mT.unflatten(1, self.size), padded, dims) * power
+        product = torch.fft.irfftn(spectrum, padded, dims) / math.prod(self.size)
+        return product[(slice(None), *(slice(n) for n in self.size))].flatten(1).mT

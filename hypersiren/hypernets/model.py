@@ -3,7 +3,7 @@
 Context -> encoder -> z -> hypernetwork -> Params -> SIREN(x) -> y
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from jaxtyping import Float
@@ -15,12 +15,14 @@ from hypersiren.hypernets.adapter import Prediction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.conv_encoder import ConvEncoder
 from hypersiren.hypernets.full import FullHypernet
+from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.paper_encoder import PaperConvEncoder
 from hypersiren.hypernets.set_encoder import SetEncoder
 
 ENCODERS: dict[str, type[nn.Module]] = {"set": SetEncoder, "conv": ConvEncoder, "paper_conv": PaperConvEncoder}
 
 HYPERNETS: dict[str, type[nn.Module]] = {"full": FullHypernet}
+ADAPTERS: dict[str, Callable[..., nn.Module | None]] = {"none": lambda features: None, "solve": LastLayerSolve}
 
 
 @savable
@@ -48,8 +50,9 @@ class HyperSiren(nn.Module):
         >>> images, mask = torch.rand(4, 8, 8, 3), torch.rand(4, 8, 8) < 0.5
         >>> hyper(Context.from_images(images, mask), torch.rand(100, 2)).shape
         torch.Size([4, 100, 3])
-        >>> HyperSiren(None, None, siren, LastLayerSolve(16)).predict(Context.from_images(images, mask)).posterior.dual
-        False
+        >>> solved = HyperSiren(None, None, siren, LastLayerSolve(16)).predict(Context.from_images(images, mask))
+        >>> solved.posterior.variance(torch.rand(5, 2)).shape
+        torch.Size([4, 5, 3])
     """
 
     def __init__(
@@ -68,6 +71,20 @@ class HyperSiren(nn.Module):
         predicted = {} if hypernet is None else hypernet.shapes
         for name, parameter in siren.named_parameters():
             parameter.requires_grad_(name not in predicted)  # type: ignore[operator]
+
+    def set_prior(
+        self, signals: Iterable[Float[Tensor, "M *size C"]], ridge: float = 1e-6, shrinkage: float = 0.2
+    ) -> None:
+        """Start at the prior from data: see `LastLayerSolve.set_prior`. The hypernetwork predicts its mean at first.
+
+        Raises:
+            ValueError: If the model's adapter has no prior.
+        """
+        if not isinstance(self.adapter, LastLayerSolve):
+            raise ValueError("expected a model with LastLayerSolve as its adapter")
+        self.adapter.set_prior(self.siren, signals, ridge, shrinkage)
+        if isinstance(self.hypernet, FullHypernet):
+            self.hypernet.start_at(self.siren.last())
 
     def encode(self, context: Context) -> Tensor | None:
         """The latent z of each signal, (B, Z) or (B, T, Z); None without an encoder."""
@@ -116,11 +133,13 @@ def build(
     channels: int,
     in_features: int = 2,
     out_features: int | None = None,
+    adapter: Mapping[str, Any] | None = None,
 ) -> HyperSiren:
     """A HyperSiren from plain keyword arguments (and a `kind` each): for images, or for other coordinates and values.
 
     The context has `channels` values at coordinates of `in_features` dimensions; the field has `out_features` values,
-    by default as many. Convolutional encoders take two dimensions only.
+    by default as many. Convolutional encoders take two dimensions only. An encoder of kind "none" leaves out the
+    hypernetwork too.
 
     `layers` of the hypernetwork is the number of last layers of the hypo-SIREN that it predicts; None for all.
 
@@ -131,10 +150,14 @@ def build(
         >>> shapes = build({}, {"kind": "set"}, {"kind": "full"}, channels=3, in_features=3, out_features=1)
         >>> shapes.siren.in_features, shapes.siren.out_features
         (3, 1)
+        >>> build({"hidden_features": (8, 32)}, {"kind": "none"}, {}, channels=3, adapter={"kind": "solve"}).encoder
     """
     field = Siren(in_features, channels if out_features is None else out_features, **siren)
-    encoder, hypernet = dict(encoder), dict(hypernet)
+    encoder, hypernet, adapter = dict(encoder), dict(hypernet), dict(adapter or {"kind": "none"})
+    solve = ADAPTERS[adapter.pop("kind")](list(field.shapes.values())[-2][1], **adapter)
     kind = encoder.pop("kind")
+    if kind == "none":
+        return HyperSiren(None, None, field, solve)
     encoder["in_features" if kind == "set" else "channels"] = channels + (in_features if kind == "set" else 0)
     made = ENCODERS[kind](**encoder)
     latent: Any = made.latent_features
@@ -142,4 +165,4 @@ def build(
     if (layers := hypernet.pop("layers", None)) is not None:
         names = names[-2 * layers :]  # a weight and a bias each
     shapes = {name: field.shapes[name] for name in names}
-    return HyperSiren(made, HYPERNETS[hypernet.pop("kind")](shapes, latent, **hypernet), field)
+    return HyperSiren(made, HYPERNETS[hypernet.pop("kind")](shapes, latent, **hypernet), field, solve)

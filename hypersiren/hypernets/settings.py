@@ -4,20 +4,26 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from hypersiren.settings import Section
+from hypersiren.settings import Section, Share
 
 
 class HypoSiren(Section):
     """The hypo-SIREN, the network whose weights are predicted."""
 
-    hidden_features: PositiveInt = 256
-    """Width."""
+    hidden_features: PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (256, 1536)
+    """Width, or a width for each sine layer."""
     hidden_layers: Annotated[int, Field(ge=0)] = 2
-    """Sine layers after the first; the paper's has 3."""
-    first_omega: PositiveFloat = 10.0
-    """Frequency factor of the first layer; the paper's is 30."""
-    hidden_omega: PositiveFloat = 8.0
+    """Sine layers after the first, where one width is given; the paper's has 3."""
+    first_omega: PositiveFloat = 30.0
+    """Frequency factor of the first layer (omega_0, w0)."""
+    hidden_omega: PositiveFloat = 15.0
     """Frequency factor of the hidden layers; the paper's is 30."""
+
+    @property
+    def layers(self) -> int:
+        """Linear layers."""
+        one = isinstance(self.hidden_features, int)
+        return self.hidden_layers + 2 if one else len(self.hidden_features) + 1
 
 
 class SetEncoder(Section):
@@ -84,5 +90,50 @@ class FullHypernet(Section):
     """One MLP for each tensor of the hypo-SIREN (the paper's), or hidden layers shared by all."""
 
 
-Encoder = Annotated[SetEncoder | ConvEncoder | PaperConvEncoder, Field(discriminator="kind")]
+class NoEncoder(Section):
+    """No encoder and no hypernetwork: the last layer is solved from the context alone."""
+
+    kind: Literal["none"] = "none"
+    """The encoder's name: none."""
+
+
+class NoAdapter(Section):
+    """No adapter: the predicted weights are used as they are, as in the paper."""
+
+    kind: Literal["none"] = "none"
+    """The adapter's name: none."""
+
+
+class LastLayerSolve(Section):
+    """The last layer solved from the context, under a prior that is taken from the training signals."""
+
+    kind: Literal["solve"] = "solve"
+    """The adapter's name: the last layer is solved."""
+    noise: PositiveFloat = 1e-3
+    """Variance of the noise at 100 known points, values reaching from -1 to 1."""
+    slope: float = -1.0
+    """The noise is multiplied by (N / 100) to this power, N being the number of known points."""
+    learned: bool = True
+    """Train the prior's covariance and the noise, too."""
+    double: bool = False
+    """Solve in float64."""
+
+
+class Prior(Section):
+    """How the prior of the last layer is taken from the training signals before the first step."""
+
+    ridge: PositiveFloat = 1e-6
+    """Ridge of the fits of the last layer to the signals."""
+    shrinkage: Share = 0.2
+    """Share of the stationary covariance of the same power spectrum: more for few signals."""
+    copies: Annotated[int, Field(ge=0)] = 6
+    """Augmented copies of every signal beside itself."""
+    finer: PositiveInt = 2
+    """Fit on a raster so many times as fine, so that fields do not ring between the pixels."""
+
+
+Adapter = Annotated[LastLayerSolve | NoAdapter, Field(discriminator="kind")]
+"""The sections of all adapters; `kind` says which."""
+
+Encoder = Annotated[NoEncoder | SetEncoder | ConvEncoder | PaperConvEncoder, Field(discriminator="kind")]
 """The sections of all encoders; `kind` says which."""

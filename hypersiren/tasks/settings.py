@@ -5,7 +5,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hypersiren.fields.settings import Network
-from hypersiren.hypernets.settings import ConvEncoder, Encoder, FullHypernet, HypoSiren
+from hypersiren.hypernets.settings import (
+    Adapter,
+    Encoder,
+    FullHypernet,
+    HypoSiren,
+    LastLayerSolve,
+    NoEncoder,
+    Prior,
+)
 from hypersiren.settings import NotNegative, Section, Share
 
 
@@ -101,14 +109,18 @@ class SetSettings(Section):
     """cpu, cuda, cuda:1, mps ...; auto: an accelerator if there is one."""
     data: Any
     siren: HypoSiren = HypoSiren()
-    encoder: Encoder = ConvEncoder()
+    encoder: Encoder = NoEncoder()
     hypernet: FullHypernet = FullHypernet()
+    adapter: Adapter = LastLayerSolve()
+    prior: Prior = Prior()
     loss: Loss = Loss()
     training: Training = Training()
 
     @model_validator(mode="after")
     def _fitting_layers(self) -> "SetSettings":
-        layers = self.siren.hidden_layers + 2
+        layers = self.siren.layers
+        if self.encoder.kind == "none" and self.adapter.kind == "none":
+            raise ValueError("expected an encoder, an adapter or both, got none of either")
         if self.hypernet.layers is not None and self.hypernet.layers > layers:
             raise ValueError(f"hypernet.layers ({self.hypernet.layers}) must not exceed the hypo-SIREN's {layers}")
         return self

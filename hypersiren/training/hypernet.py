@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from hypersiren.errors import UserError
 from hypersiren.fields.savable import describe
 from hypersiren.hypernets.model import HyperSiren, build
+from hypersiren.hypernets.settings import Prior
 from hypersiren.tasks.registry import SETS, SetRow
 from hypersiren.tasks.settings import Loss, SetSettings, Training
 from hypersiren.tasks.task import SetTask, check_task, digest_of
@@ -30,16 +31,24 @@ def prepare(
         UserError: If the set of signals cannot be read.
     """
     task = row.load().open(settings, device)
-    parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet")}
+    parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet", "adapter")}
     description = {**parts, **task.describe()}
     with seeded(settings.seed):
         model = build(**description).to(device)
+    if settings.adapter.kind == "solve":
+        start_at_prior(model, task, settings.prior)
     loss = settings.loss
     objective = HypernetObjective(
         model, task, latent=loss.latent, weights=loss.weights, autocast=settings.training.autocast
     )
     record = {"settings": settings.model_dump(mode="json"), "model": describe(model), "digest": digest_of(task)}
     return objective, record
+
+
+def start_at_prior(model: HyperSiren, task: Any, prior: Prior = Prior()) -> None:  # noqa: B008 - frozen
+    """Take the prior of a model's last layer from the task's training signals."""
+    signals = task.prior_signals(prior.copies, prior.finer)
+    model.set_prior(signals, ridge=prior.ridge, shrinkage=prior.shrinkage)
 
 
 @dataclass(frozen=True)

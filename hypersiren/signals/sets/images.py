@@ -9,6 +9,7 @@ Letters in shapes: M images in the set, B images in a batch, H height, W width, 
 import difflib
 import hashlib
 import json
+import math
 import os
 import sys
 import warnings
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 from torch.utils.data import Dataset
 
 from hypersiren.signals.files import atomic_write
@@ -290,23 +292,38 @@ def find_source(
 
 
 def augment(
-    images: Float[Tensor, "B H W C"], generator: torch.Generator, *, flip: bool, shift: int
+    images: Float[Tensor, "B H W C"],
+    generator: torch.Generator,
+    *,
+    flip: bool = False,
+    shift: int = 0,
+    zoom: float = 0.0,
+    rotation: float = 0.0,
 ) -> Float[Tensor, "B H W C"]:
-    """Each image mirrored with probability 1/2, then shifted by whole pixels; all images in one indexing operation.
+    """Each image mirrored with probability 1/2, turned, magnified and shifted, all drawn uniformly.
+
+    Without zoom and rotation shifts are by whole pixels and values stay as they are; otherwise images are interpolated.
 
     Args:
         images: Any values.
-        generator: ImageSource of the draws; on the images' device, nothing waits for anything.
+        generator: Source of the draws; on the images' device, nothing waits for anything.
         flip: Whether to mirror left and right.
-        shift: Largest shift down, up, right or left, each drawn uniformly; the border pixel fills what is uncovered.
+        shift: Largest shift down, up, right or left, in pixels; the border pixel fills what is uncovered.
+        zoom: Largest change of size: 0.1 for 0.9 to 1.1.
+        rotation: Largest angle, in degrees.
+
+    Raises:
+        ValueError: If a number is below 0.
 
     Example:
         >>> row = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 3, 1)
-        >>> augment(row, torch.Generator().manual_seed(0), flip=True, shift=0).flatten().tolist()
+        >>> augment(row, torch.Generator().manual_seed(0), flip=True).flatten().tolist()
         [3.0, 2.0, 1.0]
     """
-    if shift < 0:
-        raise ValueError(f"expected a shift of at least 0 pixels, got {shift}")
+    if min(shift, zoom, rotation) < 0:
+        raise ValueError(f"expected shift, zoom and rotation of at least 0, got {shift}, {zoom} and {rotation}")
+    if zoom or rotation:
+        return _transformed(images, generator, flip, shift, zoom, rotation)
     b, h, w, _ = images.shape
     row = torch.arange(h, device=images.device).expand(b, h)
     column = torch.arange(w, device=images.device).expand(b, w)
@@ -319,6 +336,22 @@ def augment(
         mirrored = torch.rand(b, 1, generator=generator, device=generator.device).to(images.device) < 0.5
         column = torch.where(mirrored, w - 1 - column, column)
     return images[torch.arange(b, device=images.device)[:, None, None], row[:, :, None], column[:, None, :]]
+
+
+def _transformed(
+    images: Float[Tensor, "B H W C"], generator: torch.Generator, flip: bool, shift: int, zoom: float, rotation: float
+) -> Float[Tensor, "B H W C"]:
+    b, h, w, _ = images.shape
+    draw = torch.rand(5, b, generator=generator, device=generator.device).to(images.device)
+    scale, angle = 1 + zoom * (2 * draw[0] - 1), math.radians(rotation) * (2 * draw[1] - 1)
+    mirror = torch.where(draw[2] < 0.5, -1.0, 1.0) if flip else torch.ones_like(scale)
+    right, down = (2 * draw[3] - 1) * 2 * shift / w, (2 * draw[4] - 1) * 2 * shift / h
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    rows = [torch.stack([cos * mirror, -sin * h / w, right], 1), torch.stack([sin * mirror * w / h, cos, down], 1)]
+    x = images.movedim(-1, 1)
+    places = affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    moved = grid_sample(x, places, mode="bicubic", padding_mode="border", align_corners=False)
+    return moved.movedim(1, -1).clamp(images.min(), images.max())
 
 
 def _near(word: str, words: tuple[str, ...]) -> str:

@@ -29,3 +29,7 @@ class ImageData(Section):
     """Mirror half of the training images."""
     shift: Annotated[int, Field(ge=0)] = 2
     """Shift training images by up to so many pixels."""
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Magnify or shrink training images by up to this share."""
+    rotation: Annotated[float, Field(ge=0, le=180)] = 8.0
+    """Turn training images by up to so many degrees."""

@@ -6,14 +6,15 @@ are in [-1, 1] in training; errors are reported on [0, 1] after clipping, the me
 Symbols: M images of a set, B images of a batch, N context points, P target points, C channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 CONTEXTS = ("10", "100", "1000", "half", "full")
 """The contexts of the paper's test: numbers of random pixels, the upper half, all pixels."""
+
+
+AUGMENTATION = ("flip", "shift", "zoom", "rotation")
+"""Settings of a set of images that say how training images are changed whenever they are drawn."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Completion(SetTask):
         context: Which pixels the encoder sees. Numbers beyond that of the image's pixels are cut to it.
         batch_size: B.
         target_points: Random target pixels for each image, with replacement; None for all pixels.
-        flip, shift: Augmentation, see `hypersiren.signals.sets.images.augment`.
+        augmentation: Arguments of `hypersiren.signals.sets.images.augment`.
 
     Example:
         >>> pixels = torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8)
@@ -83,8 +88,7 @@ class Completion(SetTask):
         *,
         batch_size: int = 32,
         target_points: int | None = None,
-        flip: bool = False,
-        shift: int = 0,
+        augmentation: Mapping[str, Any] | None = None,
     ):
         train, validation = split_images(as_images(train), None if validation is None else as_images(validation))
         if train.pixels.shape[1:] != validation.pixels.shape[1:]:
@@ -94,7 +98,7 @@ class Completion(SetTask):
             )
         self.train, self.validation = train, validation
         self.batch_size, self.sampling, self.target_points = batch_size, context.sampling, target_points
-        self.flip, self.shift = flip, shift
+        self.augmentation = dict(augmentation or {})
         self.size = train.size
         points = self.size[0] * self.size[1]
         self.fewest, self.most = min(context.fewest, points), min(context.most, points)
@@ -117,8 +121,7 @@ class Completion(SetTask):
             settings.context,
             batch_size=training.batch_size,
             target_points=training.target_points,
-            flip=data.flip,
-            shift=data.shift,
+            augmentation=data.model_dump(include=set(AUGMENTATION)),
         )
         task.skipped = skipped_files(*sets)
         return task
@@ -128,11 +131,20 @@ class Completion(SetTask):
         channels = self.train.channels
         return {"in_features": 2, "channels": channels, "out_features": channels}
 
+    def prior_signals(self, copies: int, finer: int, chunk: int = 1000) -> Iterator[Float[Tensor, "M FH FW C"]]:
+        """Training images, and augmented copies of them, on a raster so many times as fine (see `set_prior`)."""
+        generator = torch.Generator(self.train.pixels.device).manual_seed(0)
+        for i in range(copies + 1):
+            for index in torch.arange(len(self.train), device=self.train.pixels.device).split(chunk):
+                images = self.train.images(index)
+                images = augment(images, generator, **self.augmentation) if i else images
+                yield enlarged(images, finer)
+
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> CompletionBatch:
         """Draw B images, their context and their targets; the same law at any progress."""
         device, b = self.train.pixels.device, self.batch_size
         index = torch.randint(len(self.train), (b,), generator=generator, device=device)
-        images = augment(self.train.images(index), generator, flip=self.flip, shift=self.shift)
+        images = augment(self.train.images(index), generator, **self.augmentation)
         y = images.flatten(1, 2)
         context = self._context(y, generator)
         if self.target_points is None:
@@ -150,11 +162,12 @@ class Completion(SetTask):
         count = count.floor().clamp(self.fewest, self.most)
         scores = torch.rand(b, m, generator=generator, device=y.device)
         if self.sampling == "bernoulli":
-            return Context(self.grid.expand(b, -1, -1), y, scores < count / m, self.size)
+            cells = torch.arange(m, device=y.device).expand(b, -1)
+            return Context(self.grid.expand(b, -1, -1), y, scores < count / m, self.size, cells)
         # The first `count` of a random order are a sample without replacement of exactly that size.
         order = scores.topk(self.most, sorted=True).indices
         mask = torch.arange(self.most, device=y.device) < count
-        return Context(self.grid[order], _take(y, order), mask, self.size)
+        return Context(self.grid[order], _take(y, order), mask, self.size, order)
 
     def loss(self, field: Field, batch: CompletionBatch) -> dict[str, Tensor]:
         """The mean squared error over the target points, values in [-1, 1]."""
@@ -178,6 +191,14 @@ class Completion(SetTask):
             name: ImagePanel(context_completion_truth(shown.unit, mask, complete(predict, shown, mask)))
             for name, mask in context_masks(shown, available_contexts(self.size)).items()
         }
+
+
+def enlarged(images: Float[Tensor, "M H W C"], factor: int) -> Float[Tensor, "M FH FW C"]:
+    """Images on a raster so many times as fine, interpolated by cubics."""
+    if factor == 1:
+        return images
+    x = interpolate(images.movedim(-1, 1), scale_factor=factor, mode="bicubic", align_corners=False)
+    return x.movedim(1, -1)
 
 
 def available_contexts(size: tuple[int, int]) -> list[str]:
@@ -256,7 +277,7 @@ def _take(y: Float[Tensor, "B M C"], index: Tensor) -> Float[Tensor, "B P C"]:
 
 def open_sets(settings: CompletionSettings) -> tuple[ImageSet, ImageSet, ImageSet]:
     """Training, validation and test images, on the CPU."""
-    arguments = settings.data.model_dump(exclude={"flip", "shift"})
+    arguments = settings.data.model_dump(exclude=set(AUGMENTATION))
     kind = arguments.pop("kind")
     train, validation, test = (load_images(kind, split, seed=settings.seed, **arguments) for split in SPLITS)
     return train, validation, test

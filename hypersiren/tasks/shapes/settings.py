@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from hypersiren.hypernets.settings import FullHypernet, HypoSiren, SetEncoder
+from hypersiren.hypernets.settings import Adapter, FullHypernet, HypoSiren, NoAdapter, SetEncoder
 from hypersiren.settings import NotNegative, Section, Share
 from hypersiren.shapes.sets.settings import ShapeData
 from hypersiren.tasks.settings import FitSettings, FitTraining, Loss, SetSettings, Training
@@ -107,9 +107,10 @@ class ShapeSettings(SetSettings):
 
     data: ShapeData = ShapeData()
     context: ShapeContext = ShapeContext()
-    siren: HypoSiren = HypoSiren(hidden_features=128)
+    siren: HypoSiren = HypoSiren(hidden_features=128, first_omega=10.0, hidden_omega=8.0)
     encoder: SetEncoder = SetEncoder(hidden_features=128, activation="relu")
     hypernet: FullHypernet = FullHypernet(layers=2)
+    adapter: Adapter = NoAdapter()
     loss: ShapeLoss = ShapeLoss()
     training: ShapeTraining = ShapeTraining()
     resolution: PositiveInt = 48

@@ -1,0 +1,204 @@
+"""The last layer solved in the model: against least squares, its invariances, its uncertainty, its gradients."""
+
+import pytest
+import torch
+
+from hypersiren import Context, FullHypernet, HyperSiren, SetEncoder, Siren, grid, load, save
+from hypersiren.hypernets.last_layer import LastLayerSolve
+from hypersiren.hypernets.posterior import _SolveParts, last_layer, solve_parts, solve_positive, with_one
+
+F = 24
+
+
+def parts(channels=2, dtype=torch.float64, features=F, **arguments):
+    generator = torch.Generator().manual_seed(0)
+    siren = Siren(2, channels, (8, features), generator=generator).to(dtype)
+    solve = LastLayerSolve(features, **{"noise": 0.01, "slope": 0.0, **arguments}).to(dtype)
+    factor = torch.randn(features + 1, features + 1, generator=generator, dtype=dtype) / features**0.5
+    solve.factor.data.copy_(factor)
+    return siren, solve
+
+
+def context(b=3, h=5, w=4, channels=2, share=0.6, cells=True, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(b, h, w, channels, generator=generator, dtype=dtype)
+    mask = torch.rand(b, h, w, generator=generator) < share
+    found = Context.from_images(images, mask)
+    return found if cells else Context(found.x, found.y, found.mask)
+
+
+def expected(siren, solve, known):
+    """One signal after the other, by least squares on the whitened weights and the noise."""
+    mean, factor = last_layer(siren, {}), solve.factor
+    found = []
+    for x, y, mask in zip(known.x, known.y, known.mask, strict=True):
+        phi = with_one(siren.features(x[mask]))
+        s = (0.01) ** 0.5
+        rows = torch.cat([phi @ factor / s, torch.eye(factor.shape[1], dtype=x.dtype)])
+        right = torch.cat([(y[mask] - phi @ mean) / s, torch.zeros(factor.shape[1], y.shape[-1], dtype=x.dtype)])
+        found.append(mean + factor @ torch.linalg.lstsq(rows, right).solution)
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("cells", [True, False])
+@pytest.mark.parametrize("size", [(4, 4), (9, 8)])  # fewer points than features, and more: dual and primal
+def test_it_is_regularised_least_squares(cells, size):
+    siren, solve = parts()
+    known = context(h=size[0], w=size[1], cells=cells)
+    found = solve(siren, None, {}, known)
+    assert found.posterior.dual == (size[0] * size[1] <= F + 1)
+    torch.testing.assert_close(last_layer(siren, found.params), expected(siren, solve, known), rtol=1e-7, atol=1e-8)
+
+
+def test_one_known_point_and_none():
+    siren, solve = parts()
+    known = context(b=2)
+    mask = torch.zeros_like(known.mask)
+    mask[0, 3] = True
+    known = Context(known.x, known.y, mask, known.size, known.cells)
+    found = last_layer(siren, solve(siren, None, {}, known).params)
+    torch.testing.assert_close(found[:1], expected(siren, solve, known.signals(slice(0, 1))), rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(found[1], last_layer(siren, {}))
+
+
+@pytest.mark.parametrize("cells", [True, False])
+def test_order_and_what_is_hidden_do_not_matter(cells):
+    siren, solve = parts()
+    known = context(cells=cells)
+    order = torch.randperm(known.x.shape[1])
+    y = torch.where(known.mask.unsqueeze(-1), known.y, torch.nan)
+    kept = None if known.cells is None else known.cells[:, order]
+    shuffled = Context(known.x[:, order], y[:, order], known.mask[:, order], known.size, kept)
+    a, b = (last_layer(siren, solve(siren, None, {}, c).params) for c in (known, shuffled))
+    torch.testing.assert_close(a, b)
+
+
+def test_a_point_named_twice_is_known_twice_as_well():
+    siren, solve = parts()
+    known = context(b=1)
+    doubled = Context(*(torch.cat([v, v], 1) for v in (known.x, known.y, known.mask)), known.size,
+                      torch.cat([known.cells, known.cells], 1))  # fmt: skip
+    half = LastLayerSolve(F, noise=0.005, slope=0.0).double()
+    half.factor.data.copy_(solve.factor)
+    a, b = (last_layer(siren, s(siren, None, {}, c).params) for s, c in ((solve, doubled), (half, known)))
+    torch.testing.assert_close(a, b)
+
+
+def test_all_known_and_enough_features_meets_every_value():
+    siren, solve = parts(features=128, noise=1e-6, dtype=torch.float64)
+    known = context(share=2.0)
+    field = solve(siren, None, {}, known).field
+    assert (field(known.x) - known.y).abs().max() < 1e-2
+
+
+def test_own_features_of_each_signal():
+    """Where a hypernetwork predicts the hidden layers too, each signal is solved with its own."""
+    siren, solve = parts()
+    hidden = {n: p.detach() + 0.1 * torch.randn(3, *p.shape, dtype=p.dtype) for n, p in siren.named_parameters()}
+    known = context()
+    together = last_layer(siren, solve(siren, None, hidden, known).params)
+    for i in range(3):
+        own = {name: p[i : i + 1] for name, p in hidden.items()}
+        alone = last_layer(siren, solve(siren, None, own, known.signals(slice(i, i + 1))).params)
+        torch.testing.assert_close(together[i : i + 1], alone)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (9, 8)])
+def test_samples_spread_as_the_variance_says(size):
+    siren, solve = parts(channels=1)
+    posterior = solve(siren, None, {}, context(b=2, h=size[0], w=size[1], channels=1)).posterior
+    x = grid((3, 3), dtype=torch.float64)
+    samples = siren.bind(posterior.sample(4000, torch.Generator().manual_seed(0)))(x).view(2, 4000, 9, 1)
+    mean = siren.bind(posterior.params)(x)
+    torch.testing.assert_close(samples.mean(1), mean, atol=0.06, rtol=0.05)
+    torch.testing.assert_close(samples.var(1), posterior.variance(x), rtol=0.12, atol=1e-3)
+
+
+def test_gradients_are_those_of_finite_differences():
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(6, 9, generator=generator, dtype=torch.float64)
+    kernel = (root @ root.mT).requires_grad_()
+    right = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)
+    mask = torch.tensor([[True] * 4, [True, True, False, True]])
+    right = (right * mask.unsqueeze(-1)).requires_grad_()
+    cells = torch.tensor([[0, 2, 3, 5], [1, 4, 0, 2]])
+    noise = torch.tensor([0.1, 0.3], dtype=torch.float64, requires_grad=True)
+
+    def symmetric(kernel, noise, right):
+        return _SolveParts.apply((kernel + kernel.mT) / 2, noise, right * mask.unsqueeze(-1), cells, mask)[0]
+
+    assert torch.autograd.gradcheck(symmetric, (kernel, noise, right))
+    dense = torch.stack([kernel[c][:, c] for c in cells[:1]]) + 0.1 * torch.eye(4, dtype=torch.float64)
+    a = solve_positive(dense, right[:1])[0]
+    torch.testing.assert_close(a, solve_parts(kernel, noise, right, cells, mask)[0][:1])
+
+
+def test_training_goes_through_predict():
+    """Every part of the model gets a gradient of what comes after the solve."""
+    siren = Siren(2, 1, (8, F), generator=torch.Generator().manual_seed(0))
+    hypernet = FullHypernet(dict(list(siren.shapes.items())[-2:]), 6, 6)
+    model = HyperSiren(SetEncoder(3, 6, 8), hypernet, siren, LastLayerSolve(F))
+    model(context(channels=1, dtype=torch.float32), grid((3, 3))).square().mean().backward()
+    missing = [name for name, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert not missing
+
+
+def smooth(count, size=12, seed=0):
+    """Images of a few slow waves."""
+    generator = torch.Generator().manual_seed(seed)
+    x = grid((size, size))
+    waves = torch.stack(
+        [torch.sin(k * x[:, 0] + p) * torch.cos(m * x[:, 1]) for k in (1, 2) for m in (1, 3) for p in (0, 1)]
+    )
+    weights = torch.randn(count, len(waves), generator=generator) * 0.3
+    return (weights @ waves).view(count, size, size, 1) + 0.2
+
+
+def solved(**arguments):
+    siren = Siren(2, 1, (32, 256), 0, 10.0, 8.0, generator=torch.Generator().manual_seed(0))
+    model = HyperSiren(None, None, siren, LastLayerSolve(256, **arguments))
+    model.set_prior([smooth(200), smooth(200, seed=1)], shrinkage=0.02)
+    return model
+
+
+def test_the_prior_from_data_completes_what_the_data_are_like():
+    model, images = solved(noise=1e-4), smooth(10, seed=5)
+    mask = torch.rand(10, 12, 12, generator=torch.Generator().manual_seed(0)) < 0.2
+    with torch.no_grad():
+        found = model(Context.from_images(images, mask), grid((12, 12))).view_as(images)
+        finer = model(Context.from_images(images, mask), grid((24, 24))).view(10, 24, 24, 1)
+    error = (found - images).square().mean()
+    assert error < 0.02 * (images - images.mean(0)).square().mean()
+    pooled = finer.unfold(1, 2, 2).unfold(2, 2, 2).mean((-1, -2))
+    assert (pooled - images).square().mean() < 0.05 * images.var()  # no ringing between the pixels
+
+
+def test_the_prior_s_intervals_cover():
+    model, images = solved(noise=1e-4), smooth(40, seed=7)
+    mask = torch.rand(40, 12, 12, generator=torch.Generator().manual_seed(0)) < 0.05
+    with torch.no_grad():
+        found = model.predict(Context.from_images(images, mask))
+        mean, variance = found.field(grid((12, 12))), found.posterior.variance(grid((12, 12)))
+    inside = ((mean - images.flatten(1, 2)).abs() < 1.645 * variance.sqrt())[~mask.flatten(1)]
+    assert 0.8 < inside.float().mean() < 1
+
+
+def test_a_model_without_an_encoder_is_saved_and_loaded(tmp_path):
+    model, known = solved(), Context.from_images(smooth(3), torch.rand(3, 12, 12) < 0.3)
+    save(model, tmp_path / "model.safetensors")
+    with torch.no_grad():
+        torch.testing.assert_close(
+            load(tmp_path / "model.safetensors")(known, grid((4, 4))), model(known, grid((4, 4)))
+        )
+
+
+def test_what_does_not_fit_is_refused():
+    siren = Siren(2, 1, 16)
+    with pytest.raises(ValueError, match="expected a SIREN of 8 features"):
+        LastLayerSolve(8)(siren, None, {}, context(channels=1, dtype=torch.float32))
+    with pytest.raises(ValueError, match="expected an encoder and a hypernetwork, an adapter, or all three"):
+        HyperSiren(None, None, siren)
+    with pytest.raises(ValueError, match="latent_features 8 as the hypernetwork takes, got 4"):
+        HyperSiren(SetEncoder(3, 4), FullHypernet(siren.shapes, 8), siren)
+    with pytest.raises(ValueError, match="expected signals to take a prior from, got none"):
+        HyperSiren(None, None, siren, LastLayerSolve(16)).set_prior([])
