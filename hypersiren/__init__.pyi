@@ -3,6 +3,7 @@ from .fields import operators as operators
 from .fields.coords import evaluate as evaluate
 from .fields.coords import grid as grid
 from .fields.jets import Jet as Jet
+from .fields.local_siren import LocalSiren as LocalSiren
 from .fields.mlp import CoordinateMLP as CoordinateMLP
 from .fields.render import render_frames as render_frames
 from .fields.render import render_image as render_image

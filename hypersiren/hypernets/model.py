@@ -48,6 +48,7 @@ class HyperSiren(nn.Module):
         >>> images, mask = torch.rand(4, 8, 8, 3), torch.rand(4, 8, 8) < 0.5
         >>> hyper(Context.from_images(images, mask), torch.rand(100, 2)).shape
         torch.Size([4, 100, 3])
+        >>> from hypersiren.hypernets.last_layer import LastLayerSolve
         >>> HyperSiren(None, None, siren, LastLayerSolve(16)).predict(Context.from_images(images, mask)).posterior.dual
         False
     """
