@@ -17,6 +17,8 @@ from .hypernets.full import FullHypernet as FullHypernet
 from .hypernets.model import HyperSiren as HyperSiren
 from .hypernets.paper_encoder import PaperConvEncoder as PaperConvEncoder
 from .hypernets.set_encoder import SetEncoder as SetEncoder
+from .hypernets.token_encoder import TokenEncoder as TokenEncoder
+from .hypernets.token_encoder import TokenHypernet as TokenHypernet
 from .signals.image.opening import open_picture as open_picture
 from .signals.sets.images import ImageSet as ImageSet
 from .signals.sets.images import load_images as load_images

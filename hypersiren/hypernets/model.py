@@ -39,7 +39,8 @@ class HyperSiren(nn.Module):
 
     Raises:
         ValueError: If one of encoder and hypernetwork is missing, or both and the adapter, or the encoder's latent has
-            another number of features or tokens than the hypernetwork takes.
+            another number of features or tokens than the hypernetwork takes, or the hypernetwork predicts what the
+            hypo-SIREN does not have.
 
     Example:
         >>> import torch
@@ -65,10 +66,15 @@ class HyperSiren(nn.Module):
             raise ValueError("expected an encoder and a hypernetwork, an adapter, or all three")
         if encoder is not None and hypernet is not None:
             _check_latent(encoder, hypernet)
+            gives, takes = getattr(encoder, "token_size", None), getattr(siren, "token_size", None)
+            if gives is not None and takes is not None and gives != takes:
+                raise ValueError(f"expected an encoder with token_size {takes} as the siren has, got {gives}")
+        if hypernet is not None:
+            _check_shapes(hypernet, siren)
         self.encoder, self.hypernet, self.siren, self.adapter = encoder, hypernet, siren, adapter
-        predicted = {} if hypernet is None else hypernet.shapes
+        predicted: Any = {} if hypernet is None else hypernet.shapes
         for name, parameter in siren.named_parameters():
-            parameter.requires_grad_(name not in predicted)  # type: ignore[operator]
+            parameter.requires_grad_(name not in predicted)
 
     def encode(self, context: Context) -> Tensor | None:
         """The latent z of each signal, (B, Z) or (B, T, Z); None without an encoder."""
@@ -102,12 +108,26 @@ class HyperSiren(nn.Module):
         return self.field(context)(x)
 
 
-def _check_latent(encoder: nn.Module, hypernet: nn.Module) -> None:
-    """Refuse an encoder whose latent the hypernetwork cannot take; parts from outside need not say theirs."""
-    for what in ("latent_features", "tokens"):
-        gives, takes = getattr(encoder, what, None), getattr(hypernet, what, None)
-        if gives is not None and takes is not None and gives != takes:
-            raise ValueError(f"expected an encoder with {what} {takes} as the hypernetwork takes, got {gives}")
+def _check_latent(source: nn.Module, hypernet: nn.Module) -> None:
+    """Refuse a latent that the hypernetwork cannot take; parts from outside need not say theirs.
+
+    A part that says its `latent_features` and not its `tokens` means one latent for each signal.
+    """
+    gives, takes = (
+        {what: getattr(part, what, None) for what in ("latent_features", "tokens")} for part in (source, hypernet)
+    )
+    if None not in (gives["latent_features"], takes["latent_features"]) and gives != takes:
+        raise ValueError(f"expected a latent with {takes} as the hypernetwork takes, got {gives}")
+
+
+def _check_shapes(hypernet: nn.Module, siren: Siren) -> None:
+    """Refuse a hypernetwork that predicts what the hypo-SIREN does not have."""
+    shapes = siren.shapes
+    for name, shape in hypernet.shapes.items():  # type: ignore[operator, union-attr]
+        if tuple(shape) != shapes.get(name):
+            raise ValueError(
+                f"expected {name} of shape {shapes.get(name)}, but the hypernetwork predicts {tuple(shape)}"
+            )
 
 
 def build(
