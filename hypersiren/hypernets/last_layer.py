@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hypersiren.fields.coords import grid
 from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import Params, Siren
-from hypersiren.hypernets.adapter import Prediction
+from hypersiren.hypernets.adapter import Decode, Prediction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.posterior import Posterior, last_layer, solve_positive, with_last_layer, with_one
 
@@ -65,7 +65,9 @@ class LastLayerSolve(nn.Module):
         self.noise = nn.Parameter(torch.tensor([math.log(noise), slope]), requires_grad=learned)
         self.register_buffer("spread", torch.tensor(spread))
 
-    def forward(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
+    def forward(
+        self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None
+    ) -> Prediction:
         """The prediction with its last layer corrected.
 
         Args:
@@ -73,6 +75,7 @@ class LastLayerSolve(nn.Module):
             z: Handed on.
             params: What is predicted of its weights; what is missing is the SIREN's own, the same for all signals.
             context: What is known of each signal.
+            decode: Not used.
 
         Raises:
             ValueError: If the SIREN's last sine layer has another width.
