@@ -3,6 +3,7 @@ from .fields import operators as operators
 from .fields.coords import evaluate as evaluate
 from .fields.coords import grid as grid
 from .fields.jets import Jet as Jet
+from .fields.local_siren import LocalSiren as LocalSiren
 from .fields.mlp import CoordinateMLP as CoordinateMLP
 from .fields.render import render_frames as render_frames
 from .fields.render import render_image as render_image
@@ -13,9 +14,12 @@ from .fields.siren import Siren as Siren
 from .hypernets.context import Context as Context
 from .hypernets.conv_encoder import ConvEncoder as ConvEncoder
 from .hypernets.full import FullHypernet as FullHypernet
+from .hypernets.gradient_steps import GradientSteps as GradientSteps
 from .hypernets.model import HyperSiren as HyperSiren
 from .hypernets.paper_encoder import PaperConvEncoder as PaperConvEncoder
 from .hypernets.set_encoder import SetEncoder as SetEncoder
+from .hypernets.token_encoder import TokenEncoder as TokenEncoder
+from .hypernets.token_encoder import TokenHypernet as TokenHypernet
 from .signals.image.opening import open_picture as open_picture
 from .signals.sets.images import ImageSet as ImageSet
 from .signals.sets.images import load_images as load_images

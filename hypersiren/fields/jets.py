@@ -32,6 +32,10 @@ Second = Literal["laplacian", "diagonal", "full"]
 Weights = Sequence[tuple[Tensor, Tensor]]
 """Weight and bias of every layer, first to last, omega multiplied in; each may have a leading signal axis."""
 
+Shift = tuple[Tensor, Tensor | None, Tensor | None]
+"""What is added to a layer's phase and varies with x, omega multiplied in: its values (..., N, H), first derivatives
+(..., D, N, H), and the second ones that are carried (..., K, N, H)."""
+
 CACHED = 2**18
 """Numbers of a layer that a processor works on at a time: what is between the matrix products stays in its cache."""
 
@@ -73,8 +77,7 @@ def jet(x: Float[Tensor, "*batch N D"], weights: Weights, *, first: bool = True,
         >>> found.value.item(), found.gradient.item(), abs(found.laplacian.item())
         (0.0, 2.0, 0.0)
     """
-    if second is not None and second not in get_args(Second):
-        raise ValueError(f"expected second to be one of {get_args(Second)} or None, got {second!r}")
+    check_second(second)
     block = max(64, CACHED // weights[0][0].shape[-2])
     shared = x.ndim == 2 and all(weight.ndim == 2 and bias.ndim == 1 for weight, bias in weights)
     if shared and x.device.type == "cpu" and len(x) > block and not torch.compiler.is_compiling():
@@ -85,25 +88,43 @@ def jet(x: Float[Tensor, "*batch N D"], weights: Weights, *, first: bool = True,
     return forward_jet(x, weights, first=first, second=second)
 
 
+def check_second(second: str | None) -> None:
+    """Refuse what is not the name of a second derivative."""
+    if second is not None and second not in get_args(Second):
+        raise ValueError(f"expected second to be one of {get_args(Second)} or None, got {second!r}")
+
+
 def forward_jet(
-    x: Float[Tensor, "*batch N D"], weights: Weights, *, first: bool = True, second: Second | None = None
+    x: Float[Tensor, "*batch N D"],
+    weights: Weights,
+    *,
+    first: bool = True,
+    second: Second | None = None,
+    shifts: Sequence[Shift] | None = None,
 ) -> Jet:
-    """The jet carried from the coordinates to the values: D directions, and those of the second derivatives."""
+    """The jet carried from the coordinates to the values: D directions, and those of the second derivatives.
+
+    Args:
+        x, weights, first, second: As in `jet`.
+        shifts: What is added to the phases of each sine layer; None for nothing.
+    """
     *sines, (last_weight, last_bias) = weights
     h, dh, d2h = x, None, None
     for i, (weight, bias) in enumerate(sines):
-        phase = linear(h, weight, bias)
+        shift, dshift, d2shift = shifts[i] if shifts else (None, None, None)
+        phase = _plus(linear(h, weight, bias), shift)
         h = torch.sin(phase)
         if not (first or second):
             continue
         cos = torch.cos(phase).unsqueeze(-3)
-        dphase = weight.mT.unsqueeze(-2) if dh is None else linear_directions(dh, weight)
+        dphase = _plus(weight.mT.unsqueeze(-2) if dh is None else linear_directions(dh, weight), dshift)
         if second:
-            squares = _products(dphase, second)
-            if d2h is None:
+            squares = products(dphase, second)
+            d2phase = d2shift if d2h is None else _plus(linear_directions(d2h, weight), d2shift)
+            if d2phase is None:
                 d2h = -h.unsqueeze(-3) * squares
             else:
-                d2h = torch.addcmul(cos * linear_directions(d2h, weight), h.unsqueeze(-3), squares, value=-1)
+                d2h = torch.addcmul(cos * d2phase, h.unsqueeze(-3), squares, value=-1)
         if first or i < len(sines) - 1:  # the last layer's second derivatives need no first ones
             dh = cos * dphase
     value = linear(h, last_weight, last_bias)
@@ -133,6 +154,10 @@ def reverse_jet(x: Float[Tensor, "*batch N D"], weights: Weights) -> Jet:
     return Jet(value, rows.movedim(-3, -2).expand(*value.shape, -1))
 
 
+def _plus(value: Tensor, shift: Tensor | None) -> Tensor:
+    return value if shift is None else value + shift
+
+
 def _joined(parts: Sequence[Jet]) -> Jet:
     """The jet of all points from those of some points each."""
     columns = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
@@ -140,7 +165,7 @@ def _joined(parts: Sequence[Jet]) -> Jet:
     return Jet(**joined)
 
 
-def _products(dphase: Float[Tensor, "*batch D N H"], second: Second) -> Float[Tensor, "*batch K N H"]:
+def products(dphase: Float[Tensor, "*batch D N H"], second: Second) -> Float[Tensor, "*batch K N H"]:
     """d_d p d_e p for the pairs (d, e) that are carried, or their sum."""
     if second == "laplacian":
         return dphase.square().sum(-3, keepdim=True)

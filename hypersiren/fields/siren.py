@@ -103,6 +103,10 @@ class Siren(nn.Module):
         factor = min(1.0, self.hidden_omega / self.first_omega) if first is None else first
         return dict.fromkeys(self.layers[0].parameters(), factor)
 
+    def _omegas(self) -> list[float]:
+        """The frequency factor of each sine layer."""
+        return [self.first_omega] + [self.hidden_omega] * (len(self.layers) - 2)
+
     def _linears(self) -> list[nn.Linear]:
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
@@ -139,8 +143,8 @@ class Siren(nn.Module):
         """
         self._check(x)
         sines = self._weights(params)[:-1]
-        for i, (weight, bias) in enumerate(sines):
-            x = sine_layer(x, weight, bias, self.hidden_omega if i else self.first_omega)
+        for (weight, bias), omega in zip(sines, self._omegas(), strict=True):
+            x = sine_layer(x, weight, bias, omega)
         return x
 
     def jet(
@@ -173,8 +177,7 @@ class Siren(nn.Module):
         """
         self._check(x)
         *sines, last = self._weights(params)
-        omegas = [self.first_omega] + [self.hidden_omega] * (len(sines) - 1)
-        scaled = [(omega * weight, omega * bias) for omega, (weight, bias) in zip(omegas, sines, strict=True)]
+        scaled = [(omega * weight, omega * bias) for omega, (weight, bias) in zip(self._omegas(), sines, strict=True)]
         return jet(x, [*scaled, last], first=first, second=second)
 
     def _check(self, x: Tensor) -> None:
@@ -185,7 +188,7 @@ class Siren(nn.Module):
         own: list[tuple[Tensor, Tensor]] = [(layer.weight, layer.bias) for layer in self._linears()]
         if params is None:
             return own
-        known = {f"layers.{i}.{kind}" for i in range(len(own)) for kind in ("weight", "bias")}
+        known = {f"layers.{i}.{kind}" for i in range(len(own)) for kind in ("weight", "bias")} | self._parameters.keys()
         if unknown := params.keys() - known:
             raise ValueError(f"expected parameters named {sorted(known)}, got also {sorted(unknown)}")
         return [

@@ -1,5 +1,6 @@
 """What a hypernetwork predicts, and what fits a prediction to its context inside the model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +10,9 @@ from hypersiren.fields.siren import BoundSiren, Params, Siren
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.posterior import Posterior
 
+Decode = Callable[[Tensor], Params]
+"""From the latents to the weights that the hypernetwork predicts."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -17,7 +21,7 @@ class Prediction:
     Attributes:
         siren: The hypo-SIREN.
         params: Their weights, after adaptation.
-        z: The latents (B, Z), or tokens (B, T, Z), that the encoder gave; None without an encoder.
+        z: The latents (B, Z), or tokens (B, T, Z), that the weights are predicted from; None where there are none.
         posterior: What is still open of the last layers; None where nothing says.
     """
 
@@ -33,7 +37,20 @@ class Prediction:
 
 
 class Adapter(Protocol):
-    """Fits a prediction to its context: differentiable, each signal by itself, never under autocast."""
+    """Fits a prediction to its context: differentiable, each signal by itself, never under autocast.
 
-    def __call__(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
-        """The adapted prediction, from what the hypernetwork predicted."""
+    One that works without an encoder, from the hypernetwork alone, says its `latent_features` (and `tokens`).
+    """
+
+    def __call__(
+        self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None
+    ) -> Prediction:
+        """The adapted prediction, from what the hypernetwork predicted.
+
+        Args:
+            siren: The hypo-SIREN.
+            z: What the encoder gave; None without one.
+            params: What the hypernetwork predicts from z; empty without z.
+            context: What is known of each signal.
+            decode: The hypernetwork, to predict from another z; None without one.
+        """

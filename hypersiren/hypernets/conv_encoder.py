@@ -57,7 +57,7 @@ class ConvEncoder(nn.Module):
         super().__init__()
         self.latent_features, self.sigmas, self.pool = latent_features, tuple(sigmas), pool
         self.stem = nn.Conv2d(2 * channels + 1 + len(self.sigmas), widths[0], 3, stride=2, padding=1)
-        self.blocks = nn.Sequential(*(_ResidualBlock(n, m) for n, m in pairwise(widths)))
+        self.blocks = nn.Sequential(*(ResidualBlock(n, m) for n, m in pairwise(widths)))
         self.norm = nn.GroupNorm(8, widths[-1])
         self.last = nn.Linear(widths[-1] * pool * pool, latent_features)
         self.regression = BasisRegression(basis) if basis else None
@@ -161,7 +161,7 @@ def _gaussian_matrix(n: int, sigma: float, like: Tensor) -> Tensor:
     return kernel / kernel.sum(dim=1, keepdim=True)
 
 
-class _ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, the first of stride 2, beside an average of 2x2."""
 
     def __init__(self, width_in: int, width: int):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hypersiren.fields.coords import grid
 from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import Params, Siren
-from hypersiren.hypernets.adapter import Prediction
+from hypersiren.hypernets.adapter import Decode, Prediction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.posterior import (
     Posterior,
@@ -81,7 +81,9 @@ class LastLayerSolve(nn.Module):
             self.factor = nn.Parameter(self.factor.new_empty(given.shape), requires_grad=self.factor.requires_grad)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def forward(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
+    def forward(
+        self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None
+    ) -> Prediction:
         """The prediction with its last layer corrected.
 
         Args:
@@ -89,6 +91,7 @@ class LastLayerSolve(nn.Module):
             z: Handed on.
             params: What is predicted of its weights; what is missing is the SIREN's own, the same for all signals.
             context: What is known of each signal.
+            decode: Not used.
 
         Raises:
             ValueError: If the SIREN's last sine layer has another width.

@@ -31,17 +31,18 @@ class HyperSiren(nn.Module):
 
     Weights that the hypernetwork predicts are frozen in `siren`; those it does not predict, if any, are shared by all
     signals and trained. An adapter fits the prediction to the context, in training too; with one, encoder and
-    hypernetwork may be left out.
+    hypernetwork may be left out, and the encoder alone where the adapter finds z by itself.
 
     Args:
         encoder: From a context to a latent z for each signal, or to tokens; None for none.
-        hypernet: From z to weights; None exactly where there is no encoder.
+        hypernet: From z to weights; None where there is no z.
         siren: The hypo-SIREN.
-        adapter: Fits the predicted weights to the context, see `LastLayerSolve`.
+        adapter: Fits the prediction to the context: `LastLayerSolve` its last layer, `GradientSteps` its z.
 
     Raises:
-        ValueError: If one of encoder and hypernetwork is missing, or both and the adapter, or the encoder's latent has
-            another number of features or tokens than the hypernetwork takes.
+        ValueError: If nothing gives a z that the hypernetwork takes, or nothing takes the encoder's, or the latent has
+            another number of features or tokens than the hypernetwork takes, or the hypernetwork predicts what the
+            hypo-SIREN does not have.
 
     Example:
         >>> import torch
@@ -63,14 +64,23 @@ class HyperSiren(nn.Module):
         adapter: nn.Module | None = None,
     ):
         super().__init__()
-        if (encoder is None) != (hypernet is None) or (encoder is None and adapter is None):
-            raise ValueError("expected an encoder and a hypernetwork, an adapter, or all three")
-        if encoder is not None and hypernet is not None:
+        finds = getattr(adapter, "latent_features", None) is not None  # z, from the hypernetwork alone
+        if (encoder is not None or finds) != (hypernet is not None) or (encoder is None and adapter is None):
+            raise ValueError(
+                "expected an encoder and a hypernetwork, an adapter, or all three, "
+                "or a hypernetwork and an adapter that finds its latent, such as GradientSteps"
+            )
+        if hypernet is not None:
             _check_latent(encoder, hypernet)
+            _check_latent(adapter, hypernet)
+            _check_shapes(hypernet, siren)
+            places, anchors = getattr(encoder, "token_size", None), getattr(siren, "token_size", None)
+            if None not in (places, anchors) and places != anchors:
+                raise ValueError(f"expected an encoder with token_size {anchors} as the hypo-SIREN has, got {places}")
         self.encoder, self.hypernet, self.siren, self.adapter = encoder, hypernet, siren, adapter
-        predicted = {} if hypernet is None else hypernet.shapes
+        predicted: Any = {} if hypernet is None else hypernet.shapes
         for name, parameter in siren.named_parameters():
-            parameter.requires_grad_(name not in predicted)  # type: ignore[operator]
+            parameter.requires_grad_(name not in predicted)
 
     def set_prior(
         self, signals: Iterable[Float[Tensor, "M *size C"]], ridge: float = 1e-6, shrinkage: float = 0.2
@@ -91,8 +101,8 @@ class HyperSiren(nn.Module):
         return None if self.encoder is None else self.encoder(context)
 
     def decode(self, z: Tensor | None) -> Params:
-        """The weights that the hypernetwork believes in, from z alone, in the precision of the field."""
-        if self.hypernet is None:
+        """The weights that the hypernetwork believes in, from z alone, in the field's precision; none without z."""
+        if self.hypernet is None or z is None:
             return {}
         dtype = next(self.siren.parameters()).dtype
         return {name: p.to(dtype) for name, p in self.hypernet(z).items()}
@@ -101,9 +111,9 @@ class HyperSiren(nn.Module):
         """Encode, decode, adapt: the one path of training, evaluation and use."""
         z = self.encode(context)
         params = self.decode(z)
-        return (
-            Prediction(self.siren, params, z) if self.adapter is None else self.adapter(self.siren, z, params, context)
-        )
+        if self.adapter is None:
+            return Prediction(self.siren, params, z)
+        return self.adapter(self.siren, z, params, context, None if self.hypernet is None else self.decode)
 
     def params(self, context: Context) -> Params:
         """The weights of each signal's field."""
@@ -118,12 +128,26 @@ class HyperSiren(nn.Module):
         return self.field(context)(x)
 
 
-def _check_latent(encoder: nn.Module, hypernet: nn.Module) -> None:
-    """Refuse an encoder whose latent the hypernetwork cannot take; parts from outside need not say theirs."""
-    for what in ("latent_features", "tokens"):
-        gives, takes = getattr(encoder, what, None), getattr(hypernet, what, None)
-        if gives is not None and takes is not None and gives != takes:
-            raise ValueError(f"expected an encoder with {what} {takes} as the hypernetwork takes, got {gives}")
+def _check_latent(source: nn.Module | None, hypernet: nn.Module) -> None:
+    """Refuse a latent that the hypernetwork cannot take; parts from outside need not say theirs.
+
+    A part that says its `latent_features` and not its `tokens` means one latent for each signal.
+    """
+    gives, takes = (
+        {what: getattr(part, what, None) for what in ("latent_features", "tokens")} for part in (source, hypernet)
+    )
+    if None not in (gives["latent_features"], takes["latent_features"]) and gives != takes:
+        raise ValueError(f"expected a latent with {takes} as the hypernetwork takes, got {gives}")
+
+
+def _check_shapes(hypernet: nn.Module, siren: Siren) -> None:
+    """Refuse a hypernetwork that predicts what the hypo-SIREN does not have."""
+    shapes = siren.shapes
+    for name, shape in hypernet.shapes.items():  # type: ignore[operator, union-attr]
+        if tuple(shape) != shapes.get(name):
+            raise ValueError(
+                f"expected {name} of shape {shapes.get(name)}, but the hypernetwork predicts {tuple(shape)}"
+            )
 
 
 def build(

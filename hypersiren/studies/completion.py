@@ -121,7 +121,7 @@ def completion_picture(model: HyperSiren, test: ImageSet, *, rows: int = 6, zoom
 @torch.no_grad()
 def latent_line(model: HyperSiren, ends: Context, steps: int) -> BoundSiren:
     """The fields along a straight line in latent space between two signals, as so many signals."""
-    z = model.encode(ends)
+    z = model.predict(ends).z
     t = torch.linspace(0, 1, steps, device=z.device).view(-1, *[1] * (z.ndim - 1))
     return model.siren.bind(model.decode(z[:1] + t * (z[1:] - z[:1])))
 

@@ -9,6 +9,7 @@ from hypersiren.hypernets.context import Context, rasterise
 from hypersiren.hypernets.conv_encoder import ConvEncoder
 from hypersiren.hypernets.paper_encoder import PaperConvEncoder, PartialConv2d
 from hypersiren.hypernets.set_encoder import SetEncoder
+from hypersiren.hypernets.token_encoder import TokenEncoder
 
 torch.manual_seed(0)
 ENCODERS = {
@@ -17,6 +18,7 @@ ENCODERS = {
     "conv": ConvEncoder(3, latent_features=32, widths=(8, 16), basis=12),
     "paper": PaperConvEncoder(3, latent_features=16, size=(8, 8)),
     "partial": PaperConvEncoder(3, latent_features=16, size=(8, 8), partial=True),
+    "tokens": TokenEncoder(3, (6, 4), token_features=8, widths=(8, 16)),
 }
 each_encoder = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 
@@ -103,7 +105,8 @@ def test_observed_values_matter_also_dark_ones(encoder):
 @pytest.mark.parametrize(("h", "w"), [(64, 64), (48, 32), (7, 5)])
 def test_any_height_and_width(encoder, h, w):
     z = encoder(example(h, w))
-    assert z.shape == (2, encoder.latent_features)
+    tokens = [encoder.tokens] if isinstance(encoder, TokenEncoder) else []
+    assert z.shape == (2, *tokens, encoder.latent_features)
     assert z.isfinite().all()
 
 

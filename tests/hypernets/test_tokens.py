@@ -1,0 +1,116 @@
+"""TokenEncoder and TokenHypernet with a LocalSiren: shapes, batch equals loop, a solved last layer, training, files."""
+
+import pytest
+import torch
+
+import hypersiren
+from hypersiren.fields.coords import grid
+from hypersiren.fields.local_siren import LocalSiren
+from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.full import FullHypernet
+from hypersiren.hypernets.last_layer import LastLayerSolve
+from hypersiren.hypernets.model import HyperSiren
+from hypersiren.hypernets.set_encoder import SetEncoder
+from hypersiren.hypernets.token_encoder import TokenEncoder, TokenHypernet
+
+
+def example(h=8, w=8, share=0.5, signals=2):
+    images = torch.rand(signals, h, w, 3)
+    return Context.from_images(images, torch.rand(signals, h, w) < share)
+
+
+def model(adapter=None, hidden=(16, 24), **kwargs):
+    torch.manual_seed(0)
+    siren = LocalSiren(2, 3, hidden, first_omega=10, hidden_omega=8, token_size=(4, 4), token_features=8)
+    encoder = TokenEncoder(3, (4, 4), token_features=8, widths=(8, 16), **kwargs)
+    return HyperSiren(encoder, TokenHypernet(siren.shapes), siren, adapter)
+
+
+def test_the_default_has_684512_weights():
+    assert sum(p.numel() for p in TokenEncoder(3, (16, 16)).parameters()) == 684_512
+
+
+@pytest.mark.parametrize("adapter", [None, LastLayerSolve(24)], ids=["plain", "solved"])
+@pytest.mark.parametrize(("h", "w"), [(8, 8), (9, 5), (3, 12)])
+def test_batch_equals_loop_at_any_size(adapter, h, w):
+    hyper = model(adapter).double()
+    context = example(h, w)
+    context = Context(context.x.double(), context.y.double(), context.mask, context.size, context.cells)
+    x = grid((5, 4), dtype=torch.float64)
+    y = hyper(context, x)
+    assert y.shape == (2, 20, 3)
+    loop = torch.cat([hyper(context.signals(slice(i, i + 1)), x) for i in range(2)])
+    torch.testing.assert_close(y, loop, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_a_stride_is_the_size_of_a_cell(stride):
+    encoder = TokenEncoder(3, (16 // stride, 8 // stride), 8, stride, widths=(8, 16, 24))
+    maps = []
+    encoder.last.register_forward_hook(lambda module, inputs, output: maps.append(output))
+    z = encoder(example(16, 8))
+    assert maps[0].shape == (2, 8, 16 // stride, 8 // stride)
+    torch.testing.assert_close(z, maps[0].flatten(2).mT)  # nothing is averaged
+
+
+def test_a_token_hears_its_own_cell_most():
+    encoder = model().encoder
+    image = torch.zeros(1, 8, 8, 3)
+    mask = torch.ones(1, 8, 8, dtype=torch.bool)
+    changed = image.clone()
+    changed[0, 6:, :2] = 1
+    with torch.no_grad():
+        tokens = [encoder(Context.from_images(i, mask)) for i in (image, changed)]
+    assert (tokens[0] - tokens[1]).abs().sum(-1).argmax() == 3 * 4  # row 3, column 0
+
+
+def test_the_last_layer_is_solved_on_features_of_each_signal():
+    hyper = model(LastLayerSolve(128, noise=1e-6, double=True), hidden=(64, 128))
+    context = example(share=2.0)
+    with torch.no_grad():
+        hyper.siren.tokens.normal_()  # must not be used
+        prediction = hyper.predict(context)
+        worst = (prediction.field(context.x) - context.y).abs().max()
+    assert worst < 1e-2
+    assert prediction.params["tokens"].shape == (2, 16, 8)
+    assert prediction.posterior.variance(context.x).shape == (2, 64, 3)
+
+
+@pytest.mark.parametrize("adapter", [None, LastLayerSolve(24)], ids=["plain", "solved"])
+def test_everything_but_the_siren_s_own_tokens_is_trained(adapter):
+    hyper = model(adapter)
+    assert not hyper.siren.tokens.requires_grad
+    context = example()
+    hyper.field(context).jet(context.x, second="laplacian").laplacian.square().mean().backward()
+    missing = {name for name, p in hyper.named_parameters() if p.requires_grad and p.grad is None}
+    assert missing <= {"siren.layers.2.bias"}  # a constant has no derivatives
+
+
+def test_saved_and_loaded(tmp_path):
+    hyper = model(LastLayerSolve(24), stride=4)
+    hypersiren.save(hyper, tmp_path / "model.safetensors")
+    again = hypersiren.load(tmp_path / "model.safetensors")
+    context = example()
+    with torch.no_grad():
+        torch.testing.assert_close(again(context, context.x), hyper(context, context.x), rtol=0, atol=0)
+
+
+def test_what_does_not_fit_is_refused_when_the_model_is_built():
+    local = LocalSiren(2, 3, 16, 1, token_size=(4, 4), token_features=8)
+    hypernet = TokenHypernet(local.shapes)
+    for encoder in (TokenEncoder(3, (4, 4), 16), TokenEncoder(3, (4, 2), 8), SetEncoder(5, 8, 16)):
+        with pytest.raises(ValueError, match="as the hypernetwork takes"):
+            HyperSiren(encoder, hypernet, local)
+    with pytest.raises(ValueError, match="as the hypernetwork takes"):
+        HyperSiren(TokenEncoder(3, (4, 4), 8), FullHypernet({n: local.shapes[n] for n in local.last()}, 8), local)
+    with pytest.raises(ValueError, match="the hypernetwork predicts"):
+        HyperSiren(TokenEncoder(3, (4, 4), 8), hypernet, Siren(2, 3, 16, 1))
+    with pytest.raises(ValueError, match="token_size"):
+        HyperSiren(TokenEncoder(3, (2, 8), 8), hypernet, local)
+    with pytest.raises(ValueError, match="LocalSiren"):
+        TokenHypernet(Siren(2, 3, 16).shapes)
+    with pytest.raises(ValueError, match="stride"):
+        TokenEncoder(3, (4, 4), 8, stride=3)
+    with pytest.raises(ValueError, match="expected tokens"):
+        hypernet(torch.rand(2, 15, 8))
