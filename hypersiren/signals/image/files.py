@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32
 from PIL import Image, UnidentifiedImageError
 
 from hypersiren.signals.files import SignalError, atomic_write, check_size, guarded, one_line
-from hypersiren.signals.image.wide import Wide, orientation, read_wide, to_range, wide_image
+from hypersiren.signals.image.wide import HINT, Wide, orientation, read_wide, to_range, wide_image
 
 Crop = Literal["center", "none"]
 
@@ -77,7 +77,7 @@ def read_image(
         if wide is not None:
             plain = convert_image(wide, gray=wide.values.shape[2] == 1 if gray is None else gray)
         else:
-            with _open(path) as image:
+            with open_image(path) as image:
                 if size is not None and crop == "center":
                     _reduce_while_decoding(image, size)
                 plain = upright_image(image, gray=gray)
@@ -90,12 +90,15 @@ def read_values(
     gray: bool | None = None,
     size: tuple[int, int] | None = None,
     range: tuple[float, float] | None = None,
+    guess: bool = True,
+    hint: str = HINT,
 ) -> tuple[Float32[np.ndarray, "H W C"], tuple[int, int]]:
     """Read an image in the precision of its file: 8 or 16 bits, 32-bit whole numbers or floats.
 
     Args:
         path, gray, size: See `read_image`; gray=None by default.
         range: What black and white are, (low, high); None for what the type tells, see `wide.to_range`.
+        guess, hint: See `wide.to_range`.
 
     Returns:
         Values in [-1, 1], and the size (H, W) that the picture has in its file, upright.
@@ -118,7 +121,7 @@ def read_values(
     with guarded("broken or truncated image", path):
         wide = read_wide(path)
         if wide is None:
-            with _open(path) as image:
+            with open_image(path) as image:
                 if _several(image):
                     warnings.warn(f"{os.fspath(path)}: holds several pictures, the first is taken", stacklevel=2)
                 whole = None if size is None else _reduce_while_decoding(image, size)
@@ -132,7 +135,8 @@ def read_values(
                         pixels = np.array(_as_array(plain)) if size is None else fit_image(plain, size)
                         return _unit(pixels), whole
                     wide = Wide(_as_array(plain), (0, 255))
-        return _values_of(wide, gray, size, range, os.fspath(path)), wide.values.shape[:2]
+        values = to_range(wide, range, guess=guess, name=os.fspath(path), hint=hint)
+        return _shaped(values, gray, size), wide.values.shape[:2]
 
 
 def image_values(image: Image.Image, range: tuple[float, float] | None = None) -> Float32[np.ndarray, "H W C"]:
@@ -144,21 +148,16 @@ def image_values(image: Image.Image, range: tuple[float, float] | None = None) -
             if range is None:
                 return _unit(pixels)
             wide = Wide(pixels, (0, 255))
-        return _values_of(wide, None, None, range)
+        return _shaped(to_range(wide, range), None, None)
 
 
 def _unit(pixels: np.ndarray) -> Float32[np.ndarray, "H W C"]:
     return pixels / np.float32(127.5) - np.float32(1)
 
 
-def _values_of(
-    wide: Wide,
-    gray: bool | None,
-    size: tuple[int, int] | None,
-    range: tuple[float, float] | None,
-    name: str = "picture",
+def _shaped(
+    values: Float[np.ndarray, "_H _W _C"], gray: bool | None, size: tuple[int, int] | None
 ) -> Float32[np.ndarray, "H W C"]:
-    values = to_range(wide, range, name=name)
     if gray and values.shape[2] == 3:
         values = values @ LUMA[:, None]
     if gray is False and values.shape[2] == 1:
@@ -192,7 +191,7 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int], *, whole: boo
     with guarded("broken or truncated image", path):
         wide = read_wide(path, only_tiff=True)
         if wide is None:
-            with _open(path) as image:
+            with open_image(path) as image:
                 wide = wide_image(image)
                 if wide is None:
                     image.load()
@@ -362,7 +361,8 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _open(path: str | os.PathLike[str]) -> Image.Image:
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """A Pillow image of a file, not yet decoded; a SignalError if it is missing, forbidden or no image."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # see check_size

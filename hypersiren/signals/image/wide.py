@@ -97,7 +97,12 @@ def orientation(image: Image.Image) -> int:
 
 
 def to_range(
-    wide: Wide, given: tuple[float, float] | None = None, *, guess: bool = True, name: str = "picture"
+    wide: Wide,
+    given: tuple[float, float] | None = None,
+    *,
+    guess: bool = True,
+    name: str = "picture",
+    hint: str = HINT,
 ) -> Float[np.ndarray, "H W C"]:
     """Values in [-1, 1], float64: -1 is black, 1 is white; transparency lies over white.
 
@@ -109,6 +114,7 @@ def to_range(
         given: What black and white are; values beyond are clipped, with a warning.
         guess: False to refuse a picture whose type does not tell, instead of taking its least and largest value.
         name: What the warnings call it.
+        hint: What else can be done where the type does not tell.
 
     Raises:
         SignalError: If a value is NaN or infinite, with their count, or nothing tells black and white.
@@ -136,13 +142,13 @@ def to_range(
     elif wide.full is not None:
         if most > 0 and (high - low) > UNUSED * most:
             say(f"values of {values.dtype} from {least:.7g} to {most:.7g} are taken as of {low:g} to {high:g}, "
-                 f"which is nearly black; {HINT}")  # fmt: skip
+                 f"which is nearly black; {hint}")  # fmt: skip
     elif values.dtype.kind != "f" or least < -ROUNDING or most > 1 + ROUNDING:
         came = f"{values.dtype} from {least:.7g} to {most:.7g}"
         if not guess or least == most:
             kind = "floats in [0, 1]" if values.dtype.kind == "f" else "whole numbers of up to 16 bits without sign"
-            raise SignalError(f"expected {kind}, got {came}; {HINT}")
-        say(f"values of {came} are taken as black to white; {HINT}")
+            raise SignalError(f"expected {kind}, got {came}; {hint}")
+        say(f"values of {came} are taken as black to white; {hint}")
         low, high = least, most
     unit = ((values.astype(np.float64) - low) / (high - low)).clip(0, 1)
     if wide.alpha is not None:
