@@ -185,8 +185,12 @@ def container(path: str | os.PathLike[str], start: float) -> Iterator[FrameSourc
     """A file that FFmpeg decodes."""
     av = import_av(path)
     with guarded("not a video that FFmpeg can read", path):
-        file = av.open(os.fspath(path), metadata_errors="ignore")
+        file = av.open(os.fspath(path), metadata_errors="replace")
     with file:
+        words = [str(text) for part in (file, *file.streams) for text in part.metadata.values()]
+        # Others, such as AVI, do not say in which encoding they are.
+        if any("\ufffd" in text for text in words) and any(name in file.format.name for name in ("mp4", "matroska")):
+            raise SignalError("damaged: its descriptions are not in UTF-8, as its format demands", path)
         if not file.streams.video:
             raise SignalError("holds no pictures", path)
         stream = file.streams.video[0]
