@@ -6,6 +6,7 @@ environment variable HYPERSIREN_LIMIT to so many GiB.
 """
 
 import contextlib
+import logging
 import math
 import os
 import secrets
@@ -62,6 +63,17 @@ def guarded(what: str, path: str | os.PathLike[str] | None = None) -> Iterator[N
         raise SignalError("needs more memory than there is", path) from error
     except Exception as error:  # decoders raise whatever their file leads them to
         raise SignalError(f"{what} ({one_line(error)})", path) from error
+
+
+@contextlib.contextmanager
+def unlogged(name: str) -> Iterator[None]:
+    """Without what a library writes to its log: it raises, too, and one line is enough."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def limit() -> int:

@@ -238,3 +238,60 @@ def test_a_few_mutants_of_each_kind_of_file(tmp_path, name):
 @pytest.mark.parametrize("name", SEEDS)
 def test_many_mutants_of_each_kind_of_file(tmp_path, name):
     assert not escapes(name, tmp_path, 300)
+
+
+# Kinds of damage that once ended in a traceback
+
+
+def one_line(read: Callable[[], Any]) -> str:
+    with pytest.raises(UserError) as caught:
+        read()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("read", [read_video, open_medium, cloud])
+def test_an_array_whose_header_is_no_python(tmp_path, read):
+    np.save(tmp_path / "a.npy", 1 + RNG.random((4, 3)))
+    data = (tmp_path / "a.npy").read_bytes()
+    for old, new in ((b"}", b"("), (b"(4", b"((4"), (b"'shape'", b"'shape\""), (b"(4, 3)", b"(-4,3)")):
+        (tmp_path / "a.npy").write_bytes(data.replace(old, new, 1))
+        assert "a.npy: " in one_line(lambda: read(tmp_path / "a.npy"))
+
+
+def test_descriptions_in_another_encoding(tmp_path):
+    import av
+
+    for ending in ("mp4", "avi"):
+        with av.open(tmp_path / f"a.{ending}", "w") as container:
+            container.metadata["title"] = "M?bel"
+            stream = container.add_stream("mpeg4", 25)
+            stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+            for pixels in FRAMES:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode())
+        data = (tmp_path / f"a.{ending}").read_bytes()
+        assert b"M?bel" in data
+        (tmp_path / f"a.{ending}").write_bytes(data.replace(b"M?bel", "Möbel".encode("latin-1")))
+    assert "not in UTF-8" in one_line(lambda: read_video(tmp_path / "a.mp4"))
+    assert len(read_video(tmp_path / "a.avi").pixels) == 6  # whose format tells of no encoding
+
+
+def test_point_clouds_without_points_or_of_strange_types(tmp_path):
+    for name, data in {
+        "none.ply": ply("binary_little_endian").replace(b"vertex 40", b"vertex 0"),
+        "none.pcd": pcd("binary").replace(b"POINTS 40", b"POINTS 0"),
+        "type.pcd": pcd("binary").replace(b"TYPE F", b"TYPE M"),
+        "count.pcd": pcd("binary").replace(b"COUNT 1 1 1", b"COUNT 1 -1 1"),
+        "huge.pcd": pcd("binary").replace(b"COUNT 1 1 1", b"COUNT 1 99999999999 1"),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        assert f"{name}: " in one_line(lambda name=name: read_points(tmp_path / name))
+
+
+def test_what_libraries_log_is_not_shown(tmp_path, caplog):
+    write_wide(tmp_path / "a.tiff", WIDE)
+    data = (tmp_path / "a.tiff").read_bytes()
+    (tmp_path / "a.tiff").write_bytes(data[:20] + b"\xff\xff\xff\xff" + data[24:])
+    one_line(lambda: read_values(tmp_path / "a.tiff"))
+    assert not caplog.records

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.sound import files as room
-from hypersiren.signals.sound.files import Sound, read_sound, scaled, write_sound
+from hypersiren.signals.sound.files import BLOCK, Sound, read_sound, scaled, write_sound
 from hypersiren.tasks.panels import SoundPanel
 from hypersiren.tasks.registry import open_task
 
@@ -92,6 +92,23 @@ def test_a_file_damaged_in_the_middle_is_read_up_to_there(tmp_path):
         read_sound(tmp_path / "a.flac", start=4.0)
     # The part before the damage is whole: nothing to warn of.
     assert len(read_sound(tmp_path / "a.flac", stop=1.0).wave) == 8000
+
+
+def test_a_file_that_claims_more_samples_than_it_has_ends_at_once(tmp_path):
+    soundfile.write(tmp_path / "a.flac", tones(3000), 8000)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    assert int.from_bytes(data[21:26], "big") & (2**36 - 1) == 3000  # samples in STREAMINFO
+    for claim in (2**27, 2**36 - 1):
+        packed = int.from_bytes(data[21:26], "big") >> 36 << 36 | claim
+        (tmp_path / "b.flac").write_bytes(data[:21] + packed.to_bytes(5, "big") + data[26:])
+        if claim > 2**28:
+            with pytest.raises(SignalError, match=r"b\.flac: would take 256\.0 GiB .* ask for a shorter part"):
+                read_sound(tmp_path / "b.flac")
+        else:
+            with pytest.warns(UserWarning, match="read up to there"):
+                found = read_sound(tmp_path / "b.flac")
+            assert len(found.wave) > 3000 - BLOCK
+            np.testing.assert_allclose(found.wave, tones(3000)[: len(found.wave)], atol=1e-4)
 
 
 def test_samples_that_are_no_numbers_are_named(tmp_path):

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from hypersiren.shapes.files.ply import ply_triangles
 from hypersiren.shapes.files.tables import read_bytes
 from hypersiren.shapes.mesh import Mesh, face_crosses, is_watertight
-from hypersiren.signals.files import SignalError, atomic_write, guarded
+from hypersiren.signals.files import SignalError, atomic_write, guarded, unlogged
 
 
 def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
@@ -129,7 +129,7 @@ def _by_trimesh(data: bytes, ending: str) -> tuple[np.ndarray, np.ndarray]:
         _check_glb(data)
     if ending == ".obj":
         data = _absolute(data)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), unlogged("trimesh"):
         warnings.simplefilter("ignore")
         mesh = trimesh.load_mesh(io.BytesIO(data), file_type=ending, process=False)
     return np.asarray(mesh.vertices, np.float64).reshape(-1, 3), np.asarray(mesh.faces, np.int64).reshape(-1, 3)

@@ -32,6 +32,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+STORED = "store it in 8 or 16 bits"
+
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in gray, ITU-R 601."""
 
@@ -306,7 +308,7 @@ def convert_image(image: np.ndarray | Image.Image | Wide, *, gray: bool = False)
         image = _from_array(image)
     wide = image if isinstance(image, Wide) else wide_image(image)
     if wide is not None:
-        image = _from_array(np.rint((to_range(wide, guess=False) + 1) * 127.5).astype(np.uint8))
+        image = _from_array(np.rint((to_range(wide, guess=False, hint=STORED) + 1) * 127.5).astype(np.uint8))
     assert isinstance(image, Image.Image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -366,7 +368,10 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # see check_size
-            return Image.open(path)
+            image = Image.open(path)
+        if image.format == "PNG":
+            _check_chunks(image, path)
+        return image
     except UnidentifiedImageError:
         empty = os.path.getsize(path) == 0
         raise SignalError("empty file" if empty else "not an image that Pillow can read", path) from None
@@ -377,6 +382,22 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     except OSError as error:
         reason = "a folder, not an image" if os.path.isdir(path) else f"cannot be read ({one_line(error)})"
         raise SignalError(reason, path) from error
+
+
+def _check_chunks(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    """The lengths that the parts of a PNG claim: Pillow makes room for them before it reads."""
+    file, size = image.fp, os.path.getsize(path)  # type: ignore[attr-defined]
+    before, place = file.tell(), 8
+    while place < size:
+        file.seek(place)
+        head = file.read(8)
+        place += 12 + int.from_bytes(head[:4])
+        if head[4:] == b"IEND":
+            break
+        if place > size:
+            image.close()
+            raise SignalError("broken or truncated image (a part claims more than there is)", path)
+    file.seek(before)
 
 
 def _several(image: Image.Image) -> bool:

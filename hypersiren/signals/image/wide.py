@@ -7,6 +7,7 @@ being in [0, 1]; see `to_range` for values that are not so. Imports no torch.
 Letters in shapes: H height, W width, C channels.
 """
 
+import io
 import os
 import re
 import warnings
@@ -19,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 
-from hypersiren.signals.files import SignalError, check_size, guarded, one_line
+from hypersiren.signals.files import SignalError, check_size, guarded, one_line, unlogged
 
 ROUNDING = 1e-6
 """Share of the range by which floats may lie outside it, as computing in single precision leaves them."""
@@ -159,9 +160,10 @@ def to_range(
 def _read_tiff(path: str | os.PathLike[str]) -> Wide | None:
     import tifffile  # heavy
 
-    with guarded("broken or truncated image", path):
+    check_size(os.path.getsize(path), path)
+    with guarded("broken or truncated image", path), unlogged("tifffile"):
         try:
-            with tifffile.TiffFile(path) as file:
+            with tifffile.TiffFile(io.BytesIO(Path(path).read_bytes())) as file:
                 page: Any = file.pages[0]
                 if page.dtype is None or page.dtype == np.uint8 or page.dtype.kind not in "uif":
                     return None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float, Float32
 
-from hypersiren.signals.files import SignalError, atomic_write, check_file, one_line
+from hypersiren.signals.files import SignalError, atomic_write, check_file, check_size, one_line
 
 if TYPE_CHECKING:
     import soundfile
@@ -83,6 +83,7 @@ def read_sound(path: str | os.PathLike[str], start: float = 0.0, stop: float | N
         raise SignalError("not a sound that libsndfile can read, or one cut off within its header", path) from error
     with file:
         rate, first, last = file.samplerate, *sample_range(file.frames, file.samplerate, start, stop, path)
+        check_size(4 * file.channels * (last - (0 if file.format == "MP3" else first)), path, "ask for a shorter part")
         wave = _decode(file, first, last)
     if not len(wave):
         raise SignalError(f"damaged or cut off: nothing can be decoded from {start:g} s on", path)
@@ -217,5 +218,8 @@ def _decode(file: "soundfile.SoundFile", first: int, last: int) -> Float32[np.nd
     blocks = [np.empty((0, file.channels), np.float32)]
     with contextlib.suppress(soundfile.LibsndfileError):
         for position in range(file.seek(begin), last, block):
-            blocks.append(file.read(min(block, last - position), "float32", always_2d=True))
+            wanted = min(block, last - position)
+            blocks.append(file.read(wanted, "float32", always_2d=True))
+            if len(blocks[-1]) < wanted:  # fewer samples than the file claims
+                break
     return np.concatenate(blocks)[first - begin :]

@@ -9,6 +9,7 @@ Imports no torch.
 """
 
 import contextlib
+import io
 import itertools
 import math
 import os
@@ -105,7 +106,7 @@ def array(path: str | os.PathLike[str]) -> FrameSource:
     """(T, H, W, 3 or 1), uint8 or float in [0, 1], read from the disk as frames are asked for."""
     with guarded("not a NumPy array that can be read", path):
         with open(path, "rb") as file:
-            read_header(file)
+            read_header(io.BytesIO(file.read(2**16)))
         clip = np.load(path, mmap_mode="r", allow_pickle=False)
     if clip.ndim != 4 or clip.shape[3] not in (1, 3) or not (clip.dtype == np.uint8 or clip.dtype.kind == "f"):
         raise SignalError(f"expected (T, H, W, 3 or 1) uint8 or float, got {clip.shape} {clip.dtype}", path)
@@ -185,7 +186,10 @@ def container(path: str | os.PathLike[str], start: float) -> Iterator[FrameSourc
     """A file that FFmpeg decodes."""
     av = import_av(path)
     with guarded("not a video that FFmpeg can read", path):
-        file = av.open(os.fspath(path), metadata_errors="replace")
+        try:
+            file = av.open(os.fspath(path), metadata_errors="replace")
+        except av.FFmpegError as error:  # also where its tables claim more than FFmpeg gives them
+            raise SignalError(f"not a video that FFmpeg can read ({error.strerror})", path) from error
     with file:
         words = [str(text) for part in (file, *file.streams) for text in part.metadata.values()]
         # Others, such as AVI, do not say in which encoding they are.
