@@ -8,20 +8,21 @@ Symbols: N points, K neighbours.
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from hypersiren.shapes.files.mesh import MESHES, read_triangles
 from hypersiren.shapes.files.ply import ply_faces
 from hypersiren.shapes.files.points import POINTS, read_raw_points
-from hypersiren.shapes.files.tables import read_bytes
+from hypersiren.shapes.files.tables import RawPoints, read_bytes
 from hypersiren.shapes.knot import knot
-from hypersiren.shapes.mesh import sample_surface
+from hypersiren.shapes.mesh import outward_faces, sample_surface
 from hypersiren.shapes.normals import estimate_normals
 from hypersiren.signals.files import SignalError
 
@@ -38,6 +39,7 @@ class PointCloud:
         scale, centre: The way back to the input's units.
         skipped: Rows of the input that were left out as not finite or with a normal of no length.
         sensor: Where they were seen from, in the same frame as the points, if that is known.
+        estimated: Whether the normals were estimated.
     """
 
     points: Float[np.ndarray, "N 3"]
@@ -46,6 +48,7 @@ class PointCloud:
     centre: Float[np.ndarray, " 3"]
     skipped: int = 0
     sensor: Float[np.ndarray, " 3"] | None = None
+    estimated: bool = False
 
     def to_input(self, x: Float[np.ndarray, "M 3"]) -> Float[np.ndarray, "M 3"]:
         """From [-1, 1]^3 to the input's units, in double precision."""
@@ -65,26 +68,33 @@ def read_points(
     sensor: Sequence[float] | Literal["outwards"] | None = None,
     reach: tuple[float, float] | None = None,
     margin: float = 0.1,
+    columns: str | None = None,
 ) -> PointCloud:
     """Read oriented points, or sample them on a mesh.
 
     Args:
-        path: Points as .xyz or .txt (x y z, or x y z nx ny nz), .ply, .pcd, .npy or .npz (arrays "points" and perhaps
-            "normals"); or a mesh as .obj, .ply, .stl, .off or .glb.
+        path: Points as text (.xyz, .txt, .csv, .asc, .pts; see `hypersiren.shapes.files.text`), .ply, .pcd, .npy or
+            .npz (arrays "points" and perhaps "normals"); or a mesh as .obj, .ply, .stl, .off or .glb.
         count: Points to sample on a mesh, evenly by area.
         seed: Of that sample.
         vertices: Take the vertices of a .ply as points even if it has faces.
         sensor: Where the points were seen from; None for what the file says, the VIEWPOINT of a .pcd; "outwards" for
-            nowhere, as for an object in a .pcd, which says the origin if nobody told it.
+            nowhere. The origin, which a .pcd says if nobody told it, counts only where it lies inside of the points'
+            convex hull, or where there is a reach.
         reach, margin: See `make_cloud`.
+        columns: Names of the columns of a table, such as "x,y,z,r,g,b"; None for what the file says or shows.
 
     Raises:
         SignalError: If the file cannot be read as such, or `make_cloud` refuses its points.
+
+    Warns:
+        UserWarning: If normals are estimated, with the side that they are turned to; or if faces of a mesh were turned.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     rows = np.random.default_rng(0).normal(size=(50, 3))
+        ...     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         ...     np.savetxt(f"{folder}/ball.xyz", np.hstack([10 + 2 * rows, rows]))
         ...     cloud = read_points(f"{folder}/ball.xyz")
         >>> cloud.points.shape, f"{abs(cloud.points).max():.3f}"
@@ -98,13 +108,54 @@ def read_points(
             )
         data = read_bytes(path)
         if ending in MESHES and not (ending == ".ply" and (vertices or not ply_faces(data))):
-            points, normals = sample_surface(*read_triangles(data, ending), count, seed)
+            corners, faces = read_triangles(data, ending)
+            points, normals = sample_surface(corners, turned(corners, faces, f"{os.fspath(path)}: "), count, seed)
             return make_cloud(points, normals, margin=margin)
-        raw = read_raw_points(data, ending)
-        seen_from = raw.sensor if sensor is None else None if sensor == "outwards" else sensor
-        return make_cloud(raw.points, raw.normals, sensor=seen_from, reach=reach, margin=margin)
+        raw = read_raw_points(data, ending, columns)
+        seen_from: Any = None if sensor == "outwards" else sensor
+        how = "as was asked"
+        if sensor is None:
+            seen_from, how = _seen_from(raw, reach)
+        cloud = make_cloud(raw.points, raw.normals, sensor=seen_from, reach=reach, margin=margin)
+        if cloud.estimated:
+            side = "outwards" if seen_from is None else f"towards the sensor at {tuple(map(float, seen_from))}"
+            warnings.warn(f"{os.fspath(path)}: normals are estimated and turned {side}, {how}", stacklevel=2)
+        return cloud
     except SignalError as error:
         raise SignalError(error.reason, path) from error.__cause__
+
+
+def turned(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], name: str = "") -> Int[np.ndarray, "F 3"]:
+    """Faces of a mesh that look outwards, see `hypersiren.shapes.mesh.outward_faces`; what was turned is said."""
+    faces, text = outward_faces(vertices, faces)
+    if text is not None:
+        warnings.warn(f"{name}{text}", stacklevel=2)
+    return faces
+
+
+def _seen_from(raw: RawPoints, reach: tuple[float, float] | None) -> tuple[Float[np.ndarray, " 3"] | None, str]:
+    """The sensor that a file tells of, and how it was chosen."""
+    if raw.sensor is None:
+        return None, "as of a closed object; --signal.sensor [X,Y,Z] says where they were seen from, if they were"
+    if raw.sensor.any() or reach is not None:
+        return raw.sensor, "as the file says"
+    if _in_hull(raw.sensor, raw.points):
+        return raw.sensor, "in the midst of the points; or give --signal.sensor outwards"
+    return None, "as its VIEWPOINT is the default, outside of the points; or give --signal.sensor [0,0,0]"
+
+
+def _in_hull(x: Float[np.ndarray, " 3"], points: Float[np.ndarray, "N 3"]) -> bool:
+    """Whether a place lies inside of the convex hull of points; flat points have none."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    points = points[np.isfinite(points).all(1)]
+    if len(points) < 4 or not ((points.min(0) < x) & (x < points.max(0))).all():
+        return False
+    try:
+        hull = ConvexHull(points)
+    except (QhullError, ValueError):
+        return False
+    return bool((hull.equations[:, :3] @ x + hull.equations[:, 3] < 0).all())
 
 
 def make_cloud(
@@ -161,9 +212,10 @@ def make_cloud(
     centre = lower / 2 + upper / 2
     unit = (points - centre) / scale
     seen_from = None if sensor is None else (np.asarray(sensor, np.float64) - centre) / scale
-    if normals is None:
+    if estimated := normals is None:
         normals = estimate_normals(unit, seen_from)
-    return PointCloud(unit.astype(np.float32), normals.astype(np.float32), scale, centre, skipped, seen_from)
+    assert normals is not None
+    return PointCloud(unit.astype(np.float32), normals.astype(np.float32), scale, centre, skipped, seen_from, estimated)
 
 
 def open_cloud(path: str | Path, *, count: int = 500_000, seed: int = 0, **arguments: Any) -> PointCloud:
@@ -220,7 +272,7 @@ def as_cloud(shape: Any, *, count: int = 500_000, seed: int = 0) -> PointCloud:
         if bad := int((~np.isfinite(vertices[faces]).all((1, 2))).sum()):
             raise SignalError(f"expected finite vertices, got {bad} of {len(faces)} faces with NaN or infinity")
         try:
-            return make_cloud(*sample_surface(vertices, faces, count, seed))
+            return make_cloud(*sample_surface(vertices, turned(vertices, faces, "mesh: "), count, seed))
         except ValueError as error:
             raise SignalError(str(error)) from None
     hint = "; (points, None) estimates normals" if hasattr(shape, "ndim") else ""

@@ -1,7 +1,14 @@
-"""What every reader and writer of files needs: one kind of error, a check, writing whole or not at all. No torch."""
+"""What every reader and writer of files needs: one kind of error, checks, writing whole or not at all. No torch.
+
+One limit holds for what a single file may become in memory: `limit()`, 1 GiB. A few thousand bytes can claim to be
+terabytes; what a file claims is compared with it before anything is allocated. Whoever means a larger one sets the
+environment variable HYPERSIREN_LIMIT to so many GiB.
+"""
 
 import contextlib
 import glob
+import logging
+import math
 import os
 import platform
 import secrets
@@ -37,6 +44,69 @@ def check_file(path: str | os.PathLike[str], what: str) -> None:
         raise SignalError("no such file", path) from None
     except OSError as error:
         raise SignalError(f"cannot be read ({one_line(error)})", path) from error
+
+
+@contextlib.contextmanager
+def guarded(what: str, path: str | os.PathLike[str] | None = None) -> Iterator[None]:
+    """Around a reader: whatever a decoder raises becomes a SignalError that says `what` and names the file.
+
+    Example:
+        >>> with guarded("broken table", "a.csv"):
+        ...     float("x")
+        Traceback (most recent call last):
+        hypersiren.signals.files.SignalError: a.csv: broken table (could not convert string to float: 'x')
+    """
+    try:
+        yield
+    except SignalError as error:
+        if error.path is None and path is not None:
+            error.path = path
+        raise
+    except MemoryError as error:
+        raise SignalError("needs more memory than there is", path) from error
+    except Exception as error:  # decoders raise whatever their file leads them to
+        raise SignalError(f"{what} ({one_line(error)})", path) from error
+
+
+@contextlib.contextmanager
+def unlogged(name: str) -> Iterator[None]:
+    """Without what a library writes to its log: it raises, too, and one line is enough."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def limit() -> int:
+    """Bytes of memory that one file may become: 1 GiB, or as many GiB as HYPERSIREN_LIMIT says."""
+    text = os.environ.get("HYPERSIREN_LIMIT", "1")
+    try:
+        gibibytes = float(text)
+    except ValueError:
+        gibibytes = math.nan
+    if not 0 < gibibytes < math.inf:
+        raise UserError(f"HYPERSIREN_LIMIT: expected a number of GiB above 0, got {text!r}")
+    return int(gibibytes * 2**30)
+
+
+def check_size(size: float, path: str | os.PathLike[str] | None = None, mend: str = "") -> None:
+    """Refuse what would become more than `limit()` bytes in memory; `mend` is what else could be done about it.
+
+    Example:
+        >>> check_size(3 * 2**40, "a.png")
+        Traceback (most recent call last):
+        hypersiren.signals.files.SignalError: a.png: would take 3,072.0 GiB of memory, more than the 1 GiB that a file
+        may: if that is meant, set HYPERSIREN_LIMIT=3073
+    """
+    if size > (most := limit()):
+        needed = size / 2**30
+        raise SignalError(
+            f"would take {needed:,.1f} GiB of memory, more than the {most / 2**30:g} GiB that a file may: "
+            f"{mend}{'; or ' if mend else ''}if that is meant, set HYPERSIREN_LIMIT={math.floor(needed) + 1}",
+            path,
+        )
 
 
 @contextlib.contextmanager
@@ -77,6 +147,7 @@ def _is_alive(process: str) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, without line breaks and error numbers."""
+    """What an error says, without line breaks, error numbers and unprintable characters, 200 characters of it."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return (line if len(line) <= 200 else f"{line[:197]}...") or type(error).__name__

@@ -14,7 +14,7 @@ from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.plotting import sheet
 from hypersiren.signals.files import SignalError
-from hypersiren.signals.image.files import read_image
+from hypersiren.signals.image.files import read_image, read_mask
 from hypersiren.studies.prediction import refining, render_fields
 from hypersiren.tasks.images.completion import known_pixels
 
@@ -46,7 +46,7 @@ def read_photo(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Photo:
-    """Read a picture and what is known of it: so many random pixels, or where a mask image is bright (128 or more).
+    """Read a picture and what is known of it: so many random pixels, or where a mask image is opaque and bright.
 
     The picture is cropped and reduced as images of a data set are. With a mask a model pixel is the mean of the known
     picture pixels in it, and known if at least half of them are.
@@ -59,11 +59,9 @@ def read_photo(
         values = read_image(path, gray=gray, size=size) / np.float32(255)
         seen = np.ones(size, bool)
     else:
-        picture, raw = read_image(path, gray=gray), read_image(mask, gray=True)
-        (h, w), (mask_h, mask_w) = picture.shape[:2], raw.shape[:2]
-        if (h, w) != (mask_h, mask_w):
-            raise SignalError(f"expected a mask of the picture's size, {w}x{h}, got {mask_w}x{mask_h}", mask)
-        pixels, known = _central(picture, size) / np.float32(255), (_central(raw, size) >= 128).astype(np.float32)
+        picture = read_image(path, gray=gray)
+        bright = read_mask(mask, (picture.shape[0], picture.shape[1]))
+        pixels, known = _central(picture, size) / np.float32(255), _central(bright[..., None], size).astype(np.float32)
         share = _shrink(known, size)
         # Cells that hold nothing known get their plain mean: only the panel shows it.
         known_mean = _shrink(pixels * known, size) / np.maximum(share, 1e-6)

@@ -9,13 +9,16 @@ Symbols: S sources, R receivers, n cells along an axis, k wavenumber, m squared 
 """
 
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Complex128, Float64
 
 from hypersiren.errors import UserError
-from hypersiren.signals.files import SignalError
+from hypersiren.signals.files import SignalError, check_file, guarded, limit
+from hypersiren.signals.numpy_files import parse_arrays
 from hypersiren.waves.helmholtz_solver import cell_sources, sample_wavefields, solve_helmholtz
 from hypersiren.waves.media import Medium, cell_means
 from hypersiren.waves.pml import PML
@@ -92,18 +95,10 @@ def read_inversion(
     Raises:
         SignalError: If the file is no .mat file, lacks one of the three arrays, or holds what no inversion can use.
     """
-    from scipy.io import loadmat
-
-    try:
-        with open(path, "rb") as file:  # loadmat itself looks for other names, and blames the format
-            arrays = loadmat(file)
-    except OSError as error:
-        raise SignalError(f"cannot be read ({error.strerror})", path) from None
-    except Exception as error:  # SciPy raises whatever the bytes lead it to
-        raise SignalError("not a .mat file that SciPy can read (up to version 7)", path) from error
+    arrays = _read_mat(path)
     names = ("source", "receivers", "rec_val")
     if missing := [name for name in names if name not in arrays]:
-        there = ", ".join(name for name in arrays if not name.startswith("__")) or "nothing"
+        there = ", ".join(arrays) or "nothing"
         raise SignalError(f"expected the arrays {', '.join(names)}, got {there}: {', '.join(missing)} missing", path)
     source, receivers, values = (arrays[name] for name in names)
     if not all(np.issubdtype(array.dtype, np.number) for array in (source, receivers, values)):
@@ -122,6 +117,44 @@ def read_inversion(
         )
     except UserError as error:
         raise SignalError(str(error), path) from None
+
+
+_CHILD = """
+import os, sys, numpy, scipy.io
+if sys.platform == "linux":
+    import resource
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
+with open(sys.argv[1], "rb") as file:  # loadmat itself looks for other names, and blames the format
+    arrays = scipy.io.loadmat(file)
+plain = {name: a for name, a in arrays.items() if not name.startswith("__")}
+plain = {name: a if getattr(a, "dtype", numpy.dtype(object)).kind in "biufc" else "" for name, a in plain.items()}
+numpy.savez(sys.stdout.buffer, **plain)
+"""
+
+
+def _read_mat(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The arrays of a MATLAB file, read in a process of its own: a broken one can crash SciPy.
+
+    What holds no numbers is an empty text.
+    """
+    check_file(path, "a MATLAB file")
+    with open(path, "rb") as file:
+        head = file.read(520)
+    if head.startswith(b"MATLAB 7.3") or b"\x89HDF\r\n" in head:
+        raise SignalError('a MATLAB file of version 7.3: save it with save("data.mat", ..., "-v7")', path)
+    room = 2 * limit() + 2**32  # what the libraries themselves take of the address space, too
+    command = [sys.executable, "-c", _CHILD, os.path.abspath(path), str(room)]
+    few = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False, env=few)
+    except subprocess.TimeoutExpired:
+        raise SignalError("a broken .mat file: SciPy did not end reading it in a minute", path) from None
+    if done.returncode:
+        crash = ": SciPy crashed" if done.returncode < 0 else ""
+        raise SignalError(f"not a .mat file that SciPy can read (up to version 7){crash}", path)
+    with guarded("a broken .mat file", path):
+        return parse_arrays(done.stdout, "")
 
 
 def _check_points(sources: np.ndarray, receivers: np.ndarray, variance: float) -> None:

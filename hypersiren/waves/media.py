@@ -3,6 +3,8 @@
 Symbols: N points, c velocity, m squared slowness; the background has c = m = 1.
 """
 
+import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,9 @@ from torch.nn import functional as F
 
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import grid
-from hypersiren.signals.files import SignalError
-from hypersiren.signals.image.files import read_image
+from hypersiren.signals.files import SignalError, check_file, guarded
+from hypersiren.signals.image.files import read_values
+from hypersiren.signals.numpy_files import parse_array
 
 Medium = Callable[[Float[Tensor, "*batch N 2"]], Float[Tensor, "*batch N 1"]]
 
@@ -75,6 +78,8 @@ class VelocityImage:
 
     Attributes:
         velocity: (H, W), finite and positive; x_0 runs down the rows.
+        extent: Half of what the rows and the columns span: (0.5, 1) for rows in [-0.5, 0.5]. Beyond, the medium is as
+            at its border.
 
     Raises:
         UserError: If a velocity is not finite or not positive.
@@ -86,6 +91,7 @@ class VelocityImage:
     """
 
     velocity: Float[Tensor, "H W"]
+    extent: tuple[float, float] = (1.0, 1.0)
 
     def __post_init__(self) -> None:
         if self.velocity.numel() == 0:
@@ -99,20 +105,35 @@ class VelocityImage:
     def __call__(self, x: Float[Tensor, "*batch N 2"]) -> Float[Tensor, "*batch N 1"]:
         """Squared slowness at x."""
         image = self.velocity.to(x).expand(1, 1, *self.velocity.shape)
-        columns_first = x.flip(-1).reshape(1, 1, -1, 2)  # grid_sample wants (column, row)
+        inside = x / x.new_tensor(self.extent)
+        columns_first = inside.flip(-1).reshape(1, 1, -1, 2)  # grid_sample wants (column, row)
         velocity = F.grid_sample(image, columns_first, "bilinear", "border", align_corners=False)
         return velocity.reshape(*x.shape[:-1], 1).square().reciprocal()
 
 
-def open_medium(path: str | Path, *, slowest: float = 1.0, fastest: float = 2.0) -> Medium:
+UNLIKELY = 10.0
+"""Velocities beyond so many times the background's, or less than such a part of it, are taken to have another unit."""
+
+
+def open_medium(
+    path: str | Path, *, slowest: float = 1.0, fastest: float = 2.0, background: float | None = None
+) -> Medium:
     """One of `MEDIA` by name, or a file of velocities.
+
+    The background has velocity 1, of which wavenumbers and durations are told. An image that is not square keeps its
+    shape: its longer side spans [-1, 1], and along the shorter one the medium goes on as at the border.
 
     Args:
         path: A name, a NumPy file (.npy) of an array (H, W) of velocities, or a picture.
         slowest, fastest: The velocities that black and white of a picture stand for.
+        background: The velocity that counts as 1, in the unit of the others; None if they are relative already.
 
     Raises:
-        SignalError: If the file cannot be read, or holds what no velocity can be.
+        SignalError: If the file cannot be read, or holds what no velocity can be, or what is no velocity relative to a
+            background of 1: above 10 or below 0.1.
+
+    Warns:
+        UserWarning: If the image is not square.
 
     Example:
         >>> open_medium("circle")(torch.zeros(1, 2)).tolist()
@@ -120,18 +141,41 @@ def open_medium(path: str | Path, *, slowest: float = 1.0, fastest: float = 2.0)
     """
     if str(path) in MEDIA:
         return MEDIA[str(path)]
-    if Path(path).suffix != ".npy":
-        brightness = torch.from_numpy(read_image(path, gray=True))[..., 0] / 255
-        return VelocityImage(slowest + (fastest - slowest) * brightness)
+    if Path(path).suffix.lower() == ".npy":
+        check_file(path, "velocities")
+        with guarded("not a NumPy file of numbers", path):
+            velocity = parse_array(Path(path).read_bytes())
+        if velocity.ndim != 2 or not np.isrealobj(velocity) or not np.issubdtype(velocity.dtype, np.number):
+            raise SignalError(f"expected velocities (H, W), got {velocity.dtype} of shape {velocity.shape}", path)
+        velocity = velocity.astype(np.float64)
+    else:
+        values, _ = read_values(path, gray=True, guess=False, hint="or give the velocities as a NumPy file (.npy)")
+        velocity = slowest + (fastest - slowest) * (values[..., 0].astype(np.float64) + 1) / 2
+    with guarded("", path):
+        found = _relative(velocity, background)
+    h, w = velocity.shape
+    if h != w:
+        side, half = ("rows", h / w) if h < w else ("columns", w / h)
+        warnings.warn(
+            f"{os.fspath(path)}: {h} x {w} velocities keep their shape: {side} span [-{half:.4g}, {half:.4g}], beyond "
+            "which the medium is as at their border",
+            stacklevel=2,
+        )
+    return VelocityImage(found.velocity, (h / max(h, w), w / max(h, w)))
+
+
+def _relative(velocity: np.ndarray, background: float | None) -> VelocityImage:
+    """Velocities by that of the background, checked."""
     try:
-        velocity = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise SignalError(f"cannot be read ({error.strerror})", path) from None
-    except (ValueError, EOFError):
-        raise SignalError("not a NumPy file of numbers", path) from None
-    if velocity.ndim != 2 or not np.isrealobj(velocity) or not np.issubdtype(velocity.dtype, np.number):
-        raise SignalError(f"expected velocities (H, W), got {velocity.dtype} of shape {velocity.shape}", path)
-    try:
-        return VelocityImage(torch.from_numpy(velocity.astype(np.float32)))
+        found = VelocityImage(torch.from_numpy(velocity / (background or 1.0)).float())
     except UserError as error:
-        raise SignalError(str(error), path) from None
+        raise SignalError(str(error)) from None
+    least, most = (value.item() for value in found.velocity.aminmax())
+    if most > UNLIKELY or least < 1 / UNLIKELY:
+        border = np.concatenate([velocity[0], velocity[-1], velocity[:, 0], velocity[:, -1]])
+        unit = "" if background is None else f" of {background:g}"
+        raise SignalError(
+            f"expected velocities relative to the background{unit}, from {1 / UNLIKELY:g} to {UNLIKELY:g} times it, "
+            f"got {least:.6g} to {most:.6g}: --signal.background {np.median(border):.6g} (the border's) divides by it"
+        )
+    return found

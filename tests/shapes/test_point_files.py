@@ -15,6 +15,7 @@ from hypersiren.signals.files import SignalError
 
 POINTS = np.random.default_rng(0).normal(size=(40, 3))
 NORMALS = np.random.default_rng(1).normal(size=(40, 3))
+NORMALS /= np.linalg.norm(NORMALS, axis=1, keepdims=True)
 
 
 def ply(encoding: str, *, faces: str = "", kind: str = "double") -> bytes:
@@ -182,7 +183,10 @@ BROKEN = {
     "ragged.xyz": (b"1 2 3\n1 2 3 4 5 6\n", "all of one length"),
     "words.xyz": (b"one two three\n", "rows of numbers"),
     "binary.xyz": (b"\xff\xfe\x00\x01" * 9, "rows of numbers"),
-    "colours.xyz": (b"1 2 3 255 128 0\n" * 20, "looks like colours"),
+    "doubtful.xyz": (
+        b"1 2 3 3 -1 0\n" * 20,
+        r"expected normals .* got lengths from 3\.162.*signal\.columns",
+    ),
     "a.las": (b"LASF", r"expected points as .*, got '\.las'"),
     "a.npy": (b"\x93NUMPY nonsense", "broken NumPy file"),
     "a.npz": (b"PK nonsense", "broken NumPy file"),
@@ -233,7 +237,7 @@ def test_broken_arrays(tmp_path):
         with pytest.raises(SignalError, match=reason):
             read_points(tmp_path / f"{name}.npz", vertices=True)
     np.save(tmp_path / "e.npy", np.array([{}, {}]), allow_pickle=True)
-    with pytest.raises(SignalError, match="broken NumPy file"):
+    with pytest.raises(SignalError, match="expected numbers, got Python objects"):
         read_points(tmp_path / "e.npy", vertices=True)
 
 

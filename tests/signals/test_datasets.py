@@ -253,14 +253,30 @@ def test_folders_that_give_no_images(tmp_path, tree):
         "missing": "no such folder: .*missing",
         "tree/class0/00.png": "expected a folder, got a file: .*00.png",
         "empty": "expected image files below .*empty, found none",
-        "text": r"none of 3 files could be read as an image; the first: 0.txt: not an image",
+        "text": r"at least 3 images in .*text \(5 files left out, the first 0.txt: not an image .*, found 0",
     }.items():
         with pytest.raises(DatasetError, match=message):
             load_images("folder", "train", root=tmp_path / root)
-    for path in sorted((tmp_path / "text").iterdir())[2:]:
-        path.unlink()
+    for i in range(2):
+        save(tmp_path / "text" / f"{i}.png", i)
     with pytest.raises(DatasetError, match=r"at least 3 images in .* to split them, found 2"):
         load_images("folder", "train", root=tmp_path / "text")
+
+
+def test_splits_are_drawn_of_images_alone(tmp_path):
+    for i in range(6):
+        save(tmp_path / f"{i}.jpg", i)
+    expected = {split: find_source("folder", split, root=tmp_path).names for split in datasets.SPLITS}
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    (tmp_path / "Thumbs.db").write_bytes(bytes(100))
+    for seed in range(5):
+        loaded = {split: load_images("folder", split, root=tmp_path, seed=seed) for split in datasets.SPLITS}
+        assert [len(part) for part in loaded.values()] == [4, 1, 1]
+        names = [line.split(": ")[0] for line in loaded["train"].skipped]
+        assert sorted(names) == ["Thumbs.db", "broken.jpg", "notes.txt"]
+        assert not loaded["val"].skipped
+    assert {split: find_source("folder", split, root=tmp_path).names for split in datasets.SPLITS} == expected
 
 
 def test_a_folder_that_may_not_be_read(tree, monkeypatch):
@@ -467,6 +483,40 @@ def test_celeba_as_torchvision_names_it_and_with_files_missing(celeba):
         load_images("celeba", "train", root=celeba)
     with pytest.raises(DatasetError, match="img_align_celeba is missing"):
         load_images("celeba", "train", root=celeba / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [(2, "000002.jpg"), (3, "000003.jpg 3"), (3, "000003.jpg 0000004.jpg 1"), (5, "0 000005.jpg"), (4, "000001.jpg 1")],
+)
+def test_a_damaged_line_of_celebas_partition_is_named(celeba, line, text):
+    path = celeba / "celeba" / "list_eval_partition.txt"
+    lines = path.read_text().splitlines()
+    lines[line - 1] = text
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DatasetError, match=rf"list_eval_partition.txt, line {line}: expected .*'000001.jpg 0', got"):
+        load_images("celeba", "train", root=celeba)
+
+
+def test_celeba_in_the_layouts_of_kaggle(celeba):
+    base = celeba / "celeba"
+    expected = {split: load_images("celeba", split, root=celeba).pixels for split in datasets.SPLITS}
+    rows = [line.split() for line in (base / "list_eval_partition.txt").read_text().splitlines()]
+    (base / "list_eval_partition.csv").write_text("image_id,partition\n" + "".join(f"{n},{p}\n" for n, p in rows))
+    (base / "list_eval_partition.txt").unlink()
+    (base / "img_align_celeba").rename(base / "inner")
+    (base / "img_align_celeba").mkdir()
+    (base / "inner").rename(base / "img_align_celeba" / "img_align_celeba")
+    for root in (celeba, base):
+        for split, pixels in expected.items():
+            assert torch.equal(load_images("celeba", split, root=root).pixels, pixels)
+    for path in (base / "img_align_celeba" / "img_align_celeba").iterdir():
+        Image.open(path).save(path.with_suffix(".png"))
+        path.unlink()
+    for split, pixels in expected.items():
+        found = load_images("celeba", split, root=celeba)
+        assert not found.skipped
+        assert (found.pixels.int() - pixels.int()).abs().max() <= 3  # a JPEG is reduced while it is decoded
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """Reading and writing one sound: every depth, any part, every way a file can be wrong."""
 
+import warnings
 import wave
 
 import numpy as np
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.sound import files as room
-from hypersiren.signals.sound.files import Sound, read_sound, scaled, write_sound
+from hypersiren.signals.sound.files import BLOCK, Sound, read_sound, scaled, write_sound
+from hypersiren.tasks.panels import SoundPanel
+from hypersiren.tasks.registry import open_task
 
 
 def tones(samples: int, channels: int = 1) -> np.ndarray:
@@ -91,6 +94,23 @@ def test_a_file_damaged_in_the_middle_is_read_up_to_there(tmp_path):
     assert len(read_sound(tmp_path / "a.flac", stop=1.0).wave) == 8000
 
 
+def test_a_file_that_claims_more_samples_than_it_has_ends_at_once(tmp_path):
+    soundfile.write(tmp_path / "a.flac", tones(3000), 8000)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    assert int.from_bytes(data[21:26], "big") & (2**36 - 1) == 3000  # samples in STREAMINFO
+    for claim in (2**27, 2**36 - 1):
+        packed = int.from_bytes(data[21:26], "big") >> 36 << 36 | claim
+        (tmp_path / "b.flac").write_bytes(data[:21] + packed.to_bytes(5, "big") + data[26:])
+        if claim > 2**28:
+            with pytest.raises(SignalError, match=r"b\.flac: would take 256\.0 GiB .* ask for a shorter part"):
+                read_sound(tmp_path / "b.flac")
+        else:
+            with pytest.warns(UserWarning, match="read up to there"):
+                found = read_sound(tmp_path / "b.flac")
+            assert len(found.wave) > 3000 - BLOCK
+            np.testing.assert_allclose(found.wave, tones(3000)[: len(found.wave)], atol=1e-4)
+
+
 def test_samples_that_are_no_numbers_are_named(tmp_path):
     for bad in (np.nan, np.inf):
         samples = tones(8000, 2)
@@ -144,9 +164,26 @@ def test_written_sounds_are_read_again_and_by_others(tmp_path, dtype):
     assert [p.name for p in tmp_path.iterdir()] == ["a.WAV"]
 
 
-def test_what_is_too_loud_is_clipped_and_never_wraps_around(tmp_path):
-    write_sound(tmp_path / "a.wav", np.array([[1.0], [-1.0], [3.0], [-3.0], [np.inf], [np.nan]]), 8000)
-    np.testing.assert_allclose(read_sound(tmp_path / "a.wav").wave[:, 0], [1, -1, 1, -1, 1, 0], atol=1e-6)
+def test_what_is_beyond_full_scale_is_kept_as_floats_and_said(tmp_path):
+    with pytest.warns(UserWarning, match=r"a\.wav: the wave goes to 3 of full scale") as heard:
+        write_sound(tmp_path / "a.wav", np.array([[1.0], [-1.0], [3.0], [-2.5], [np.inf], [np.nan]]), 8000)
+    assert len(heard) == 1
+    np.testing.assert_array_equal(read_sound(tmp_path / "a.wav").wave[:, 0], [1, -1, 3, -2.5, 1, 0])
+    assert soundfile.info(tmp_path / "a.wav").subtype == "FLOAT"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_sound(tmp_path / "b.wav", np.array([[1.0], [-1.0 - 1e-7]]), 8000)
+    assert soundfile.info(tmp_path / "b.wav").subtype == "PCM_24"
+
+
+def test_a_loud_file_goes_through_the_task_and_back(tmp_path):
+    loud = 4 * tones(2000)
+    soundfile.write(tmp_path / "loud.wav", loud, 8000, subtype="FLOAT")
+    task = open_task("audio", {"signal": {"path": tmp_path / "loud.wav"}})
+    with pytest.warns(UserWarning, match="full scale"):
+        SoundPanel(task.wave * task.playback["scale"], 8000).write(tmp_path, "true_fit")  # type: ignore[attr-defined]
+    np.testing.assert_allclose(read_sound(tmp_path / "true_fit.wav").wave, loud, rtol=1e-5, atol=1e-6)
+    assert task.playback["scale"] == pytest.approx(np.abs(loud).max(), rel=1e-6)
 
 
 def test_what_cannot_be_written(tmp_path, monkeypatch):

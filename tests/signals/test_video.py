@@ -1,7 +1,9 @@
 """Reading and writing one video: every kind of source, any part, any size, every way a file can be wrong."""
 
 import builtins
+import fractions
 import itertools
+import warnings
 
 import av
 import numpy as np
@@ -10,7 +12,6 @@ from PIL import Image
 
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import fit_image, write_image
-from hypersiren.signals.video import files as room
 from hypersiren.signals.video.files import Clip, read_video, write_video
 
 
@@ -148,18 +149,107 @@ def test_folders_are_sorted_by_number(tmp_path):
         read_video(tmp_path)
 
 
-def test_a_turned_telephone(tmp_path):
-    write_video(tmp_path / "a.mp4", clip(3, 32, 48), 25)
-    upright = read_video(tmp_path / "a.mp4").pixels
-    data = (tmp_path / "a.mp4").read_bytes()
-    one = (1 << 16).to_bytes(4, "big")
-    matrix = one + bytes(12) + one + bytes(12) + (1 << 30).to_bytes(4, "big")
+# a, b, c, d of a display matrix: (x, y) is shown at (a x + c y, b x + d y).
+MATRICES = {
+    (1, 0, 0, 1): lambda image: image,
+    (-1, 0, 0, 1): lambda image: image[:, :, ::-1],
+    (1, 0, 0, -1): lambda image: image[:, ::-1],
+    (-1, 0, 0, -1): lambda image: image[:, ::-1, ::-1],
+    (0, 1, -1, 0): lambda image: np.rot90(image, -1, axes=(1, 2)),
+    (0, -1, 1, 0): lambda image: np.rot90(image, 1, axes=(1, 2)),
+    (0, 1, 1, 0): lambda image: image.swapaxes(1, 2),
+    (0, -1, -1, 0): lambda image: image.swapaxes(1, 2)[:, ::-1, ::-1],
+}
+
+
+def with_matrix(data: bytes, a: float, b: float, c: float, d: float) -> bytes:
+    """An MP4 with another display matrix."""
     place = data.index(b"tkhd") + 4 + 40
-    assert data[place : place + 36] == matrix
-    # A quarter turn clockwise: x' = -y, y' = x.
-    turned = bytes(4) + one + bytes(4) + (-(1 << 16)).to_bytes(4, "big", signed=True) + bytes(16) + matrix[32:]
-    (tmp_path / "turned.mp4").write_bytes(data[:place] + turned + data[place + 36 :])
-    np.testing.assert_array_equal(read_video(tmp_path / "turned.mp4").pixels, np.rot90(upright, -1, axes=(1, 2)))
+    rows = [a, b, 0, c, d, 0, 0, 0, 1 << 14]
+    packed = b"".join(round(v * (1 << 16)).to_bytes(4, "big", signed=True) for v in rows)
+    return data[:place] + packed + data[place + 36 :]
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_turned_and_mirrored_telephones(tmp_path, matrix):
+    write_video(tmp_path / "a.mp4", clip(3, 32, 48), 25)
+    stored = read_video(tmp_path / "a.mp4").pixels
+    (tmp_path / "b.mp4").write_bytes(with_matrix((tmp_path / "a.mp4").read_bytes(), *matrix))
+    np.testing.assert_array_equal(read_video(tmp_path / "b.mp4").pixels, MATRICES[matrix](stored))
+
+
+def test_an_angle_that_is_not_heeded_is_said(tmp_path):
+    write_video(tmp_path / "a.mp4", clip(3, 32, 48), 25)
+    (tmp_path / "b.mp4").write_bytes(with_matrix((tmp_path / "a.mp4").read_bytes(), 0.8, 0.6, -0.6, 0.8))
+    with pytest.warns(UserWarning, match=r"b\.mp4: frames are taken without heed of an angle"):
+        assert read_video(tmp_path / "b.mp4").pixels.shape == (3, 32, 48, 3)
+
+
+def encoded(path, frames, milliseconds, aspect=None):
+    """A video whose frames begin at such times."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", 1000, {"crf": "1", "bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv444p"
+        stream.codec_context.time_base = fractions.Fraction(1, 1000)
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
+        for pixels, time in zip(frames, milliseconds, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = time, fractions.Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def gray(count: int) -> list[np.ndarray]:
+    return [np.full((32, 48, 3), 20 * i, np.uint8) for i in range(count)]
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_frames_keep_their_times_where_rates_vary(tmp_path, ending):
+    times = [0, 40, 80, 120, 1120, 1160, 1200, 3200, 3240, 3280]
+    encoded(tmp_path / f"a.{ending}", gray(10), times)
+    with pytest.warns(UserWarning, match=r"a\.m..: frames last from 0\.04 to 2 s; by their times 10 become") as heard:
+        video = read_video(tmp_path / f"a.{ending}")
+    assert len(heard) == 1
+    assert video.fps == pytest.approx(25)
+    assert len(video.pixels) == pytest.approx(83, abs=1)
+    for time, level in [(0, 0), (0.5, 60), (1.0, 60), (1.13, 80), (2.5, 120), (3.25, 160)]:
+        assert int(video.pixels[int(time * 25), 0, 0, 0]) == pytest.approx(level, abs=6), time
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        part = read_video(tmp_path / f"a.{ending}", stop=0.13)  # this part has one rate
+    assert (len(part.pixels), part.fps) == (4, pytest.approx(25))
+
+
+def test_rounded_times_are_one_rate(tmp_path):
+    encoded(tmp_path / "a.mkv", gray(12), [round(1000 * i / 29.97) for i in range(12)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        video = read_video(tmp_path / "a.mkv")
+    assert len(video.pixels) == 12
+    assert video.fps == pytest.approx(29.97, rel=0.01)
+
+
+@pytest.mark.parametrize(("aspect", "size"), [((4, 3), (32, 64)), ((3, 4), (43, 48))])
+def test_pixels_are_made_square(tmp_path, aspect, size):
+    frames = [np.zeros((32, 48, 3), np.uint8) for _ in range(3)]
+    for frame in frames:
+        frame[:16, :24] = 200
+    encoded(tmp_path / "a.mp4", frames, [0, 40, 80], fractions.Fraction(*aspect))
+    with pytest.warns(UserWarning, match=rf"a\.mp4: pixels of .* 48 x 32 become {size[1]} x {size[0]}") as heard:
+        video = read_video(tmp_path / "a.mp4")
+    assert len(heard) == 1
+    assert video.pixels.shape[1:3] == size
+    bright = video.pixels[0, ..., 0] > 100
+    assert bright.mean() == pytest.approx(0.25, abs=0.01)
+    assert bright[: size[0] // 2 - 1, : size[1] // 2 - 1].all()
+
+
+def test_many_large_frames_are_refused_before_they_are_decoded(tmp_path):
+    frames = [Image.new("P", (3000, 3000), i % 2) for i in range(50)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=40)
+    with pytest.raises(SignalError, match=r"a\.gif: would take 1\.3 GiB .* shorter part or a smaller size"):
+        read_video(tmp_path / "a.gif")
 
 
 def noisy(t: int) -> np.ndarray:
@@ -220,7 +310,7 @@ def test_sources_that_are_no_videos(tmp_path):
         "none.npy": "holds no pixels",
         "range.npy": r"expected floats in \[0, 1\], got 255 to 255 in frame 0",
         "nan.npy": "got nan to nan in frame 0",
-        "object.npy": "not a NumPy array that can be read",
+        "object.npy": "expected numbers, got Python objects",
     }.items():
         with pytest.raises(SignalError, match=reason) as caught:
             read_video(tmp_path / name)
@@ -230,7 +320,7 @@ def test_sources_that_are_no_videos(tmp_path):
 
 def test_a_clip_too_large_for_memory_is_refused(tmp_path, monkeypatch):
     write_video(tmp_path / "a.gif", clip(), 25)
-    monkeypatch.setattr(room, "LARGEST", 10_000)
+    monkeypatch.setenv("HYPERSIREN_LIMIT", "1e-5")
     with pytest.raises(SignalError, match="ask for a shorter part or a smaller size"):
         read_video(tmp_path / "a.gif")
     assert len(read_video(tmp_path / "a.gif", size=(10, 10)).pixels) == 12

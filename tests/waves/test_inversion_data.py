@@ -11,6 +11,7 @@ from scipy.special import h2vp, hankel2, jv, jvp
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import grid
 from hypersiren.signals.files import SignalError
+from hypersiren.waves import measurements as room
 from hypersiren.waves.helmholtz_solver import sample_wavefields
 from hypersiren.waves.measurements import InversionData, make_inversion, read_inversion
 from hypersiren.waves.media import circle
@@ -102,8 +103,35 @@ def test_what_is_no_file_or_no_mat(tmp_path):
     (tmp_path / "text.mat").write_text("no matrix in here, but enough bytes to be asked for a header" * 9)
     with pytest.raises(SignalError, match=r"text.mat: not a .mat file that SciPy can read"):
         read_inversion(tmp_path / "text.mat")
-    with pytest.raises(SignalError, match=r"none.mat: cannot be read \(No such file or directory\)"):
+    with pytest.raises(SignalError, match=r"none.mat: no such file"):
         read_inversion(tmp_path / "none.mat")
+
+
+def test_a_file_of_version_7_3_is_told_how_to_be_saved(tmp_path):
+    for name, head in {
+        "a.mat": b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512) + b"\x89HDF\r\n\x1a\n",
+        "b.mat": b"\x89HDF\r\n\x1a\n" + bytes(600),
+    }.items():
+        (tmp_path / name).write_bytes(head)
+        with pytest.raises(SignalError, match=r'version 7\.3: save it with save\("data.mat", \.\.\., "-v7"\)'):
+            read_inversion(tmp_path / name)
+
+
+@pytest.mark.parametrize("size", [0x7FFFFFFF, 0xFFFFFFFF, 3, 0])
+def test_a_broken_mat_does_not_crash_the_process(tmp_path, size):
+    data = bytearray(file(tmp_path).read_bytes())
+    data[132:136] = size.to_bytes(4, "little")  # of the first array
+    (tmp_path / "broken.mat").write_bytes(data)
+    with pytest.raises(SignalError) as caught:
+        read_inversion(tmp_path / "broken.mat")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_crash_of_scipy_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "_CHILD", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(SignalError, match=r"data\.mat: not a \.mat file .*: SciPy crashed"):
+        read_inversion(file(tmp_path))
 
 
 def test_bad_places_are_refused_before_anything_is_solved():

@@ -1,20 +1,25 @@
 """Mesh files: triangles in, closed meshes in, PLY, OBJ and GLB out. Imports no torch.
 
-trimesh reads all of them and writes OBJ and GLB. PLY is written here because trimesh writes its vertices in single
-precision: at a northing of 4 000 km they move by up to 0.12 m.
+trimesh reads OBJ, STL, OFF and GLB, and writes OBJ and GLB. PLY is read by `ply`, see there, and written here because
+trimesh writes its vertices in single precision: at a northing of 4 000 km they move by up to 0.12 m.
 """
 
+import codecs
 import io
+import json
 import math
 import os
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from hypersiren.shapes.files.ply import ply_triangles
 from hypersiren.shapes.files.tables import read_bytes
 from hypersiren.shapes.mesh import Mesh, face_crosses, is_watertight
-from hypersiren.signals.files import SignalError, atomic_write, one_line
+from hypersiren.signals.files import SignalError, atomic_write, guarded, unlogged
 
 
 def write_mesh(path: str | os.PathLike[str], mesh: Mesh) -> None:
@@ -82,23 +87,87 @@ def read_triangles(data: bytes, ending: str) -> tuple[Float[np.ndarray, "V 3"], 
         data: What the file holds.
         ending: That of its name, one of `MESHES`.
     """
-    import trimesh
-
-    try:
-        mesh = trimesh.load_mesh(io.BytesIO(data), file_type=ending, process=False)
-        vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)
-    except ModuleNotFoundError as error:  # text that is not UTF-8 needs charset-normalizer
-        raise SignalError(f'expected {error.name} for this mesh: pip install "hypersiren[mesh]"') from None
-    except Exception as error:  # its readers raise whatever their file leads them to
-        raise SignalError(f"broken or truncated mesh ({one_line(error)})") from error
+    with guarded("broken or truncated mesh"):
+        if ending == ".ply":
+            vertices, faces = ply_triangles(data)
+        else:
+            vertices, faces = _by_trimesh(data, ending)
     if not len(faces):
         raise SignalError("expected a mesh, got no faces: points alone, or a broken or truncated mesh")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise SignalError(
+            f"broken or truncated mesh: expected faces of {len(vertices)} vertices, from 0 on, got {faces.min()} to "
+            f"{faces.max()}"
+        )
     with np.errstate(all="ignore"):
         areas = np.linalg.norm(face_crosses(vertices, faces), axis=1)
     faces = faces[np.isfinite(areas) & (areas > 0)]
     if not len(faces):
         raise SignalError("expected a mesh with faces that have an area, got none")
     return vertices, faces
+
+
+def _by_trimesh(data: bytes, ending: str) -> tuple[np.ndarray, np.ndarray]:
+    import trimesh
+
+    if ending in (".obj", ".off") or (ending == ".stl" and data.lstrip()[:5] == b"solid"):
+        # Names and comments in an old encoding say nothing that is needed, and would need charset-normalizer.
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            if ending != ".stl" or b"facet" in data[:4096]:  # some binary files begin with "solid", too
+                data = data.translate(bytes(range(128)) + b"?" * 128)
+        data = data.removeprefix(codecs.BOM_UTF8)
+    if ending == ".stl" and len(data) >= 84 and not data.isascii():
+        count = int.from_bytes(data[80:84], "little")
+        if len(data) < 84 + 50 * count:
+            raise SignalError(
+                f"broken or truncated mesh: expected {count} triangles of 50 bytes, got {len(data)} bytes"
+            )
+        data = b"\0" * 80 + data[80:]
+    if ending == ".glb":
+        _check_glb(data)
+    if ending == ".obj":
+        data = _absolute(data)
+    with warnings.catch_warnings(), unlogged("trimesh"):
+        warnings.simplefilter("ignore")
+        mesh = trimesh.load_mesh(io.BytesIO(data), file_type=ending, process=False)
+    return np.asarray(mesh.vertices, np.float64).reshape(-1, 3), np.asarray(mesh.faces, np.int64).reshape(-1, 3)
+
+
+def _absolute(data: bytes) -> bytes:
+    """An OBJ whose faces count all vertices from 1 on; negative numbers count back from the last one before.
+
+    trimesh counts back from the last one of the file, and takes 0 for it.
+    """
+    if re.search(rb"^f\b[^\n]*[ \t]0+(?:/|\s|$)", data, re.MULTILINE):
+        raise SignalError("broken mesh: expected faces of vertices from 1 on, got a vertex 0")
+    if not re.search(rb"^f\b[^\n]*[ \t/]-\d", data, re.MULTILINE):
+        return data
+    lines, counts = data.split(b"\n"), {b"v": 0, b"vt": 0, b"vn": 0}
+    for i, line in enumerate(lines):
+        kind, *words = line.split() or [b""]
+        if kind in counts:
+            counts[kind] += 1
+        elif kind == b"f":
+            corners = [[int(number) if number else None for number in word.split(b"/")] for word in words]
+            rows = [
+                [n if n is None or n > 0 else n + 1 + count for n, count in zip(corner, counts.values(), strict=False)]
+                for corner in corners
+            ]
+            if any(n is not None and n < 1 for row in rows for n in row):
+                raise SignalError(f"broken mesh: expected a face of vertices before it, got {line.decode()!r}")
+            lines[i] = b"f " + b" ".join(b"/".join(b"" if n is None else b"%d" % n for n in row) for row in rows)
+    return b"\n".join(lines)
+
+
+def _check_glb(data: bytes) -> None:
+    """The lengths that a GLB and its accessors claim, compared with what is there."""
+    length = int.from_bytes(data[12:16], "little")
+    header = json.loads(data[20 : 20 + length])
+    for accessor in header.get("accessors", []):
+        if not 0 <= int(accessor["count"]) <= len(data):
+            raise SignalError(f"broken or truncated mesh: expected {accessor['count']} items in {len(data)} bytes")
 
 
 def read_closed(path: Path) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:

@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Float
 
 from hypersiren.shapes.files.tables import RawPoints, from_columns, numbers, records
-from hypersiren.signals.files import SignalError
+from hypersiren.signals.files import SignalError, check_size
 
 
 @dataclass(frozen=True)
 class _Header:
-    """Names of the fields, NumPy types (with the numbers per point where it is not one), points, sensor, encoding."""
+    """Names of the fields, NumPy types with the numbers per point, points, sensor, encoding."""
 
     names: list[str]
     kinds: list[str]
@@ -30,26 +30,29 @@ class _Header:
 def _header(data: bytes) -> tuple[_Header, bytes]:
     """The header, and what follows it."""
     entries: dict[str, list[str]] = {}
+    place = 0
     while "DATA" not in entries:
-        line, newline, data = data.partition(b"\n")
-        if not newline:
+        if (end := data.find(b"\n", place)) < 0:
             raise SignalError("expected a PCD header that ends with a line DATA")
-        key, *values = line.decode("latin-1").split() or ["#"]
-        entries[key] = values
+        key, *values = data[place:end].decode("latin-1").split() or ["#"]
+        entries[key], place = values, end + 1
     try:
         names = entries["FIELDS"]
+        if not set(entries["TYPE"]) <= set("FIUfiu"):
+            raise ValueError
         kinds = [
-            f"{int(count)}<{kind.lower()}{int(size)}"
+            f"({int(count)},)<{kind.lower()}{int(size)}"
             for kind, size, count in zip(
                 entries["TYPE"], entries["SIZE"], entries.get("COUNT", ["1"] * len(names)), strict=True
             )
         ]
         points = math.prod(int(entries[key][0]) for key in (["POINTS"] if "POINTS" in entries else ["WIDTH", "HEIGHT"]))
         sensor = np.array(entries.get("VIEWPOINT", ["0", "0", "0"])[:3], np.float64)
-        if len(kinds) != len(names) or points < 0 or sensor.shape != (3,):
+        if len(kinds) != len(names) or points < 0 or sensor.shape != (3,) or not np.isfinite(sensor).all():
             raise ValueError
-        [np.dtype(kind) for kind in kinds]
-        return _Header(names, kinds, points, sensor, entries["DATA"][0]), data
+        if any(size < 0 for kind in kinds for size in np.dtype(kind).shape):
+            raise ValueError
+        return _Header(names, kinds, points, sensor, entries["DATA"][0]), data[place:]
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise SignalError("broken PCD header: expected FIELDS, SIZE, TYPE, COUNT and POINTS that agree") from error
 
@@ -60,7 +63,8 @@ def read_pcd(data: bytes) -> RawPoints:
     if header.encoding == "ascii":
         counts = [math.prod(np.dtype(kind).shape) for kind in header.kinds]
         table = numbers(body, header.points, sum(counts))
-        columns = [table[:, start] for start in np.cumsum([0, *counts[:-1]])]
+        starts = np.cumsum([0, *counts[:-1]])
+        columns = [table[:, i] if n else np.full(len(table), np.nan) for i, n in zip(starts, counts, strict=True)]
     elif header.encoding == "binary":
         columns = records(body, header.kinds, header.points)
     elif header.encoding == "binary_compressed":
@@ -73,6 +77,9 @@ def read_pcd(data: bytes) -> RawPoints:
 def _unpacked(body: bytes, header: _Header) -> list[np.ndarray]:
     """The columns of compressed points, which lie field by field."""
     packed, size = np.frombuffer(body[:8].ljust(8, b"\0"), "<u4").tolist()
+    if len(body) >= 8 and size != (expected := header.points * sum(np.dtype(kind).itemsize for kind in header.kinds)):
+        raise SignalError(f"broken: expected {expected} bytes of {header.points} points, the file says {size}")
+    check_size(size)
     if len(body) < 8 + packed or not packed:
         raise SignalError(f"truncated: expected {packed} bytes of compressed points, got {max(len(body) - 8, 0)}")
     plain, place, columns = lzf_decompress(body[8 : 8 + packed], size), 0, []
@@ -98,7 +105,7 @@ def lzf_decompress(data: bytes, size: int) -> bytes:
     out = bytearray()
     place, end = 0, len(data)
     try:
-        while place < end:
+        while place < end and len(out) <= size:
             control = data[place]
             place += 1
             if control < 32:

@@ -45,10 +45,12 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 def numbers(data: bytes, rows: int | None = None, columns: int | None = None) -> np.ndarray:
     """A table of numbers in text, its first `rows` rows if so many are wanted; SignalError if it has not those."""
+    # NumPy makes room for all rows that are wanted; a row takes two bytes or more.
+    most = None if rows is None else min(rows, len(data) // 2 + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # NumPy's of an empty table
-            table = np.loadtxt(io.BytesIO(data), np.float64, comments=("#", "//"), ndmin=2, max_rows=rows)
+            table = np.loadtxt(io.BytesIO(data), np.float64, comments=("#", "//"), ndmin=2, max_rows=most)
     except ValueError as error:
         raise SignalError(f"expected rows of numbers, all of one length ({' '.join(str(error).split())})") from error
     if len(table) < (rows or 0):
@@ -59,12 +61,16 @@ def numbers(data: bytes, rows: int | None = None, columns: int | None = None) ->
 
 
 def records(data: bytes, kinds: list[str], count: int) -> list[np.ndarray]:
-    """Columns of binary rows by NumPy types; of a type with several numbers the first. SignalError if truncated."""
+    """Columns of binary rows by NumPy types; of a type with several numbers the first. SignalError if truncated.
+
+    A column of a type with no number at all is NaN.
+    """
     row = np.dtype([(str(i), kind) for i, kind in enumerate(kinds)])
     if len(data) < count * row.itemsize:
         raise SignalError(f"truncated: expected {count * row.itemsize} bytes of points, got {len(data)}")
     table = np.frombuffer(data, row, count)
-    return [table[str(i)].reshape(count, -1)[:, 0] for i in range(len(kinds))]
+    columns = [table[str(i)].reshape(count, -1) if table[str(i)].size else None for i in range(len(kinds))]
+    return [np.full(count, np.nan) if column is None else column[:, 0] for column in columns]
 
 
 def from_columns(columns: dict[str, np.ndarray], sensor: np.ndarray | None = None) -> RawPoints:
@@ -72,8 +78,35 @@ def from_columns(columns: dict[str, np.ndarray], sensor: np.ndarray | None = Non
     points = _stacked(columns, ("x", "y", "z"))
     if points is None:
         raise SignalError(f"expected columns x, y and z, got {sorted(columns)}")
-    normals = [_stacked(columns, names) for names in (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"))]
-    return RawPoints(points, next((n for n in normals if n is not None), None), sensor)
+    for names in (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z")):
+        normals = _stacked(columns, names)
+        if normals is not None:
+            return RawPoints(points, signed(normals, columns[names[0]].dtype), sensor)
+    return RawPoints(points, None, sensor)
+
+
+def signed(normals: Float[np.ndarray, "N 3"], dtype: np.dtype) -> Float[np.ndarray, "N 3"]:
+    """Normals with their sign: of an unsigned type, 0 to its largest number stand for -1 to 1.
+
+    So do whole numbers of 0 to 255 in text, if they are of unit length then.
+
+    Example:
+        >>> signed(np.array([[0.0, 127.5, 255.0]]), np.dtype("u1")).tolist()
+        [[-1.0, 0.0, 1.0]]
+    """
+    if dtype.kind == "u":
+        return normals / (np.iinfo(dtype).max / 2) - 1
+    finite = normals[np.isfinite(normals).all(1)]
+    if dtype.kind == "f" and len(finite) and finite.min() >= 0 and finite.max() > 1 and not (finite % 1).any():
+        scaled = normals / 127.5 - 1
+        lengths = np.linalg.norm(scaled[np.isfinite(scaled).all(1)], axis=1)
+        if finite.max() > 255 or (np.abs(lengths - 1) < 0.03).mean() < 0.95:
+            raise SignalError(
+                f"expected normals, got whole numbers from {finite.min():g} to {finite.max():g} without a sign, "
+                "which are not of unit length as 0 to 255 for -1 to 1 either"
+            )
+        return scaled
+    return normals
 
 
 def _stacked(columns: dict[str, np.ndarray], names: tuple[str, ...]) -> np.ndarray | None:

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from hypersiren.signals.arrays import check_values, dtype_name, to_tensor
-from hypersiren.signals.files import SignalError, one_line
-from hypersiren.signals.image.files import convert_image, fit_image, read_image, read_sized, upright_image
+from hypersiren.signals.files import SignalError
+from hypersiren.signals.image.files import convert_image, fit_image, image_values, read_mask, read_values
 
 SAMPLES = (
     "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field",
@@ -36,8 +36,9 @@ def as_pixels(image: Any, *, range: tuple[float, float] | None = None) -> Float[
         image: A file or one of `SAMPLES`, see `open_picture`; a PIL image, read as its file would be; or a NumPy array
             or tensor (H, W), (H, W, 1) or (H, W, 3). A tensor stays on its device, and is returned itself if nothing
             of it has to change.
-        range: What the values of an array run over, from black to white. Without it they run over 0 to 255 (uint8), 0
-            to 65535 (uint16), 0 to 1 (bool) or -1 to 1 (floats); other integers must have it.
+        range: What the values run over, from black to white. Without it those of an array run over 0 to 255 (uint8), 0
+            to 65535 (uint16), 0 to 1 (bool) or -1 to 1 (floats), and other integers must have it; those of a file or a
+            PIL image run over what `hypersiren.signals.image.wide.to_range` says.
 
     Raises:
         SignalError: If it is something else, cannot be read, is empty or of another shape, or if values are NaN,
@@ -56,15 +57,10 @@ def as_pixels(image: Any, *, range: tuple[float, float] | None = None) -> Float[
         hypersiren.signals.files.SignalError: expected (H, W), (H, W, 1) or (H, W, 3), got (3, 20, 30): channels come
         last, give image.transpose(1, 2, 0)
     """
-    if isinstance(image, str | os.PathLike | Image.Image) and range is not None:
-        raise SignalError(f"expected no range with a picture that is a file or a PIL image, got range={range}")
     if isinstance(image, str | os.PathLike):
-        return open_picture(image)
+        return open_picture(image, range=range)
     if isinstance(image, Image.Image):
-        try:
-            image = np.asarray(upright_image(image))
-        except Exception as error:  # a lazily opened file may be broken in any way
-            raise SignalError(f"broken or truncated PIL image ({one_line(error)})") from error
+        return torch.from_numpy(image_values(image, _checked(range)))
     values = to_tensor(image, "a picture as a path, a PIL image, a NumPy array or a tensor")
     values = values[..., None] if values.ndim == 2 else values
     _check_shape(values.shape, f"image.{'permute' if isinstance(image, Tensor) else 'transpose'}(1, 2, 0)")
@@ -105,15 +101,20 @@ def as_mask(mask: Any, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
 
 
 def open_picture(
-    path: str | os.PathLike[str], *, gray: bool | None = None, size: int | tuple[int, int] | None = None
+    path: str | os.PathLike[str],
+    *,
+    gray: bool | None = None,
+    size: int | tuple[int, int] | None = None,
+    range: tuple[float, float] | None = None,
 ) -> Float[Tensor, "H W C"]:
-    """A picture as values in [-1, 1].
+    """A picture as values in [-1, 1], in the precision of its file.
 
     Args:
-        path: A file of any format Pillow reads (see `hypersiren.signals.image.files.read_image`), or one of `SAMPLES`.
+        path: A file of any format Pillow reads (see `hypersiren.signals.image.files.read_values`), or one of `SAMPLES`.
         gray: One channel, or three; None for what the file has.
         size: Pixels, one number for a square, or (H, W): the largest central rectangle of that shape is resized; None
             keeps the file's.
+        range: What black and white are, (low, high); None for what the file's type tells.
 
     Raises:
         SignalError: If it cannot be read.
@@ -122,7 +123,7 @@ def open_picture(
         >>> open_picture("camera", size=64).shape
         torch.Size([64, 64, 1])
     """
-    return _open_sized(path, gray, size)[0]
+    return _open_sized(path, gray, size, range)[0]
 
 
 def open_masked(
@@ -131,42 +132,47 @@ def open_masked(
     *,
     gray: bool | None = None,
     size: int | tuple[int, int] | None = None,
+    range: tuple[float, float] | None = None,
+    whole: bool = False,
 ) -> tuple[Float[Tensor, "H W C"], Bool[Tensor, "H W"] | None]:
-    """A picture, and a mask that is an image file of its size: True where bright (128 or more). Each is opened once.
+    """A picture, and a mask that is an image file of its size. Each is opened once.
 
     Args:
-        path, gray, size: As of `open_picture`.
-        mask: The mask, brought to the size that the picture is brought to; None for no mask.
+        path, gray, size, range: As of `open_picture`.
+        mask: The mask, see `hypersiren.signals.image.files.read_mask`, brought to the size that the picture is brought
+            to; None for no mask.
+        whole: Whether the mask may hold all of the picture.
 
     Raises:
         SignalError: If one cannot be read, or the mask has not the picture's size.
     """
-    pixels, (h, w) = _open_sized(path, gray, size)
+    pixels, (h, w) = _open_sized(path, gray, size, range)
     if mask is None:
         return pixels, None
-    bright = read_image(mask, gray=True)
-    if bright.shape[:2] != (h, w):
-        raise SignalError(
-            f"expected a mask of the picture's {w}x{h} pixels, got {bright.shape[1]}x{bright.shape[0]}", mask
-        )
-    return pixels, torch.from_numpy(fit_image(bright, (pixels.shape[0], pixels.shape[1]))[..., 0] >= 128)
+    known = read_mask(mask, (h, w), whole=whole)
+    bright = fit_image(255 * known.astype(np.uint8), (pixels.shape[0], pixels.shape[1]))
+    return pixels, torch.from_numpy(bright[..., 0] >= 128)
 
 
 def _open_sized(
-    path: str | os.PathLike[str], gray: bool | None, size: int | tuple[int, int] | None
+    path: str | os.PathLike[str],
+    gray: bool | None,
+    size: int | tuple[int, int] | None,
+    range: tuple[float, float] | None,
 ) -> tuple[Float[Tensor, "H W C"], tuple[int, int]]:
     """A picture as values in [-1, 1], and its (H, W) before `size`."""
     shape = (size, size) if isinstance(size, int) else size
     if str(path) in SAMPLES and not os.path.exists(path):
         from skimage import data  # heavy
 
+        if range is not None:
+            raise SignalError(f"expected no range with a photograph of scikit-image, got range={range}", path)
         pixels = getattr(data, str(path))()
         image = convert_image(pixels, gray=pixels.ndim == 2 if gray is None else gray)
         whole = (image.height, image.width)
-        pixels = fit_image(image, shape or whole)
-    else:
-        pixels, whole = read_sized(path, gray=gray, size=shape)
-    return torch.from_numpy(pixels) / 127.5 - 1, whole
+        return torch.from_numpy(fit_image(image, shape or whole)) / 127.5 - 1, whole
+    values, whole = read_values(path, gray=gray, size=shape, range=_checked(range))
+    return torch.from_numpy(values), whole
 
 
 def _check_shape(shape: Sequence[int], turned: str) -> None:
@@ -185,11 +191,16 @@ def _check_shape(shape: Sequence[int], turned: str) -> None:
 
 def _range(values: Tensor, given: tuple[float, float] | None) -> tuple[float, float]:
     """What the values run over: as given, or by their type."""
+    if (checked := _checked(given)) is not None:
+        return checked
+    if not values.is_floating_point() and values.dtype not in RANGES:
+        raise SignalError(f"expected range=(low, high), the values of black and white, for {dtype_name(values)} pixels")
+    return RANGES.get(values.dtype, (-1, 1))
+
+
+def _checked(given: tuple[float, float] | None) -> tuple[float, float] | None:
     if given is not None:
         low, high = given
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise SignalError(f"expected range=(low, high) of two numbers, the first the lower, got {given}")
-        return low, high
-    if not values.is_floating_point() and values.dtype not in RANGES:
-        raise SignalError(f"expected range=(low, high), the values of black and white, for {dtype_name(values)} pixels")
-    return RANGES.get(values.dtype, (-1, 1))
+    return given

@@ -244,7 +244,7 @@ def load_images(
         cached = decode(source, target, workers=workers, progress=progress)
         _write_cache(path, key, *cached)
     pixels, skipped = cached
-    return ImageSet(torch.from_numpy(pixels), source.label, skipped)
+    return ImageSet(torch.from_numpy(pixels), source.label, (*source.dropped, *skipped))
 
 
 def find_source(

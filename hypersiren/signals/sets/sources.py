@@ -16,15 +16,18 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from hypersiren.errors import UserError
-from hypersiren.signals.image.files import Crop, convert_image, fit_image, read_image
+from hypersiren.signals.files import SignalError
+from hypersiren.signals.image.files import Crop, convert_image, fit_image, open_image, read_image
 
 SPLITS = ("train", "val", "test")
 
@@ -43,6 +46,9 @@ PHOTOS = {
     "test": ("chelsea", "stereo_motorcycle"),
 }  # fmt: skip
 """Photographs of scikit-image in each split, by the functions of skimage.data that need no network."""
+
+MANY = 2000
+"""Files of a folder up to which each is opened before the splits are drawn."""
 
 PHOTO_CROPS = 10_000
 """Training crops; val and test have a tenth of these each."""
@@ -72,12 +78,14 @@ class ImageSource:
         names: One per image, to speak of it.
         read: From an index and a Target to (H, W, C) uint8; raises SignalError. Can be sent to another process.
         key: All that the pixels depend on, as plain values.
+        dropped: "name: reason" for each file that was left out before the splits were drawn; told of train only.
     """
 
     label: str
     names: Sequence[str]
     read: Callable[[int, Target], np.ndarray]
     key: Mapping[str, Any] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
 
 
 def faces(split: str) -> ImageSource:
@@ -133,6 +141,9 @@ def photos(split: str, crops: int, seed: int) -> ImageSource:
 def folder(root: Path, split: str, seed: int) -> ImageSource:
     """All files below a folder that are not hidden.
 
+    Files that are no images are left out before a split is drawn, by their first bytes; of more than `MANY` files only
+    those without the ending of an image are looked at.
+
     Subfolders train, val and test are the splits. Where one of val and test is missing, the other is the test split and
     val is 5 % of train, at random. Without train, or with nothing beside it, all files are split 90/5/5 at random.
     """
@@ -140,10 +151,9 @@ def folder(root: Path, split: str, seed: int) -> ImageSource:
     label = f"{root.resolve().name}/{split}"
     has = {name for name in SPLITS if os.path.isdir(root / name)}
     if not ("train" in has and len(has) > 1):
-        files = scan(root)
-        if not files:
-            raise DatasetError(f"expected image files below {root}, found none")
-        return _files(label, root, part_of(files, split, seed, has_test=False, what=str(root)), {"seed": seed})
+        files, dropped = _images(root, scan(root))
+        chosen = part_of(files, split, seed, has_test=False, what=_what(root, dropped))
+        return replace(_files(label, root, chosen, {"seed": seed}), dropped=dropped if split == "train" else ())
     made = not {"val", "test"} <= has
     part = {"train": "train", "val": "train" if made else "val", "test": "test" if "test" in has else "val"}[split]
     files = [(f"{part}/{name}", size, time) for name, size, time in scan(root / part)]
@@ -151,23 +161,55 @@ def folder(root: Path, split: str, seed: int) -> ImageSource:
         raise DatasetError(f"expected image files below {root / part}, found none")
     if split == "test" or not made:
         return _files(label, root, files)
-    return _files(label, root, part_of(files, split, seed, has_test=True, what=str(root / part)), {"seed": seed})
+    files, dropped = _images(root, files)
+    chosen = part_of(files, split, seed, has_test=True, what=_what(root / part, dropped))
+    return replace(_files(label, root, chosen, {"seed": seed}), dropped=dropped if split == "train" else ())
+
+
+def _images(root: Path, files: Sequence[tuple[str, int, int]]) -> tuple[list[tuple[str, int, int]], tuple[str, ...]]:
+    """Those files that begin as images do, and "name: reason" for the others."""
+    if not files:
+        raise DatasetError(f"expected image files below {root}, found none")
+    endings, kept, dropped = Image.registered_extensions(), [], []
+    for item in files:
+        if len(files) > MANY and Path(item[0]).suffix.lower() in endings:
+            kept.append(item)
+            continue
+        try:
+            open_image(root / item[0]).close()
+            kept.append(item)
+        except SignalError as error:
+            dropped.append(f"{item[0]}: {error.reason}")
+    return kept, tuple(dropped)
+
+
+def _what(root: Path, dropped: Sequence[str]) -> str:
+    return f"{root} ({len(dropped)} files left out, the first {dropped[0]})" if dropped else str(root)
 
 
 def celeba(root: Path, split: str) -> ImageSource:
     """CelebA's aligned and cropped images, 178 x 218, by the official partition (162,770, 19,867 and 19,962).
 
+    Kaggle's layouts are read too: the partition as .csv, the images in img_align_celeba/img_align_celeba, or as .png.
     The 202,599 files are not asked for one by one: the partition list and the folder's time stamp tell a change.
+
+    Raises:
+        DatasetError: If something is missing, or a line of the partition is damaged; the message has its number.
     """
     base = root if os.path.isdir(root / "img_align_celeba") else root / "celeba"
     images, partition = base / "img_align_celeba", base / "list_eval_partition.txt"
+    nested, table = images / "img_align_celeba", partition.with_suffix(".csv")
+    images = nested if os.path.isdir(nested) else images
+    partition = table if os.path.isfile(table) and not os.path.isfile(partition) else partition
     for path, there in ((images, os.path.isdir(images)), (partition, os.path.isfile(partition))):
         if not there:
             raise DatasetError(f"CelebA: {path} is missing; expected {CELEBA_LAYOUT}, with ROOT = {root}")
-    words = _text(partition).split()
-    names = [name for name, part in zip(words[::2], words[1::2], strict=False) if part == str(SPLITS.index(split))]
+    parts = _partition(partition)
+    names = [name for name, part in parts if part == SPLITS.index(split)]
     if not names:
         raise DatasetError(f"CelebA: expected lines such as '000001.jpg 0' in {partition}, found none for {split}")
+    if not (images / names[0]).exists() and (images / names[0]).with_suffix(".png").exists():
+        names = [str(Path(name).with_suffix(".png")) for name in names]
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in (images, partition)]
     return ImageSource(
         f"celeba/{split}",
@@ -175,6 +217,23 @@ def celeba(root: Path, split: str) -> ImageSource:
         functools.partial(_read_file, str(images), names),
         {"root": str(images.resolve()), "count": len(names), "files": digest(stamps)},
     )
+
+
+def _partition(path: Path) -> list[tuple[str, int]]:
+    """Names with their part: 0, 1 or 2; each name once."""
+    found: dict[str, int] = {}
+    lines = _text(path).removeprefix("\ufeff").splitlines()
+    for i, line in enumerate(lines, 1):
+        if not line.strip() or (i == 1 and re.fullmatch(r"\s*image_id\s*,\s*partition\s*", line)):
+            continue
+        match = re.fullmatch(r"\s*(\d+\.(?:jpg|png))\s*[,\s]\s*([012])\s*", line)
+        if match is None or match[1] in found:
+            again = "" if match is None else ", a name that was before"
+            raise DatasetError(
+                f"CelebA: {path}, line {i}: expected a line such as '000001.jpg 0', got {line[:60]!r}{again}"
+            )
+        found[match[1]] = int(match[2])
+    return list(found.items())
 
 
 def scan(root: Path) -> list[tuple[str, int, int]]:

@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float, Float32
 
-from hypersiren.signals.files import SignalError, atomic_write, check_file, one_line
+from hypersiren.signals.files import SignalError, atomic_write, check_file, check_size, one_line
 
 if TYPE_CHECKING:
     import soundfile
 
+
+ROUNDING = 1e-6
+"""What a wave may go beyond full scale and still count as within it."""
 
 BLOCK = 1024
 """Samples decoded at once: what is lost, at most, before a damaged place."""
@@ -80,6 +83,7 @@ def read_sound(path: str | os.PathLike[str], start: float = 0.0, stop: float | N
         raise SignalError("not a sound that libsndfile can read, or one cut off within its header", path) from error
     with file:
         rate, first, last = file.samplerate, *sample_range(file.frames, file.samplerate, start, stop, path)
+        check_size(4 * file.channels * (last - (0 if file.format == "MP3" else first)), path, "ask for a shorter part")
         wave = _decode(file, first, last)
     if not len(wave):
         raise SignalError(f"damaged or cut off: nothing can be decoded from {start:g} s on", path)
@@ -113,21 +117,30 @@ def write_sound(path: str | os.PathLike[str], wave: Float[np.ndarray, "N C"], ra
     """Write a WAV file; it appears complete or not at all.
 
     The samples are stored in 24 bits, which players, browsers and editors read as they do 16: rounding lies 144 dB
-    below full scale, under the error of any fit, where 16 bits would add a noise of their own at 98 dB.
+    below full scale, under the error of any fit, where 16 bits would add a noise of their own at 98 dB. A wave that
+    goes beyond full scale is stored as 32-bit floats, which hold it as it is.
 
     Args:
         path: The file, ending in .wav; its folder must exist. What was there is replaced.
-        wave: Amplitudes; those beyond [-1, 1] are clipped, and what is not a number is silence.
+        wave: Amplitudes, full scale being [-1, 1]; what is not a number is silence, what is infinite full scale.
         rate: Samples per second.
 
     Raises:
         SignalError: If the file has another ending or cannot be written (no such folder, forbidden, full disk).
         ValueError: If there is no sample.
+
+    Warns:
+        UserWarning: If the wave goes beyond full scale, where many players clip.
     """
     if wave.ndim != 2 or not wave.size:
         raise ValueError(f"expected at least one sample in a wave (N, C), got shape {wave.shape}")
     if Path(path).suffix.lower() != ".wav":
         raise SignalError(f"expected the ending .wav, got {Path(path).suffix!r}", path)
+    if (peak := float(np.abs(_finite(wave)).max())) > 1 + ROUNDING:
+        warnings.warn(
+            f"{os.fspath(path)}: the wave goes to {peak:.4g} of full scale, stored as floats; players may clip it",
+            stacklevel=2,
+        )
     data = encode_wav(wave, rate)  # in memory first: libsndfile would not tell of a full disk
     try:
         with atomic_write(path) as file:
@@ -137,12 +150,19 @@ def write_sound(path: str | os.PathLike[str], wave: Float[np.ndarray, "N C"], ra
 
 
 def encode_wav(wave: Float[np.ndarray, "N C"], rate: int, bits: Literal[16, 24] = 24) -> bytes:
-    """The bytes of a WAV file; amplitudes beyond [-1, 1] are clipped, and what is not a number is silence."""
+    """The bytes of a WAV file: of so many bits, or of floats where amplitudes go beyond [-1, 1]."""
     import soundfile
 
-    data = io.BytesIO()
-    soundfile.write(data, np.nan_to_num(wave).clip(-1, 1), rate, format="WAV", subtype=f"PCM_{bits}")
+    data, finite = io.BytesIO(), _finite(wave)
+    if np.abs(finite).max() > 1 + ROUNDING:
+        soundfile.write(data, finite.astype(np.float32), rate, format="WAV", subtype="FLOAT")
+    else:
+        soundfile.write(data, finite.clip(-1, 1), rate, format="WAV", subtype=f"PCM_{bits}")
     return data.getvalue()
+
+
+def _finite(wave: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N C"]:
+    return np.nan_to_num(wave, nan=0.0, posinf=1.0, neginf=-1.0)
 
 
 def chime(start: float = 0.0, stop: float | None = None) -> Sound:
@@ -198,5 +218,8 @@ def _decode(file: "soundfile.SoundFile", first: int, last: int) -> Float32[np.nd
     blocks = [np.empty((0, file.channels), np.float32)]
     with contextlib.suppress(soundfile.LibsndfileError):
         for position in range(file.seek(begin), last, block):
-            blocks.append(file.read(min(block, last - position), "float32", always_2d=True))
+            wanted = min(block, last - position)
+            blocks.append(file.read(wanted, "float32", always_2d=True))
+            if len(blocks[-1]) < wanted:  # fewer samples than the file claims
+                break
     return np.concatenate(blocks)[first - begin :]

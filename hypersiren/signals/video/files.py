@@ -11,7 +11,8 @@ import io
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,15 +22,15 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from hypersiren.signals.files import SignalError, atomic_write, one_line
+from hypersiren.signals.files import SignalError, atomic_write, check_size, guarded, one_line
 from hypersiren.signals.image.files import convert_image, fit_image, to_uint8
-from hypersiren.signals.video.sources import FPS, import_av, open_video
+from hypersiren.signals.video.sources import FPS, MEND, import_av, open_video
 
 SLACK = 1e-3
 """Seconds by which times are rounded, in files and by people."""
 
-LARGEST = 2**34
-"""Bytes of a clip from which on it is refused rather than the memory filled."""
+EVEN = 0.2
+"""Share of their mean by which the durations of frames may differ and count as equal: rounded times, dropped bits."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,18 @@ def read_video(
             images are (`signals.fit_image`); None keeps the file's.
 
     Returns:
-        The frames, upright, gray ones in three equal channels, transparency over white. GIFs whose frames last
-        differently repeat the longer ones. Folders and arrays have 25 frames a second.
+        The frames, upright and mirrored as the file says, pixels square, gray ones in three equal channels,
+        transparency over white. Where frames last differently, longer ones are repeated, so that the time is kept.
+        Folders and arrays have 25 frames a second.
 
     Raises:
         SignalError: If the file is missing, empty, no video, or damaged so that no frame can be decoded; if no frame
-            lies in the part; if the frames would fill more than 16 GiB; or if PyAV is needed and missing.
+            lies in the part; if the frames would fill more than `hypersiren.signals.files.limit`; or if PyAV is needed
+            and missing.
+
+    Warns:
+        UserWarning: If the file is damaged; if frames of a container last differently, or its pixels are not square; or
+            if it says something else of how they are to be shown, which is not heeded.
 
     Example:
         >>> import tempfile
@@ -89,20 +96,68 @@ def read_video(
     if frames is not None and frames < 1:
         raise SignalError(f"expected at least 1 frame to be asked for, got {frames}", path)
     pixels = bytearray()  # grows in place, where a list of frames would have to be copied together
-    with open_video(path, start=start, size=size) as source:
+    times: list[float] = []
+    last: float | None = None
+    whole = start == 0 and stop is None and frames is None
+    with guarded("broken or truncated video", path), open_video(path, start=start, size=size, whole=whole) as source:
         if max(start, stop or 0) > source.seconds + SLACK:
             raise SignalError(f"expected a part within 0 to {source.seconds:g} s, got {asked}", path)
         until = itertools.takewhile(lambda frame: frame.time < end - SLACK, source.frames)
         for frame in itertools.islice((f for f in until if f.time >= start - SLACK), frames):
             picture = convert_image(frame.pixels)
             size = size or (picture.height, picture.width)
+            if whole and not times and math.isfinite(source.seconds):
+                check_size(3 * size[0] * size[1] * source.seconds * source.fps, path, MEND)
             pixels += fit_image(picture, size).tobytes()
-            if len(pixels) > LARGEST:
-                raise SignalError(f"more than {LARGEST >> 30} GiB: ask for a shorter part or a smaller size", path)
+            times.append(frame.time)
+            last = frame.seconds
+            check_size(len(pixels), path, MEND)
     if not pixels:
         raise SignalError(f"no frame can be decoded from {asked}", path)
     assert size is not None
-    return Clip(np.frombuffer(pixels, np.uint8).reshape(-1, *size, 3), source.fps)
+    clip = np.frombuffer(pixels, np.uint8).reshape(-1, *size, 3)
+    fps, repeats = even_times(times, source.fps, last, end)
+    if repeats is None:
+        return Clip(clip, fps)
+    check_size(clip[0].size * sum(repeats), path, MEND)
+    gaps = np.diff(times)
+    warnings.warn(
+        f"{os.fspath(path)}: frames last from {gaps.min():.3g} to {gaps.max():.3g} s; by their times {len(clip)} "
+        f"become {sum(repeats)}, {fps:.4g} a second",
+        stacklevel=2,
+    )
+    return Clip(np.repeat(clip, repeats, axis=0)[:frames], fps)
+
+
+def even_times(
+    times: Sequence[float], fps: float, last: float | None = None, end: float = math.inf
+) -> tuple[float, list[int] | None]:
+    """A rate for frames that begin at such times, and how often to show each to keep them; None for once each.
+
+    A frame of the result lasts as long as the shorter ones do, a tenth of which may be shorter still.
+
+    Args:
+        times: Seconds.
+        fps: The rate that the file tells; taken if the times agree to a hundredth.
+        last: How long the last one lasts, where the file tells.
+        end: When the part ends.
+
+    Example:
+        >>> even_times([0.0, 0.04, 0.08, 0.12], 25.0)
+        (25.0, None)
+        >>> even_times([0.0, 0.5, 1.0, 3.0], 10.0, last=0.5)
+        (2.0, [1, 1, 4, 1])
+    """
+    gaps = np.diff(times)
+    if not len(gaps) or not (gaps > 0).any():
+        return fps, None
+    mean = gaps.mean()
+    if (np.abs(gaps - mean) <= max(EVEN * mean, SLACK)).all():
+        return (fps if abs(mean * fps - 1) < 0.01 else 1 / mean), None
+    positive = gaps[gaps > 0]
+    duration = positive[positive < 1.5 * np.quantile(positive, 0.1)].mean()
+    starts = np.append(times, times[-1] + min(last or duration, end - times[-1])) - times[0]
+    return float(1 / duration), np.diff(np.rint(starts / duration).astype(int)).clip(0).tolist()
 
 
 def write_video(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float) -> None:

@@ -9,6 +9,7 @@ Imports no torch.
 """
 
 import contextlib
+import io
 import itertools
 import math
 import os
@@ -22,8 +23,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hypersiren.signals.files import SignalError, check_file, one_line
+from hypersiren.signals.files import SignalError, check_file, check_size, guarded, one_line
 from hypersiren.signals.image.files import read_image, to_uint8
+from hypersiren.signals.numpy_files import read_header
+
+MEND = "ask for a shorter part or a smaller size"
+
+UNUSED = {"STEREO3D": "a picture for each eye", "SPHERICAL": "a view of all directions"}
+"""Side data of frames that are said and not used."""
 
 FPS = 25.0
 """Frames a second of what has no rate of its own: folders and arrays."""
@@ -31,10 +38,11 @@ FPS = 25.0
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture and the time in seconds at which it begins."""
+    """A picture, the time in seconds at which it begins, and how long it is shown, where the source tells."""
 
     time: float
     pixels: np.ndarray | Image.Image
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,12 @@ class FrameSource:
 
 @contextlib.contextmanager
 def open_video(
-    path: str | os.PathLike[str], *, start: float = 0.0, size: tuple[int, int] | None = None
+    path: str | os.PathLike[str], *, start: float = 0.0, size: tuple[int, int] | None = None, whole: bool = False
 ) -> Iterator[FrameSource]:
-    """The source behind a path; where it can, it begins shortly before `start` and gives frames of `size`."""
+    """The source behind a path; where it can, it begins shortly before `start` and gives frames of `size`.
+
+    `whole` says that all of its frames are wanted, so that one that is too large can be refused at once.
+    """
     ending = Path(path).suffix.lower()
     if os.path.isdir(path):
         yield folder(path, size)
@@ -59,7 +70,7 @@ def open_video(
     if ending == ".npy":
         yield array(path)
     elif ending in (".gif", ".webp"):
-        with animation(path) as source:
+        with animation(path, whole and size is None) as source:
             yield source
     else:
         with container(path, start) as source:
@@ -93,10 +104,10 @@ def folder(path: str | os.PathLike[str], size: tuple[int, int] | None = None) ->
 
 def array(path: str | os.PathLike[str]) -> FrameSource:
     """(T, H, W, 3 or 1), uint8 or float in [0, 1], read from the disk as frames are asked for."""
-    try:
+    with guarded("not a NumPy array that can be read", path):
+        with open(path, "rb") as file:
+            read_header(io.BytesIO(file.read(2**16)))
         clip = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise SignalError(f"not a NumPy array that can be read ({one_line(error)})", path) from error
     if clip.ndim != 4 or clip.shape[3] not in (1, 3) or not (clip.dtype == np.uint8 or clip.dtype.kind == "f"):
         raise SignalError(f"expected (T, H, W, 3 or 1) uint8 or float, got {clip.shape} {clip.dtype}", path)
     if not clip.size:
@@ -113,17 +124,24 @@ def array(path: str | os.PathLike[str]) -> FrameSource:
 
 
 @contextlib.contextmanager
-def animation(path: str | os.PathLike[str]) -> Iterator[FrameSource]:
+def animation(path: str | os.PathLike[str], whole: bool = False) -> Iterator[FrameSource]:
     """An animated GIF or WebP by Pillow."""
     read_image(path)  # says what is wrong with it, if anything
     with Image.open(path) as image:
-        durations = []
+        durations: list[float] = []
         try:
-            for i in range(getattr(image, "n_frames", 1)):
+            count = getattr(image, "n_frames", 1)
+            if whole:
+                check_size(3 * count * image.width * image.height, path, MEND)
+            for i in range(count):
                 image.seek(i)
                 image.load()
                 durations.append(image.info.get("duration") or 100)  # as browsers do
-        except (OSError, EOFError, ValueError) as error:
+        except SignalError:
+            raise
+        except Exception as error:  # Pillow's decoders raise whatever their file leads them to
+            if not durations:
+                raise SignalError(f"broken or truncated image ({one_line(error)})", path) from error
             _warn(path, sum(durations) / 1000, error)
         fps, repeats = even_rate(durations)
 
@@ -167,11 +185,16 @@ def import_av(path: str | os.PathLike[str]) -> Any:
 def container(path: str | os.PathLike[str], start: float) -> Iterator[FrameSource]:
     """A file that FFmpeg decodes."""
     av = import_av(path)
-    try:
-        file = av.open(os.fspath(path))
-    except av.FFmpegError as error:
-        raise SignalError(f"not a video that FFmpeg can read ({error.strerror})", path) from error
+    with guarded("not a video that FFmpeg can read", path):
+        try:
+            file = av.open(os.fspath(path), metadata_errors="replace")
+        except av.FFmpegError as error:  # also where its tables claim more than FFmpeg gives them
+            raise SignalError(f"not a video that FFmpeg can read ({error.strerror})", path) from error
     with file:
+        words = [str(text) for part in (file, *file.streams) for text in part.metadata.values()]
+        # Others, such as AVI, do not say in which encoding they are.
+        if any("\ufffd" in text for text in words) and any(name in file.format.name for name in ("mp4", "matroska")):
+            raise SignalError("damaged: its descriptions are not in UTF-8, as its format demands", path)
         if not file.streams.video:
             raise SignalError("holds no pictures", path)
         stream = file.streams.video[0]
@@ -186,18 +209,88 @@ def container(path: str | os.PathLike[str], start: float) -> Iterator[FrameSourc
             with contextlib.suppress(av.FFmpegError):  # what cannot be searched is decoded from its beginning
                 file.seek(int((start + begin) / stream.time_base), stream=stream)
 
+        aspect = _pixel_aspect(stream, path)
+
         def frames() -> Iterator[Frame]:
             time, decoded = 0.0, False
             try:
                 for frame in file.decode(stream):
                     time = time + 1 / fps if frame.time is None else frame.time - begin
+                    if not decoded:
+                        _say_unused(frame, path)
                     decoded = True
-                    yield Frame(time, np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
+                    check_size(3 * frame.width * frame.height * max(aspect, 1 / aspect), path)
+                    pixels = _square(frame.to_ndarray(format="rgb24"), aspect)
+                    seconds = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else None
+                    yield Frame(time, _as_displayed(pixels, frame), seconds)
             except av.FFmpegError as error:
                 if decoded:
                     _warn(path, time, error)
 
         yield FrameSource(frames(), fps, seconds)
+
+
+def _pixel_aspect(stream: Any, path: str | os.PathLike[str]) -> float:
+    """Width of a pixel by its height; what is not square is made so, and said."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    if aspect == 1:
+        return 1.0
+    if not 1 / 8 < aspect < 8:
+        warnings.warn(f"{os.fspath(path)}: pixels of {aspect:g} : 1 are taken as square", stacklevel=2)
+        return 1.0
+    width, height = _square_size(stream.width, stream.height, aspect)
+    warnings.warn(
+        f"{os.fspath(path)}: pixels of {aspect:.4g} : 1 are made square, {stream.width} x {stream.height} become "
+        f"{width} x {height} (width x height)",
+        stacklevel=2,
+    )
+    return aspect
+
+
+def _square_size(width: int, height: int, aspect: float) -> tuple[int, int]:
+    """The size in square pixels, the longer side of a pixel being kept as many."""
+    return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+
+
+def _square(pixels: np.ndarray, aspect: float) -> np.ndarray:
+    if aspect == 1:
+        return pixels
+    size = _square_size(pixels.shape[1], pixels.shape[0], aspect)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def _as_displayed(pixels: np.ndarray, frame: Any) -> np.ndarray:
+    """Turned and mirrored as the container's display matrix says."""
+    from av.sidedata.sidedata import Type
+
+    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    if data is None:
+        return pixels
+    # A point (x, y) of the picture is shown at (a x + c y, b x + d y).
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, right, down = pixels.swapaxes(0, 1), c, b
+    else:
+        right, down = a, d
+    return pixels[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1]
+
+
+def _say_unused(frame: Any, path: str | os.PathLike[str]) -> None:
+    """What a container says of how its frames are to be shown, and that is not heeded."""
+    from av.sidedata.sidedata import Type
+
+    unused = []
+    if (data := frame.side_data.get(Type.DISPLAYMATRIX)) is not None:
+        a, b, _, c, d = (abs(n) for n in np.frombuffer(data, np.int32)[:5].tolist())
+        if min(max(a, d), max(b, c)) > 0.01 * max(a, b, c, d):
+            unused.append("an angle that is no quarter turn")
+    if frame.interlaced_frame:
+        unused.append("interlaced fields")
+    if int(frame.color_trc) in (16, 18):
+        unused.append("high dynamic range (its values are taken as they are)")
+    unused += [words for kind, words in UNUSED.items() if frame.side_data.get(Type[kind]) is not None]
+    if unused:
+        warnings.warn(f"{os.fspath(path)}: frames are taken without heed of {', '.join(unused)}", stacklevel=2)
 
 
 def _warn(path: str | os.PathLike[str], time: float, error: Exception) -> None:

@@ -152,16 +152,17 @@ class Edit(Poisson):
             SignalError: If a file cannot be read, or the mask does not fit.
         """
         signal, loss, points = settings.signal, settings.loss, settings.training.points
-        below = open_picture(signal.target, size=signal.size, gray=signal.gray).to(device)
+        as_said: dict[str, Any] = {"gray": signal.gray, "range": signal.range}
+        below = open_picture(signal.target, size=signal.size, **as_said).to(device)
         h, w, _ = below.shape
         if signal.mask is None:
-            above = open_picture(signal.source, size=signal.source_size or (h, w), gray=signal.gray).to(device)
+            above = open_picture(signal.source, size=signal.source_size or (h, w), **as_said).to(device)
             if above.shape != below.shape:
                 raise SignalError(
                     f"expected a source of the target's {w}x{h} pixels to average their gradients", signal.source
                 )
             return cls(blend(above, below, loss.share), points=points, anchor=loss.anchor)
-        above, mask = open_masked(signal.source, signal.mask, gray=signal.gray, size=signal.source_size)
+        above, mask = open_masked(signal.source, signal.mask, size=signal.source_size, whole=True, **as_said)
         assert mask is not None
         try:
             composition = clone(above.to(device), below, mask.to(device), signal.offset, loss.mix)

@@ -141,9 +141,9 @@ def open_known(settings: Any) -> tuple[Float[Tensor, "H W C"], Bool[Tensor, "H W
         SignalError: If a file cannot be read, or no pixel is known.
     """
     signal = settings.signal
-    pixels, known = open_masked(signal.path, signal.mask, gray=signal.gray, size=signal.size)
+    pixels, known = open_masked(signal.path, signal.mask, gray=signal.gray, size=signal.size, range=signal.range)
     if known is not None and not known.any():
-        raise SignalError("no pixel is known: none of the mask is bright", signal.mask)
+        raise SignalError("no pixel is known: what is bright in the mask is lost in reducing it", signal.mask)
     if signal.share is None:
         return pixels, known
     every = torch.ones_like(pixels[..., 0], dtype=torch.bool)

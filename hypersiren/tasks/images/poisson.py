@@ -105,7 +105,7 @@ class Poisson(FieldTask):
             UserError: If the filter does not make the target.
         """
         signal = settings.signal
-        pixels = open_picture(signal.path, size=signal.size, gray=signal.gray).to(device)
+        pixels = open_picture(signal.path, size=signal.size, gray=signal.gray, range=signal.range).to(device)
         try:
             return cls(pixels, settings.loss, points=settings.training.points, range=(-1, 1))
         except ValueError as error:

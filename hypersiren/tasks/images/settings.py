@@ -1,9 +1,9 @@
 """Configuration of the tasks on images: image, inpaint, poisson, edit. Pure description."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from hypersiren.fields.settings import Network
 from hypersiren.settings import NotNegative, Section, Size
@@ -35,6 +35,19 @@ class CompletionSettings(SetSettings):
     context: ContextSampling = ContextSampling()
 
 
+def _split(value: Any) -> Any:
+    """0,4000 as well as [0, 4000]."""
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] >= value[1]:
+        raise ValueError("expected black and white, the first the lower")
+    return value
+
+
+Range = Annotated[tuple[float, float], BeforeValidator(_split), AfterValidator(_ascending)]
+
 Known = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -47,6 +60,9 @@ class ImageSignal(Section):
     """Pixels: one number for a square, or [height, width], of the largest central part; null: the file's."""
     gray: bool | None = None
     """One channel or three; null: as the file has it."""
+    range: Range | None = None
+    """What black and white are in the file: 0,4000; null: 0 and the most of its type, 0 and 1 of floats that lie there,
+    else the least and the largest value."""
 
 
 class KnownSignal(ImageSignal):
@@ -55,7 +71,8 @@ class KnownSignal(ImageSignal):
     share: Known | None = None
     """Random share of the pixels (of the mask) that is known; null: all."""
     mask: Path | None = None
-    """Mask image of the picture's size (before `size`): known where it is bright."""
+    """Mask image of the picture's size (before `size`): unknown where it is transparent, else known where it is bright,
+    half of white or more."""
 
 
 class ImageSettings(FitSettings):
@@ -126,8 +143,10 @@ class EditSignal(Section):
     """Pixels of the source; null: the file's, or the target's where gradients are averaged."""
     gray: bool = False
     """One channel instead of three."""
+    range: Range | None = None
+    """What black and white are in both files; null: see that of an image."""
     mask: Path | None = None
-    """Mask image of the source's size in its file: what of it is cloned."""
+    """Mask image of the source's size in its file: what of it is cloned, where it is opaque and bright."""
     offset: tuple[int, int] = (0, 0)
     """Pixels [down, right] of the source's corner in the target."""
 

@@ -39,7 +39,7 @@ class Audio(FieldTask):
         wave: A file, which is scaled to a maximum of 1; or an array or tensor (N,) or (N, C), floats in [-1, 1], int16
             or int32; see `hypersiren.signals.sound.opening.as_wave`. A tensor stays on its device: there the task runs.
         rate: Samples per second, of an array; a file has its own.
-        scale: What an array's amplitudes were divided by; files are written with it, as far as they hold it.
+        scale: What an array's amplitudes were divided by; files are written with it.
         points: Random samples a step; None for all in every step, as in the paper.
 
     Raises:
@@ -65,7 +65,7 @@ class Audio(FieldTask):
         self.out_features = wave.shape[1]
         self.samples = (len(wave),)
         self.device = wave.device
-        self.playback = {"rate": rate, "scale": min(scale, 1.0)}
+        self.playback = {"rate": rate, "scale": scale}
         # Frequencies spread evenly up to omega have a root mean square of omega / sqrt(3): the sound's.
         self.first_omega = max(LEAST_OMEGA, math.sqrt(3) * rms_omega(wave))
         self.batch_size = min(points or len(wave), len(wave))

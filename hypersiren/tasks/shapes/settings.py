@@ -30,15 +30,17 @@ class ShapeSignal(Section):
     """The shape."""
 
     path: Path = Path("knot")
-    """Oriented points (.xyz, .ply, .pcd, .npy, .npz) or a mesh (.ply, .obj, .stl, .off, .glb); knot: a synthesised
-    tube along a trefoil."""
+    """Oriented points (.xyz, .txt, .csv, .asc, .pts, .ply, .pcd, .npy, .npz) or a mesh (.ply, .obj, .stl, .off, .glb);
+    knot: a synthesised tube along a trefoil."""
     count: Annotated[int, Field(ge=100)] = 500_000
     """Points to sample on a mesh."""
     vertices: bool = False
     """Take the vertices of a .ply as points even if it has faces."""
     sensor: tuple[float, float, float] | Literal["outwards"] | None = None
     """Where points without normals were seen from, in their units; outwards: nowhere, as an object's; null: what a
-    .pcd says, else outwards."""
+    .pcd says, but for the origin only where it lies in the midst of the points; else outwards."""
+    columns: str | None = None
+    """Names of a table's columns: x,y,z,nx,ny,nz or x,y,z,r,g,b, and - for others; null: what the file says."""
     reach: tuple[NotNegative, PositiveFloat] | None = None
     """Keep only points at such distances from the sensor, in their units: [0.5, 5]; null: all."""
     trim: PositiveFloat | None = None

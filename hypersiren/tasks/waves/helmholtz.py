@@ -95,7 +95,7 @@ class Helmholtz(FieldTask):
             UserError: As for the class.
         """
         signal = settings.signal
-        medium = open_medium(signal.path, slowest=signal.slowest, fastest=signal.fastest)
+        medium = open_medium(signal.path, **signal.model_dump(include={"slowest", "fastest", "background"}))
         equation = Equation(
             signal.wavenumber,
             torch.tensor([signal.source], dtype=torch.float32, device=device),

@@ -125,8 +125,8 @@ class Inversion(FieldTask):
         """
         signal = settings.signal
         pml = PML(signal.layer, signal.absorption)
-        velocities = {"slowest": signal.slowest, "fastest": signal.fastest}
-        if signal.path.suffix == ".mat":
+        velocities = signal.model_dump(include={"slowest", "fastest", "background"})
+        if signal.path.suffix.lower() == ".mat":
             found = read_inversion(signal.path, signal.wavenumber)
             known = None if signal.truth is None else open_medium(signal.truth, **velocities)
         else:

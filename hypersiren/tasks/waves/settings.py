@@ -32,6 +32,8 @@ class MediumSignal(Section):
     """Velocity where a picture is black."""
     fastest: PositiveFloat = 2.0
     """Velocity where a picture is white."""
+    background: PositiveFloat | None = None
+    """Velocity of a file that counts as 1, such as 1500; null: they are relative to the background already."""
     cells: Annotated[int, Field(ge=16)] = 384
     """Cells along each axis of the finite differences that find the truth."""
 

@@ -131,7 +131,7 @@ class Wave(FieldTask):
             UserError: As for the class.
         """
         signal = settings.signal
-        medium = open_medium(signal.path, slowest=signal.slowest, fastest=signal.fastest)
+        medium = open_medium(signal.path, **signal.model_dump(include={"slowest", "fastest", "background"}))
         shape = signal.model_dump(include={"source", "variance", "duration", "cells"})
         return cls(medium, settings.loss, **shape, points=settings.training.points, device=device)
 
