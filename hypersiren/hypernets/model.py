@@ -96,6 +96,13 @@ class HyperSiren(nn.Module):
         if isinstance(self.hypernet, FullHypernet):
             self.hypernet.start_at(self.siren.last())
 
+    def lr_factors(self) -> dict[Tensor, float]:
+        """Parameters that learn at a multiple of the learning rate: what came from data, at its own scale."""
+        if not isinstance(self.adapter, LastLayerSolve):
+            return {}
+        parts = [self.adapter.factor, *(p for p in self.siren.last().values() if p.requires_grad)]
+        return {part: part.detach().square().mean().sqrt().item() for part in parts}  # type: ignore[misc]
+
     def encode(self, context: Context) -> Tensor | None:
         """The latent z of each signal, (B, Z) or (B, T, Z); None without an encoder."""
         return None if self.encoder is None else self.encoder(context)

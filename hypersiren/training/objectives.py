@@ -87,6 +87,9 @@ class HypernetObjective(Objective):
             terms["weight_prior"] = self.weights * squares / sum(p.numel() for p in params.values())
         return terms
 
+    def lr_factors(self) -> dict[Tensor, float]:
+        return self.model.lr_factors()
+
     def predictor(self, model: nn.Module) -> Callable[[Context], Field]:
         """The field that `model` predicts from a context."""
         assert isinstance(model, HyperSiren)

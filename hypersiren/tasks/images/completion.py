@@ -101,6 +101,7 @@ class Completion(SetTask):
         self.augmentation = dict(augmentation or {})
         self.size = train.size
         points = self.size[0] * self.size[1]
+        self.blocks = context.blocks
         self.fewest, self.most = min(context.fewest, points), min(context.most, points)
         self.grid = grid(self.size, device=train.pixels.device)
 
@@ -164,6 +165,12 @@ class Completion(SetTask):
         if self.sampling == "bernoulli":
             cells = torch.arange(m, device=y.device).expand(b, -1)
             return Context(self.grid.expand(b, -1, -1), y, scores < count / m, self.size, cells)
+        if self.blocks:
+            # Along one of both axes, from one of both ends: the first pixels in this order are one side of the image.
+            side = torch.randint(4, (b, 1), generator=generator, device=y.device)
+            along = torch.where(side < 2, self.grid[:, 0], self.grid[:, 1]) * (1 - 2 * (side % 2))
+            block = torch.rand(b, 1, generator=generator, device=y.device) < self.blocks
+            scores = torch.where(block, along + 1e-3 * scores, scores)
         # The first `count` of a random order are a sample without replacement of exactly that size.
         order = scores.topk(self.most, sorted=True).indices
         mask = torch.arange(self.most, device=y.device) < count

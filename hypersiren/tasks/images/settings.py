@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from hypersiren.fields.settings import Network
-from hypersiren.settings import NotNegative, Section, Size
+from hypersiren.settings import NotNegative, Section, Share, Size
 from hypersiren.signals.sets.settings import ImageData
 from hypersiren.tasks.settings import FitSettings, FitTraining, SetSettings
 
@@ -20,6 +20,8 @@ class ContextSampling(Section):
     """Least number of context pixels."""
     most: PositiveInt = 1000
     """Largest number of context pixels; no more than the image has are used."""
+    blocks: Share = 0.25
+    """Share of the images of which one side is known, up to a straight edge, instead of random pixels."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "ContextSampling":
