@@ -40,9 +40,11 @@ def train(
     say_skipped(objective.task.skipped)
     model = objective.model
     make_folder(folder)
+    parts = {"encoder": model.encoder, "hypernetwork": model.hypernet, "adapter": model.adapter}
+    counts = [f"{count(part)} {name} weights" for name, part in parts.items() if part is not None]
     say(
-        f"{len(objective.task.train)} training {objective.task.unit}; {count(model.encoder)} encoder weights and "
-        f"{count(model.hypernet)} hypernetwork weights predict a SIREN of {count(model.siren)} on {device}"
+        f"{len(objective.task.train)} training {objective.task.unit}; {' and '.join(counts)} predict a SIREN of "
+        f"{count(model.siren)} on {device}"
     )
     say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
     if not optimise(objective, folder, record, checked.training, seed=checked.seed, progress=True):
