@@ -106,7 +106,7 @@ def photo_deviation(
 def sample_photo(
     model: HyperSiren, photo: Photo, count: int, size: tuple[int, int], extent: float = 1.0, seed: int = 0
 ) -> np.ndarray:
-    """What is known of a photo, so many samples of what it may be, and their mean.
+    """What is known of a photo, so many samples of what it may be, their mean, and the picture.
 
     Raises:
         UserError: If the model knows no posterior.
@@ -116,6 +116,7 @@ def sample_photo(
     columns = {"context": known_pixels((photo.values + 1) / 2, photo.mask, size)}
     columns |= {f"sample {i + 1}": sample[None] for i, sample in enumerate(samples)}
     columns["mean"] = render_fields(found.field, size, extent)
+    columns["picture"] = enlarged((photo.values + 1) / 2, size)
     return sheet({name: shown.float().cpu().numpy() for name, shown in columns.items()})
 
 

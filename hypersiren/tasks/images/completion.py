@@ -233,7 +233,7 @@ def complete(
     return (torch.cat(out) + 1) / 2
 
 
-TONES = ((1.0, 0.62, 0.9), (1.0, 0.84, 0.96))
+TONES = ((1.0, 0.68, 0.91), (1.0, 0.88, 0.97))
 """Of the checkerboard that stands for unknown pixels: two pinks, RGB on [0, 1], which no gray image has."""
 
 
@@ -252,7 +252,7 @@ def known_pixels(
     Example:
         >>> known = torch.tensor([[[True, False]]])
         >>> known_pixels(torch.zeros(1, 1, 2, 1), known, (2, 4))[0, ..., 1].mul(100).round().tolist()
-        [[0.0, 0.0, 62.0, 84.0], [0.0, 0.0, 84.0, 62.0]]
+        [[0.0, 0.0, 68.0, 88.0], [0.0, 0.0, 88.0, 68.0]]
     """
     shape = size or (truth.shape[1], truth.shape[2])
     side = max(1, round(shape[0] / truth.shape[1] / 2))
