@@ -110,7 +110,11 @@ def heatmap(
 
 
 def image_grid(
-    rows: Sequence[Sequence[Image]], row_titles: Sequence[str] = (), column_titles: Sequence[str] = (), gap: int = 4
+    rows: Sequence[Sequence[Image]],
+    row_titles: Sequence[str] = (),
+    column_titles: Sequence[str] = (),
+    gap: int = 4,
+    title: str = "",
 ) -> "Figure":
     """Images in a grid, pixel for pixel, with titles at the left of the rows and above the columns.
 
@@ -118,6 +122,7 @@ def image_grid(
         rows: Images of each row, of any sizes; each is centred in its cell. Rows may be shorter than others.
         row_titles, column_titles: None, or one each; they may have several lines.
         gap: Pixels around images.
+        title: Of the whole figure, above everything.
 
     Raises:
         ValueError: If there is no image, or the number of titles is not that of the rows or columns.
@@ -139,6 +144,7 @@ def image_grid(
         [figure.text(0, 0, title, ha="center", va="center", transform=None, parse_math=False) for title in titles]
         for titles in (row_titles, column_titles)
     )
+    top = [figure.text(0, 0, title, ha="center", va="center", transform=None, parse_math=False)] if title else []
     boxes = {text: [math.ceil(side) + gap for side in text.get_window_extent().size] for text in figure.texts}
     widths = [max(row[i].shape[1] for row in cells if i < len(row)) for i in range(count)]
     heights = [max((image.shape[0] for image in row), default=0) for row in cells]
@@ -148,7 +154,10 @@ def image_grid(
     # Where cells begin, from the left and from the top; the end of the figure is last.
     xs = list(accumulate((width + gap for width in widths), initial=left + gap))
     ys = list(accumulate((height + gap for height in heights), initial=head + gap))
-    _resize(figure, ys[-1], xs[-1])
+    width_of_all = max([xs[-1], *(boxes[text][0] + gap for text in top)])
+    _resize(figure, ys[-1] + sum(boxes[text][1] for text in top), width_of_all)
+    for text in top:
+        text.set_position((width_of_all / 2, ys[-1] + boxes[text][1] / 2))
     for text, y, height in zip(beside, ys, heights, strict=False):
         text.set_position(((gap + left) / 2, ys[-1] - y - height / 2))
     for text, x, width in zip(above, xs, widths, strict=False):
@@ -160,14 +169,15 @@ def image_grid(
     return figure
 
 
-def sheet(columns: Mapping[str, Num[np.ndarray, "M _ _ _"]]) -> Pixels:
-    """M images in each column, all columns with a title, as one image.
+def sheet(columns: Mapping[str, Num[np.ndarray, "M _ _ _"]], title: str = "") -> Pixels:
+    """M images in each column, all columns with a title, as one image; and a title of it all, if given.
 
     Example:
         >>> sheet({"a": np.zeros((2, 8, 80, 1)), "b": np.zeros((2, 8, 80, 3))}).shape[1]
         172
     """
-    return figure_pixels(image_grid(list(zip(*columns.values(), strict=True)), column_titles=list(columns)))
+    rows = list(zip(*columns.values(), strict=True))
+    return figure_pixels(image_grid(rows, column_titles=list(columns), title=title))
 
 
 def to_rgb(image: Image) -> Pixels:

@@ -163,3 +163,15 @@ def test_a_sheet_has_a_column_for_each_name():
     assert places["a"][0][0] == places["b"][0][0] < places["a"][1][0] == places["b"][1][0]
     assert places["a"][0][1] == places["a"][1][1] == 4 < places["b"][0][1] == places["b"][1][1]
     assert (found[: places["a"][0][0]] < 100).any()  # titles above
+
+
+def test_a_grid_has_a_title_above_it_all():
+    image = noise(20, 30)
+    plain, titled = (image_grid([[image]], column_titles=["a"], title=t) for t in ("", "a title wider than the image"))
+    assert_nothing_is_cut_off(titled)
+    few, more = figure_pixels(plain), figure_pixels(titled)
+    assert more.shape[1] > few.shape[1]
+    added = more.shape[0] - few.shape[0]
+    assert added > 10
+    assert (more[:added] < 100).any()
+    assert where(more, image) == (where(few, image)[0] + added, where(few, image)[1])

@@ -19,6 +19,7 @@ def complete(
     extent: float = 1.0,
     interpolate: int | None = None,
     refine: int = 0,
+    samples: int | None = None,
     out: File | None = None,
     seed: int = 0,
     baseline_images: int = 100,
@@ -37,19 +38,30 @@ def complete(
         extent: Look beyond the picture: coordinates reach from -extent to extent.
         refine: Fit each predicted field further to its known pixels, so many steps (50 is a good number; for shapes
             200).
-        interpolate: With two pictures: so many steps from one to the other in latent space.
+        interpolate: With two pictures: so many steps from one to the other in latent space; of a model without an
+            encoder, a cross-fade of weights.
+        samples: Draw so many samples of what each picture may be, if the model knows what is still open; without
+            pictures, so many of test images.
         out: Folder for the results; by default `completion` in the run folder. Results for files never overwrite
             others: they get a number.
         seed: Fixes the choice of random pixels.
         baseline_images: Test images that the (slow) baselines are measured on; at most so many test shapes are used.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
-    asked = {"context": context, "mask": mask, "interpolate": interpolate, "extent": None if extent == 1 else extent}
+    asked = {
+        "context": context,
+        "mask": mask,
+        "interpolate": interpolate,
+        "extent": None if extent == 1 else extent,
+        "samples": samples,
+    }
     given = {name: value for name, value in asked.items() if value is not None}
-    if not files and (only := [f"--{name}" for name in given if name != "extent"]):
+    if not files and (only := [f"--{name}" for name in given if name not in ("extent", "samples")]):
         fail(f"{only[0]} needs a picture or points to complete")
     if seed < 0 or baseline_images < 1 or refine < 0:
         fail("expected --seed and --refine of at least 0 and --baseline-images of at least 1")
+    if samples is not None and samples < 1:
+        fail("expected --samples of at least 1")
     if refine and interpolate is not None:
         fail("--refine and --interpolate exclude each other: between two pictures there is nothing to fit to")
     opened = open_run(run, device)
@@ -66,8 +78,9 @@ def complete(
         for made in study.complete_files(opened, files, folder, size=size, seed=seed, refine=refine, **given):
             print(made)
         return
+    wanted = {} if samples is None else {"samples": samples}
     sign(folder, "table")
-    table, skipped = study.complete_test(opened, folder, most=baseline_images, refine=refine)
+    table, skipped = study.complete_test(opened, folder, most=baseline_images, refine=refine, **wanted)
     say_skipped(skipped)
     print(table)
     say(f"table and pictures in {folder}")

@@ -58,9 +58,11 @@ def train(
     model = objective.model
     base = Path("runs") / (config.stem if config else checked.data.kind)
     folder = run_dir or choose_folder(base, record["settings"], record["digest"])
+    parts = {"encoder": model.encoder, "hypernetwork": model.hypernet, "adapter": model.adapter}
+    counts = [f"{count(part)} {name} weights" for name, part in parts.items() if part is not None]
     say(
-        f"{len(objective.task.train)} training {objective.task.unit}; {count(model.encoder)} encoder weights and "
-        f"{count(model.hypernet)} hypernetwork weights predict a SIREN of {count(model.siren)} on {device}"
+        f"{len(objective.task.train)} training {objective.task.unit}; {' and '.join(counts)} predict a SIREN of "
+        f"{count(model.siren)} on {device}"
     )
     done = start_folder(folder, restart)
     if not optimise(objective, folder, record, checked.training, seed=checked.seed, progress=True):

@@ -1,11 +1,12 @@
 """A person's own pictures: read with what is known of them, completed, shown."""
 
+import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
@@ -15,8 +16,16 @@ from hypersiren.hypernets.model import HyperSiren
 from hypersiren.plotting import sheet
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import read_image, read_mask
-from hypersiren.studies.prediction import refining, render_fields
-from hypersiren.tasks.images.completion import known_pixels
+from hypersiren.studies.prediction import (
+    posterior_for_samples,
+    predicted,
+    prediction,
+    refining,
+    render_deviation,
+    render_fields,
+    render_samples,
+)
+from hypersiren.tasks.images.completion import enlarged, known_pixels
 
 
 @dataclass(frozen=True)
@@ -80,10 +89,33 @@ def complete_photo(
     model: HyperSiren, photo: Photo, size: tuple[int, int], extent: float = 1.0, refine_steps: int = 0
 ) -> Float[Tensor, "H W C"]:
     """The completed picture at any size, values on [0, 1]; with extent > 1 also what lies around it."""
-    predict = refining(model, refine_steps) if refine_steps else model.field
-    with torch.no_grad():
-        field = predict(photo.context)
-    return render_fields(field, size, extent)[0]
+    predict = refining(model, refine_steps) if refine_steps else partial(predicted, model)
+    return render_fields(predict(photo.context), size, extent)[0]
+
+
+def photo_deviation(
+    model: HyperSiren, photo: Photo, size: tuple[int, int], extent: float = 1.0
+) -> Float[Tensor, "H W 1"] | None:
+    """The standard deviation of a completed picture, on the scale of [0, 1]; None if the model knows none."""
+    posterior = prediction(model, photo.context).posterior
+    return None if posterior is None else render_deviation(posterior, size, extent)[0]
+
+
+def sample_photo(
+    model: HyperSiren, photo: Photo, count: int, size: tuple[int, int], extent: float = 1.0, seed: int = 0
+) -> np.ndarray:
+    """What is known of a photo, so many samples of what it may be, their mean, and the picture.
+
+    Raises:
+        UserError: If the model knows no posterior.
+    """
+    found = prediction(model, photo.context)
+    samples = render_samples(posterior_for_samples(found), count, size, extent, seed)[0]
+    columns = {"context": known_pixels((photo.values + 1) / 2, photo.mask, size)}
+    columns |= {f"sample {i + 1}": sample[None] for i, sample in enumerate(samples)}
+    columns["mean"] = render_fields(found.field, size, extent)
+    columns["picture"] = enlarged((photo.values + 1) / 2, size)
+    return sheet({name: shown.float().cpu().numpy() for name, shown in columns.items()})
 
 
 def photo_pair(first: Photo, second: Photo) -> Context:
@@ -91,21 +123,31 @@ def photo_pair(first: Photo, second: Photo) -> Context:
     return Context.from_images(torch.cat([first.values, second.values]), torch.cat([first.mask, second.mask]))
 
 
-def photo_panel(photo: Photo, completed: Float[Tensor, "H W C"]) -> np.ndarray:
-    """Context, completion and truth side by side, at the completion's size."""
-    h, w = completed.shape[:2]
+def photo_panel(
+    photo: Photo, completed: Float[Tensor, "H W C"], deviation: Float[Tensor, "H W 1"] | None = None
+) -> np.ndarray:
+    """Context, completion, its standard deviation and truth side by side, at the completion's size."""
+    size = (completed.shape[0], completed.shape[1])
     truth = (photo.values + 1) / 2
-
-    def enlarged(image: Tensor) -> Tensor:
-        x = rearrange(image, "m h w c -> m c h w")
-        return rearrange(torch.nn.functional.interpolate(x, (h, w)), "m c h w -> m h w c")
-
-    columns = {
-        "context": enlarged(known_pixels(truth, photo.mask)),
-        "completion": completed[None],
-        "picture": enlarged(truth),
-    }
+    columns = {"context": known_pixels(truth, photo.mask, size), "completion": completed[None]}
+    if deviation is not None:
+        white, shown = scaled_deviation(deviation[None])
+        columns[f"deviation\n({white})"] = shown
+    columns["picture"] = enlarged(truth, size)
     return sheet({name: shown.float().cpu().numpy() for name, shown in columns.items()})
+
+
+def scaled_deviation(deviation: Float[Tensor, "M H W 1"]) -> tuple[str, Float[Tensor, "M H W 1"]]:
+    """Standard deviations as gray images from black for 0 to white, and what white is.
+
+    Example:
+        >>> scaled_deviation(torch.tensor([0.0, 0.061, 0.122]).view(1, 1, 3, 1))[0]
+        'white: 0.13'
+    """
+    most = deviation.max().item()
+    digit = 10.0 ** (math.floor(math.log10(most)) - 1) if most > 0 else 1.0
+    white = max(1, math.ceil(most / digit - 1e-6)) * digit
+    return f"white: {white:.2g}", deviation / white
 
 
 def _central(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

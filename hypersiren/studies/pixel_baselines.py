@@ -8,6 +8,8 @@ returns completed images of the same shape; known pixels keep their values.
 - linear: linear interpolation in the Delaunay triangles of the known pixels, nearest outside their hull
 - biharmonic: scikit-image's `inpaint_biharmonic` (Damelin and Hoang 2018)
 - Gaussian: the conditional mean of a Gaussian fitted to training images, the best linear prediction there is
+
+`PrincipalAxes` completes nothing: it says what a whole image is worth in so many numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -127,6 +129,47 @@ class GaussianConditional:
             for j, noise in enumerate(noises):
                 out[j, i] = self.mean + self.factor @ (left @ (right / (values + noise)))
         return [torch.where(mask.unsqueeze(-1), images, o.view_as(images).to(images.dtype)) for o in out]
+
+
+class PrincipalAxes:
+    """Principal component analysis of training images: what so many numbers for each image are worth.
+
+    Args:
+        images: Training images.
+        numbers: Numbers for each image; fewer where the images do not span so many axes.
+
+    Attributes:
+        numbers: Those that it has.
+
+    Example:
+        >>> ramps = torch.linspace(0, 1, 50)[:, None, None, None] * torch.ones(50, 1, 2, 1)
+        >>> axes = PrincipalAxes(ramps, 1)
+        >>> torch.allclose(axes(ramps), ramps)
+        True
+    """
+
+    def __init__(self, images: Images, numbers: int):
+        if images[0].numel() > LARGE:  # neither the covariance nor all images would fit
+            images = images[:: max(1, len(images) // (2 * numbers))]
+        self.mean = images.mean(0, dtype=torch.float64)
+        pixels, m = self.mean.numel(), len(images)
+        self.numbers = min(numbers, pixels, m - 1)
+        if m > pixels:
+            gram = self.mean.new_zeros(pixels, pixels)
+            for part in images.split(4096):
+                flat = (part - self.mean).flatten(1)
+                gram += flat.T @ flat
+            axes = torch.linalg.eigh(gram)[1]
+        else:
+            flat = (images - self.mean).flatten(1)
+            axes = flat.T @ torch.linalg.eigh(flat @ flat.T)[1]
+        # The eigenvectors of a Gram matrix span the images; QR makes them unit vectors, the largest axis first.
+        self.axes = torch.linalg.qr(axes.flip(1)[:, : self.numbers])[0]
+
+    def __call__(self, images: Images) -> Images:
+        """Whole images, kept as `numbers` numbers each."""
+        flat = (images - self.mean).flatten(1)
+        return (self.mean + (flat @ self.axes @ self.axes.T).view_as(images)).to(images.dtype)
 
 
 SIMPLE: dict[str, Callable[[Images, Masks], Images]] = {

@@ -4,7 +4,7 @@ Beside the predicted fields stand, for the same context points,
 
     planes      s(x) = (x - p) . n with p the context point nearest to x and n its normal (Hoppe et al. 1992)
     ellipsoid   the one whose surface has the points' mean and second moments: half axes sqrt(3 lambda)
-    mean        the field of the mean latent of the training shapes
+    mean        the field of the mean latent of the training shapes; without an encoder, of their mean weights
     truth       other points of the true surface: what an error of zero looks like with so many points
 
 Symbols: N context points.

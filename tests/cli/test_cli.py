@@ -11,6 +11,11 @@ import torch
 from PIL import Image
 
 from hypersiren.cli.main import main
+from hypersiren.fields.savable import describe
+from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.last_layer import LastLayerSolve
+from hypersiren.hypernets.model import HyperSiren
+from hypersiren.training.checkpoints import read, write
 
 TINY = ["--data.size", "8", "--siren.hidden_features", "8", "--encoder.kind", "set", "--encoder.hidden_features", "8",
         "--hypernet.hidden_features", "8", "--training.steps", "4", "--training.batch_size", "4",
@@ -102,6 +107,10 @@ def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
         (["benchmark", "warm", "nowhere"], "nowhere: no such run folder"),
         (["benchmark", "warm", "RUN", "--context", "most"], "--context: expected"),
         (["complete", "RUN", "a.png", "a.png", "--interpolate", "3", "--refine", "2"], "exclude each other"),
+        (["complete", "RUN", "--samples", "0"], "--samples of at least 1"),
+        (["complete", "RUN", "--samples", "3"], "--samples needs a model that says what is still open"),
+        (["complete", "RUN", "a.png", "--samples", "3"], "--samples needs a model that says what is still open"),
+        (["complete", "RUN", "a.png", "--samples", "3", "--refine", "2"], "neither --refine nor --interpolate"),
         (["complete"], "run"),
     ],
 )
@@ -181,13 +190,53 @@ def test_benchmark_of_warm_starts(trained, capsys):
 def test_refined_completions(trained, tmp_path, capsys):
     code, out, _ = run(capsys, "complete", trained, "--refine", 2, "--out", tmp_path / "table")
     assert code == 0
-    assert out.splitlines()[2].startswith("refined")
+    assert [line.split()[0] for line in out.splitlines()[3:6]] == ["hypersiren", "PSNR,", "refined"]
     Image.fromarray(np.full((20, 20), 90, np.uint8)).save(tmp_path / "a.png")
     plain, refined = tmp_path / "plain", tmp_path / "refined"
     run(capsys, "complete", trained, tmp_path / "a.png", "--context", 40, "--out", plain)
     run(capsys, "complete", trained, tmp_path / "a.png", "--context", 40, "--refine", 100, "--out", refined)
     errors = [np.abs(np.asarray(Image.open(p / "a_completed.png"), float) - 90).mean() for p in (plain, refined)]
     assert errors[1] < errors[0]
+
+
+@pytest.fixture(scope="module")
+def solving(trained, tmp_path_factory):
+    """A run folder as of a model whose last layer is solved, with the model before its training."""
+    folder = tmp_path_factory.mktemp("runs") / "solving"
+    folder.mkdir()
+    settings = read(trained / "best.pt")["record"]["settings"]
+    for name, spread in (("best.pt", 1.0), ("prior.pt", 2.0)):
+        model = HyperSiren(None, None, Siren(2, 1, hidden_features=(8, 16)), LastLayerSolve(16, spread=spread))
+        write(folder / name, {"record": {"settings": settings, "model": describe(model)}, "ema": model.state_dict()})
+    return folder
+
+
+def test_a_model_with_a_posterior_shows_it(solving, tmp_path, capsys):
+    code, out, err = run(capsys, "complete", solving, "--samples", 3, "--out", tmp_path)
+    assert code == 0, err
+    assert out.count("prior alone") == 3  # errors of all pixels, of unknown ones, and coverage
+    assert "17 numbers per image" in out
+    few = Image.open(tmp_path / "samples.png").size
+    assert run(capsys, "complete", solving, "--samples", 5, "--out", tmp_path)[0] == 0
+    assert Image.open(tmp_path / "samples.png").size[0] > few[0]
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    for name in ("mse", "psnr", "unknown", "psnr_unknown", "coverage"):
+        contexts = {"10", "half"} | ({"full"} if name in ("mse", "psnr") else set())
+        for method in ("hypersiren", "prior alone"):
+            assert set(found[name][method]) == contexts, name
+    assert set(found["unknown"]["linear"]) == {"10", "half"}
+    assert found["numbers"] == 17
+
+
+def test_samples_of_ones_own_picture(solving, tmp_path, capsys):
+    Image.fromarray(np.full((20, 20), 90, np.uint8)).save(tmp_path / "a.png")
+    words = ["complete", solving, tmp_path / "a.png", "--context", 20, "--size", 64, "--out", tmp_path / "out"]
+    code, printed, _ = run(capsys, *words, "--samples", 4)
+    assert code == 0
+    assert printed.split() == [str(tmp_path / "out" / name) for name in ("a_completed.png", "a_samples.png")]
+    assert Image.open(tmp_path / "out" / "a_panel.png").size[0] > 4 * 64  # context, completion, deviation, picture
+    assert Image.open(tmp_path / "out" / "a_samples.png").size[0] > 6 * 64
+    assert run(capsys, *words[:2], tmp_path / "a.png", tmp_path / "a.png", "--interpolate", 3)[0] == 0
 
 
 @pytest.mark.parametrize(

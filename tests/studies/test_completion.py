@@ -5,20 +5,50 @@ import pytest
 import torch
 from PIL import Image
 
-from hypersiren.hypernets.model import build
+from hypersiren.errors import UserError
+from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.full import FullHypernet
+from hypersiren.hypernets.last_layer import LastLayerSolve
+from hypersiren.hypernets.model import HyperSiren, build
+from hypersiren.hypernets.set_encoder import SetEncoder
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import read_image
 from hypersiren.signals.sets.images import ImageSet
 from hypersiren.studies.completion import (
+    UNKNOWN,
+    WHOLE,
     completion_picture,
     completion_table,
     interpolation_picture,
+    latent_line,
+    line_title,
     outside_picture,
+    samples_picture,
     whole,
 )
-from hypersiren.studies.photos import complete_photo, photo_pair, photo_panel, read_photo
-from hypersiren.tasks.images.completion import Completion, available_contexts, complete, context_masks
+from hypersiren.studies.photos import (
+    complete_photo,
+    photo_deviation,
+    photo_pair,
+    photo_panel,
+    read_photo,
+    sample_photo,
+    scaled_deviation,
+)
+from hypersiren.studies.pixel_baselines import PrincipalAxes
+from hypersiren.studies.prediction import completed, prediction, render_deviation, render_fields, render_samples
+from hypersiren.studies.shape_baselines import mean_field
+from hypersiren.tasks.images.completion import (
+    Completion,
+    available_contexts,
+    complete,
+    context_completion_truth,
+    context_masks,
+    known_pixels,
+)
 from hypersiren.tasks.images.settings import ContextSampling
+from hypersiren.tasks.shapes.judging import PosedShape, box_around
 
 
 def images(m=12, h=10, w=8, c=1, seed=0) -> ImageSet:
@@ -117,11 +147,183 @@ def test_complete_in_batches_equals_at_once():
 
 def test_table_has_every_method_and_says_how_many_images():
     table = completion_table(model(), images(m=30), images(seed=1), images(seed=2), baseline_images=5)
-    assert list(table.rows) == ["hypersiren", "Gaussian", "mean colour", "nearest pixel", "linear", "biharmonic"]
-    assert all(set(row) == {"10", "half", "full"} for row in table.rows.values())
+    methods = ["hypersiren", "Gaussian", "mean colour", "nearest pixel", "linear", "biharmonic"]
+    assert list(table.rows) == [*methods, "PCA of all pixels, 59 numbers"]  # 60 images have 59 axes
+    assert all(set(table.rows[method]) == {"10", "half", "full"} for method in methods)
+    assert set(table.rows["PCA of all pixels, 59 numbers"]) == {"full"}
+    assert list(table.unknown) == methods
+    assert all(set(row) == {"10", "half"} for row in table.unknown.values())
     assert table.rows["linear"]["full"] == 0
     assert table.rows["hypersiren"]["full"] > 0
-    assert "12 test images (baselines: the first 5)" in str(table)
+    assert table.coverage == {}
+    assert "12 test images (baselines, and the choice of *: the first 5)" in str(table)
+    assert "in the 90 % interval" not in str(table)
+
+
+def test_table_counts_all_pixels_and_unknown_ones_and_marks_the_best():
+    """A model that says 0.5 everywhere, against what it must then have."""
+    made, test = model(), images(seed=2)
+    with torch.no_grad():
+        for parameter in made.hypernet.parameters():
+            parameter.zero_()  # all weights 0
+    table = completion_table(made, images(m=30), images(seed=1), test)
+    error = (test.unit - 0.5).square()
+    masks = context_masks(test, ["10", "half"])
+    for name, mask in masks.items():
+        assert table.rows["hypersiren"][name] == pytest.approx(error.mean().item(), rel=1e-5)
+        expected = (error.squeeze(-1) * ~mask).mean().item()
+        assert table.unknown["hypersiren"][name] == pytest.approx(expected, rel=1e-5)
+        assert table.unknown["linear"][name] == table.rows["linear"][name]
+    assert table.psnr[UNKNOWN]["hypersiren"]["half"] == pytest.approx(-10 * np.log10(expected), abs=1e-4)
+    text = str(table)
+    assert f"{-10 * np.log10(expected):.1f}" in text.splitlines()[text.splitlines().index(UNKNOWN) + 2]
+    for block, rows in ((WHOLE, table.rows), (UNKNOWN, table.unknown)):
+        for name in ("10", "half"):
+            lowest = min(row[name] for row in rows.values() if name in row)
+            assert [rows[method][name] for method in table.best[block][name]] == [lowest]
+    pca = "PCA of all pixels, 59 numbers"
+    assert table.best[WHOLE]["full"] == [pca]  # interpolations keep what is known: that is no merit
+    assert f"{table.rows[pca]['full']:.4f}*" in text
+    assert text.count("*") == 2 + 1 + 2 + 1  # one for each column, and its explanation
+    assert text.count("kept\n") == 5  # of the Gaussian and the four interpolations
+
+
+def solving(c=1, noise=1e-3, spread=1.0) -> HyperSiren:
+    """An untrained model whose prior is that of some images."""
+    torch.manual_seed(0)
+    siren = Siren(2, c, hidden_features=(16, 64), first_omega=15.0, hidden_omega=10.0)
+    made = HyperSiren(None, None, siren, LastLayerSolve(64, noise=noise, spread=spread)).requires_grad_(False)
+    made.adapter.set_prior(made.siren, [smooth(60, c=c).images(torch.arange(60))])
+    return made
+
+
+def smooth(m=12, h=10, w=8, c=1, seed=3) -> ImageSet:
+    """Random images of few frequencies, all of one Gaussian distribution."""
+    small = torch.randn(m, c, 3, 3, generator=torch.Generator().manual_seed(seed))
+    large = torch.nn.functional.interpolate(small, (h, w), mode="bilinear", align_corners=True).movedim(1, -1)
+    return ImageSet((127.5 + 40 * large).clamp(0, 255).byte(), "smooth")
+
+
+def test_the_posterior_has_its_coverage_and_the_prior_its_row():
+    made, test = solving(), smooth(40, seed=4)
+    table = completion_table(made, smooth(60), smooth(seed=5), test, prior=solving(spread=3.0))
+    assert list(table.rows)[:2] == ["hypersiren", "prior alone"]
+    assert set(table.coverage) == {"hypersiren", "prior alone"}
+    assert set(table.coverage["hypersiren"]) == {"10", "half"}
+    images, deviation = completed(made, test, mask := context_masks(test, ["10"])["10"])
+    inside = (images - test.unit).abs() <= 1.645 * deviation
+    assert table.coverage["hypersiren"]["10"] == pytest.approx(100 * inside[~mask].float().mean().item(), abs=1e-3)
+    assert 60 < table.coverage["hypersiren"]["10"] < 99
+    assert table.coverage["prior alone"]["10"] > table.coverage["hypersiren"]["10"]  # three times as wide
+    assert table.numbers == 65
+    assert "65 numbers per image" in str(table)
+    chunks = completed(made, test, mask, points=90)
+    torch.testing.assert_close((images, deviation), chunks, rtol=1e-3, atol=1e-3)
+
+
+def test_principal_axes_equal_the_textbook():
+    data = images(m=30, h=4, w=3, c=2).unit  # more images than values
+    for train, numbers in ((data, 5), (data[:9], 5), (data[:9], 24)):
+        flat = train.flatten(1).double()
+        v = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)[2][: min(numbers, len(train) - 1)]
+        other = images(m=4, h=4, w=3, c=2, seed=9).unit
+        expected = flat.mean(0) + (other.flatten(1) - flat.mean(0)) @ v.T @ v
+        axes = PrincipalAxes(train, numbers)
+        assert axes.numbers == len(v)
+        torch.testing.assert_close(axes(other).flatten(1), expected.float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("c", [1, 3])
+@pytest.mark.parametrize("zoom", [1, 2, 4, 9])
+def test_nobody_takes_unknown_pixels_for_gray(c, zoom):
+    shown, mask = images(c=c), context_masks(images(c=c), ["10"])["10"]
+    picture = known_pixels(shown.unit, mask, (10 * zoom, 8 * zoom))
+    assert picture.shape == (12, 10 * zoom, 8 * zoom, 3)
+    cells = picture.unflatten(2, (8, zoom)).unflatten(1, (10, zoom)).movedim(2, 3).flatten(3, 4)  # (12, 10, 8, z^2, 3)
+    known, unknown = cells[mask], cells[~mask]
+    torch.testing.assert_close(known, shown.unit[mask][:, None].expand(-1, zoom**2, 3))
+    assert ((unknown.amax(-1) - unknown.amin(-1)) > 0.1).all()  # no gray
+    tones = unknown.flatten(0, 1).unique(dim=0)
+    assert len(tones) == 2
+    assert (tones[0] - tones[1]).abs().max() > 0.15
+    if zoom > 1:  # both tones within every unknown pixel
+        assert (unknown.amax(1) != unknown.amin(1)).any(-1).all()
+    other = torch.where(mask[..., None], shown.unit, 0.123)
+    assert torch.equal(known_pixels(other, mask, (10 * zoom, 8 * zoom)), picture)
+    rows = context_completion_truth(shown.unit, mask, shown.unit)
+    assert rows.shape == (12 * (12 * 10 + 2), 3 * (12 * 8 + 2), 3)  # twelvefold: about 128 pixels
+
+
+def test_pictures_of_a_posterior_show_deviation_and_samples(photo):
+    made, test = solving(3), smooth(c=3)
+    plain, shown = completion_picture(model(3), test, rows=2, zoom=6), completion_picture(made, test, rows=2, zoom=6)
+    assert shown.shape[1] > plain.shape[1] + 3 * 48  # a column more for each of three contexts
+    picture = samples_picture(made, test, count=3, rows=2, zoom=8)
+    assert picture.shape[1] > (1 + 3 + 2) * (64 + 4)
+    assert not np.array_equal(picture, samples_picture(made, test, count=3, rows=2, zoom=8, seed=1))
+    read = read_photo(photo, (10, 8), 3, context=20)
+    deviation = photo_deviation(made, read, (40, 32))
+    assert deviation.shape == (40, 32, 1)
+    context = read.context
+    variance = made.predict(context).posterior.variance(context.x[:1]).view(10, 8, 3)
+    torch.testing.assert_close(photo_deviation(made, read, (10, 8))[..., 0], variance[..., 0].sqrt() / 2)
+    white, gray = scaled_deviation(deviation[None])
+    assert 0.9 < gray.max() <= 1
+    assert float(white.removeprefix("white: ")) == pytest.approx((deviation.max() / gray.max()).item(), rel=1e-4)
+    panel = photo_panel(read, complete_photo(made, read, (40, 32)), deviation)
+    assert panel.shape[1] > 4 * (32 + 4)
+    samples = sample_photo(made, read, 5, (40, 32))
+    assert samples.shape[1] > 7 * (32 + 4)
+    with pytest.raises(UserError, match="--samples needs a model"):
+        samples_picture(model(3), test)
+
+
+def test_samples_have_mean_and_deviation_of_the_posterior():
+    found = prediction(solving(), Context.from_images(smooth(2).images(torch.arange(2)), torch.rand(2, 10, 8) < 0.2))
+    samples = render_samples(found.posterior, 400, (10, 8))
+    assert samples.shape == (2, 400, 10, 8, 1)
+    torch.testing.assert_close(samples.mean(1), render_fields(found.field, (10, 8)), rtol=0, atol=0.06)
+    torch.testing.assert_close(samples.std(1), render_deviation(found.posterior, (10, 8)), rtol=0.3, atol=0.03)
+
+
+def test_interpolations_say_when_they_are_cross_fades():
+    pair = whole(ImageSet(smooth().pixels[:2], ""))
+    x = torch.rand(30, 2) * 2 - 1
+    torch.manual_seed(0)
+    siren = Siren(2, 1, 8)
+    last = {name: siren.shapes[name] for name in siren.last()}
+    linear = HyperSiren(SetEncoder(3, 8), FullHypernet(last, 8, 8, hidden_layers=0), siren)
+    # Scaled up, or the weights hardly depend on z.
+    nonlinear = HyperSiren(SetEncoder(3, 8), FullHypernet(siren.shapes, 8, 8), siren)
+    both = HyperSiren(SetEncoder(3, 8), nonlinear.hypernet, Siren(2, 1, 8), LastLayerSolve(8))
+    with torch.no_grad():
+        for hypernet in (linear.hypernet, nonlinear.hypernet):
+            for head in hypernet.heads:
+                head.weight *= 300
+    found = {}
+    for made in (linear, nonlinear, both, solving()):
+        made.requires_grad_(False)
+        values, ends = latent_line(made, pair, 5)(x), made.field(pair)(x)
+        assert values.shape == (5, 30, 1)
+        torch.testing.assert_close(values[[0, -1]], ends, rtol=1e-3, atol=1e-3)
+        found[made] = line_title(made, pair)
+        middle = (values[2] - ends.mean(0)).abs().max() / (ends[0] - ends[1]).abs().max()
+        assert (middle < 1e-2) == bool(found[made])
+    assert list(found.values()) == ["cross-fade (linear in z)", "", "", "cross-fade of weights"]
+    pictures = [interpolation_picture(made, [pair], (20, 16), 3) for made in found]
+    assert pictures[0].shape[0] > pictures[1].shape[0]  # a title
+    assert (pictures[3][:15] < 100).any()
+
+
+def test_the_mean_field_without_an_encoder_is_that_of_mean_weights():
+    made = solving()
+    contexts = [Context.from_images(smooth().images(torch.tensor([i])), torch.ones(1, 10, 8) > 0) for i in (0, 1)]
+    none = np.zeros((0, 3), np.float32)
+    field = mean_field(
+        made, [PosedShape("", context, none, none, (none, none), box_around(torch.rand(4, 3))) for context in contexts]
+    )
+    x = torch.rand(20, 2)
+    torch.testing.assert_close(field(x), sum(made.field(c)(x)[0] for c in contexts) / 2, rtol=1e-3, atol=1e-3)
 
 
 def test_pictures_have_the_right_size_and_are_not_empty():

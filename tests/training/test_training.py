@@ -105,7 +105,7 @@ def test_tensorboard_holds_what_a_person_wants_to_see(faces, tmp_path):
     assert [e.step for e in events.Scalars("loss/total")] == [5, 10, 15, 20]
     assert {"completion/10", "completion/half", "completion/full"} == set(events.Tags()["images"])
     picture = events.Images("completion/10")[-1]
-    assert (picture.width, picture.height) == (3 * 10, 8 * 10)
+    assert (picture.width, picture.height) == (3 * 130, 8 * 130)  # 8 pixels, sixteenfold
 
 
 def test_a_run_cut_in_two_equals_a_straight_one(faces, tmp_path):

@@ -139,7 +139,7 @@ class Completion(SetTask):
             for index in torch.arange(len(self.train), device=self.train.pixels.device).split(chunk):
                 images = self.train.images(index)
                 images = augment(images, generator, **self.augmentation) if i else images
-                yield enlarged(images, finer)
+                yield on_finer_raster(images, finer)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> CompletionBatch:
         """Draw B images, their context and their targets; the same law at any progress."""
@@ -200,7 +200,7 @@ class Completion(SetTask):
         }
 
 
-def enlarged(images: Float[Tensor, "M H W C"], factor: int) -> Float[Tensor, "M FH FW C"]:
+def on_finer_raster(images: Float[Tensor, "M H W C"], factor: int) -> Float[Tensor, "M FH FW C"]:
     """Images on a raster so many times as fine, interpolated by cubics."""
     if factor == 1:
         return images
@@ -258,23 +258,56 @@ def complete(
     batch_size = max(1, points // len(x))
     out = []
     for index in torch.arange(len(images), device=images.pixels.device).split(batch_size):
-        context = Context.from_images(images.images(index), mask[index])
+        context = Context.from_images(images.images(index), mask[index]).compact()
         y = evaluate(predict(context), x, chunk=max(1, points // len(index)))
         out.append(rearrange(y, "b (h w) c -> b h w c", h=h))
     return (torch.cat(out) + 1) / 2
 
 
-def known_pixels(truth: Float[Tensor, "M H W C"], mask: Bool[Tensor, "M H W"]) -> Float[Tensor, "M H W C"]:
-    """Images on [0, 1] as a person shall see their context: unknown pixels mid gray."""
-    return torch.where(mask.unsqueeze(-1), truth, 0.5)
+TONES = ((1.0, 0.68, 0.91), (1.0, 0.88, 0.97))
+"""Of the checkerboard that stands for unknown pixels: two pinks, RGB on [0, 1], which no gray image has."""
+
+
+def known_pixels(
+    truth: Float[Tensor, "M H W C"], mask: Bool[Tensor, "M H W"], size: tuple[int, int] | None = None
+) -> Float[Tensor, "M h w 3"]:
+    """Images on [0, 1] as a person shall see their context: unknown pixels are a checkerboard of two pinks.
+
+    Enlarged, every unknown pixel shows two by two squares of it, every known one a single tone.
+
+    Args:
+        truth: All pixels.
+        mask: Which of them are known.
+        size: (h, w) of the picture; None for that of the images.
+
+    Example:
+        >>> known = torch.tensor([[[True, False]]])
+        >>> known_pixels(torch.zeros(1, 1, 2, 1), known, (2, 4))[0, ..., 1].mul(100).round().tolist()
+        [[0.0, 0.0, 68.0, 88.0], [0.0, 0.0, 88.0, 68.0]]
+    """
+    shape = size or (truth.shape[1], truth.shape[2])
+    side = max(1, round(shape[0] / truth.shape[1] / 2))
+    row, column = (torch.arange(n, device=truth.device) // side for n in shape)
+    board = truth.new_tensor(TONES)[(row[:, None] + column) % 2]
+    known = enlarged(mask[..., None].to(truth.dtype), shape) > 0.5
+    return torch.where(known, enlarged(truth, shape), board)
+
+
+def enlarged(images: Float[Tensor, "M H W C"], size: tuple[int, int]) -> Float[Tensor, "M h w C"]:
+    """Images of another size whose pixels stay squares of one tone."""
+    x = rearrange(images, "m h w c -> m c h w")
+    return rearrange(torch.nn.functional.interpolate(x, size), "m c h w -> m h w c")
 
 
 def context_completion_truth(
     truth: Float[Tensor, "M H W C"], mask: Bool[Tensor, "M H W"], completion: Float[Tensor, "M H W C"]
-) -> Float[Tensor, "X Y C"]:
-    """One picture: a row for each image, with its context, its completion, and the truth."""
-    columns = torch.stack([known_pixels(truth, mask), completion.clamp(0, 1), truth], dim=1)
-    columns = torch.nn.functional.pad(columns, (0, 0, 1, 1, 1, 1), value=1.0)
+) -> Float[Tensor, "X Y 3"]:
+    """One picture: a row for each image, with its context, its completion, and the truth; small images are enlarged."""
+    zoom = max(1, 128 // max(truth.shape[1:3]))
+    size = (zoom * truth.shape[1], zoom * truth.shape[2])
+    shown = [known_pixels(truth, mask, size), enlarged(completion.clamp(0, 1), size), enlarged(truth, size)]
+    rgb = torch.stack([images.expand(*images.shape[:3], 3) for images in shown], dim=1)
+    columns = torch.nn.functional.pad(rgb, (0, 0, 1, 1, 1, 1), value=1.0)
     return rearrange(columns, "m k h w c -> (m h) (k w) c")
 
 
