@@ -78,8 +78,8 @@ class Siren(nn.Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.first_omega, self.hidden_omega = first_omega, hidden_omega
-        one = isinstance(hidden_features, int)
-        hidden = [hidden_features] * (hidden_layers + 1) if one else list(hidden_features)
+        one = [hidden_features] * (hidden_layers + 1) if isinstance(hidden_features, int) else None
+        hidden = list(hidden_features) if one is None else one  # type: ignore[arg-type]
         widths = [in_features, *hidden, out_features]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.reset_parameters(generator)

@@ -79,7 +79,7 @@ class FullHypernet(nn.Module):
     def start_at(self, params: Params) -> None:
         """Predict these weights for every z, at first; of names that are not predicted nothing is taken."""
         for name, head in zip(self.shapes, self.heads, strict=True):
-            if name in params:
+            if name in params and isinstance(head, nn.Linear):
                 head.weight.zero_()
                 head.bias.copy_(params[name].flatten())
 

@@ -142,8 +142,8 @@ class LastLayerSolve(nn.Module):
             gram = seen.mT @ seen + noise[:, None, None] * torch.eye(seen.shape[-1], dtype=work, device=seen.device)
             w, lower = solve_positive(gram, seen.mT @ wrong)
         solved = with_last_layer(siren, params, (full + factor @ w).to(dtype))
-        parts = [part.to(dtype) for part in (factor, points)]
-        posterior = Posterior(siren, solved, *parts, cells, mask, lower.to(dtype), noise.to(dtype), dual, self.spread)
+        a, s, lower, noise = (part.to(dtype) for part in (points, factor, lower, noise))
+        posterior = Posterior(siren, solved, s, a, cells, mask, lower, noise, dual, self.spread)
         return Prediction(siren, solved, z, posterior)
 
     @torch.no_grad()

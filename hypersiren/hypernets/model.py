@@ -101,7 +101,7 @@ class HyperSiren(nn.Module):
         if not isinstance(self.adapter, LastLayerSolve):
             return {}
         parts = [self.adapter.factor, *(p for p in self.siren.last().values() if p.requires_grad)]
-        return {part: part.detach().square().mean().sqrt().item() for part in parts}  # type: ignore[misc]
+        return {part: part.detach().square().mean().sqrt().item() for part in parts}
 
     def encode(self, context: Context) -> Tensor | None:
         """The latent z of each signal, (B, Z) or (B, T, Z); None without an encoder."""

@@ -90,7 +90,7 @@ def solve_positive(
         >>> solve_positive(torch.diag(torch.tensor([2.0, 4.0])), torch.ones(2, 1))[0].flatten().tolist()
         [0.5, 0.25]
     """
-    return _Solve.apply(matrix, right)  # type: ignore[no-untyped-call]
+    return _Solve.apply(matrix, right)
 
 
 def solve_parts(
@@ -104,7 +104,7 @@ def solve_parts(
 
     Where `mask` is False the solution is what stands on the right there, which should be 0.
     """
-    return _SolveParts.apply(kernel, noise, right, cells, mask)  # type: ignore[no-untyped-call]
+    return _SolveParts.apply(kernel, noise, right, cells, mask)
 
 
 def with_one(features: Float[Tensor, "*b N F"]) -> Float[Tensor, "*b N G"]:

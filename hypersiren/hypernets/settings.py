@@ -22,8 +22,8 @@ class HypoSiren(Section):
     @property
     def layers(self) -> int:
         """Linear layers."""
-        one = isinstance(self.hidden_features, int)
-        return self.hidden_layers + 2 if one else len(self.hidden_features) + 1
+        widths = self.hidden_features
+        return self.hidden_layers + 2 if isinstance(widths, int) else len(widths) + 1
 
 
 class SetEncoder(Section):

@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_refused():
         LastLayerSolve(8)(siren, None, {}, context(channels=1, dtype=torch.float32))
     with pytest.raises(ValueError, match="expected an encoder and a hypernetwork, an adapter, or all three"):
         HyperSiren(None, None, siren)
-    with pytest.raises(ValueError, match="latent_features': 8.*as the hypernetwork takes, got .*4"):
+    with pytest.raises(ValueError, match=r"latent_features': 8.*as the hypernetwork takes, got .*4"):
         HyperSiren(SetEncoder(3, 4), FullHypernet(siren.shapes, 8), siren)
     with pytest.raises(ValueError, match="expected signals to take a prior from, got none"):
         HyperSiren(None, None, siren, LastLayerSolve(16)).set_prior([])
