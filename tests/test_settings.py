@@ -169,9 +169,12 @@ def test_the_home_folder_and_urls(monkeypatch, tmp_path):
         (["--training.steps", "1.5"], "training.steps: input should be a valid integer"),
         (["--training", "3"], "training expects keys"),
         (["--encoder.kind", "sett"], 'got "sett"; did you mean "set"?'),
-        (["--encoder.kind", "[set]"], "encoder.kind: expected one of set, conv, paper_conv"),
+        (["--encoder.kind", "[set]"], "encoder.kind: expected one of none, set, conv, paper_conv"),
         (["--encoder.kind", "set", "--encoder.widths", "[8]"], 'unknown key "encoder.widths" for encoder.kind set'),
-        (["--encoder.widths", "[7]"], "encoder.widths.0: input should be a multiple of 8, got 7"),
+        (
+            ["--encoder.kind", "conv", "--encoder.widths", "[7]"],
+            "encoder.widths.0: input should be a multiple of 8, got 7",
+        ),
         (["--context.fewest", "2000"], "fewest (2000) must not exceed most (1000)"),
         (["--seed", "[1"], "--seed: cannot read the value '[1' ("),
         (["steps"], "unexpected argument 'steps'"),
@@ -319,7 +322,7 @@ def test_differing_keys():
     )
     found = differing_keys(a.model_dump(mode="json"), b.model_dump(mode="json"))
     assert found["training.lr"] == (a.training.lr, 0.5)
-    assert found["encoder.kind"] == ("conv", "set")
+    assert found["encoder.kind"] == ("none", "set")
     assert yaml.safe_load(to_yaml(b.model_dump(mode="json")))["training"]["lr"] == 0.5
 
 

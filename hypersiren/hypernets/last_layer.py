@@ -77,7 +77,8 @@ class LastLayerSolve(nn.Module):
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         """A prior from data has as many columns as its fits had directions; a checkpoint brings its own number."""
         given = state_dict.get(f"{prefix}factor")
-        if given is not None and given.ndim == 2 and len(given) == len(self.factor):
+        fits = given is not None and given.ndim == 2 and len(given) == len(self.factor)
+        if fits and given.shape != self.factor.shape:
             self.factor = nn.Parameter(self.factor.new_empty(given.shape), requires_grad=self.factor.requires_grad)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 

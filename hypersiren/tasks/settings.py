@@ -60,17 +60,21 @@ class Optimisation(Section):
 class Training(Optimisation):
     """The optimisation."""
 
-    steps: PositiveInt = 2200
+    steps: PositiveInt = 100
     """Optimiser updates."""
     batch_size: PositiveInt = 32
     """Images a step (before accumulation)."""
-    warmup: Annotated[int, Field(ge=0)] = 200
+    lr: PositiveFloat = 1e-4
+    """Peak learning rate; what came from data learns at this times its own size."""
+    warmup: Annotated[int, Field(ge=0)] = 10
     """Steps over which the learning rate rises from 0."""
+    validate_every: PositiveInt = 50
+    """Steps between validations, pictures and checkpoints."""
     clip: PositiveFloat | None = 1.0
     """Largest norm of the gradient; null: not clipped."""
-    ema: Share = 0.998
+    ema: Share = 0.97
     """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
-    optimizer: Literal["adam", "muon"] = "muon"
+    optimizer: Literal["adam", "muon"] = "adam"
     """Adam for all weights, or Muon for the matrices and Adam for the others."""
     target_points: PositiveInt | None = None
     """Random target pixels for each image; null: all."""

@@ -22,6 +22,7 @@ from torch.profiler import record_function
 from tqdm import tqdm
 
 from hypersiren.tasks.settings import Optimisation
+from hypersiren.training import checkpoints
 from hypersiren.training.folders import TrainingError, locked
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
@@ -95,7 +96,7 @@ def _optimise(
     def batches(step: int) -> list[Any]:
         return [draw(step, part) for part in range(accumulate)]
 
-    monitor = Monitor(run_dir, start + 1)
+    monitor = Monitor(run_dir, start + 1 if start else 0)
     if start == 0:
         monitor.text("settings", json.dumps(record["settings"], indent=1))
     # In a log file, where every refresh is kept, a line now and then will do.
@@ -103,6 +104,11 @@ def _optimise(
     bar = tqdm(total=steps, initial=start, unit="step", disable=not progress, dynamic_ncols=True, mininterval=interval)
     logged, clock = start, time.perf_counter()
     try:
+        if start == 0 and objective.validate_first:
+            run.save(0, _validate(objective, average, monitor, 0))
+            # So that what training earns can be shown.
+            checkpoints.write(run_dir / "prior.pt", checkpoints.read(checkpoints.find(run_dir)))
+            clock = time.perf_counter()
         with _stop_requested() as stopped:
             for step in range(start, steps):
                 rate = 1.0 if closing else learning_rate(step, training)
@@ -147,12 +153,7 @@ def _optimise(
                         bar.update(done - logged)
                     logged = done
                     if validating:
-                        predict = objective.predictor(average)
-                        with torch.no_grad():
-                            metrics = task.evaluate(predict)
-                            monitor.panels(done, {f"{task.name}/{k}": p for k, p in task.panels(predict).items()})
-                        monitor.scalars(done, {f"validation/{k}": v for k, v in metrics.items()})
-                        run.save(done, metrics)
+                        run.save(done, _validate(objective, average, monitor, done))
                     elif stopping:
                         run.save(done)
                     if stopping or stopped.is_set():
@@ -162,6 +163,16 @@ def _optimise(
         bar.close()
         monitor.close()
     return True
+
+
+@torch.no_grad()
+def _validate(objective: Objective, model: nn.Module, monitor: Monitor, step: int) -> dict[str, float]:
+    """What the task says of a model, and its pictures for TensorBoard."""
+    task, predict = objective.task, objective.predictor(model)
+    metrics = task.evaluate(predict)
+    monitor.panels(step, {f"{task.name}/{k}": p for k, p in task.panels(predict).items()})
+    monitor.scalars(step, {f"validation/{k}": v for k, v in metrics.items()})
+    return metrics
 
 
 @contextmanager

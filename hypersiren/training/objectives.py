@@ -17,6 +17,8 @@ class Objective(nn.Module):
 
     model: nn.Module
     task: Task
+    validate_first: bool = False
+    """Whether the model is worth validating, and keeping, before the first step."""
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         raise NotImplementedError
@@ -74,6 +76,7 @@ class HypernetObjective(Objective):
         super().__init__()
         self.model, self.task = model, task
         self.latent, self.weights, self.autocast = latent, weights, autocast
+        self.validate_first = model.adapter is not None  # it may start at a prior from data
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         with torch.autocast(batch.context.y.device.type, torch.bfloat16, enabled=self.autocast):

@@ -18,8 +18,8 @@ from hypersiren.hypernets.model import HyperSiren
 from hypersiren.training.checkpoints import read, write
 
 TINY = ["--data.size", "8", "--siren.hidden_features", "8", "--encoder.kind", "set", "--encoder.hidden_features", "8",
-        "--hypernet.hidden_features", "8", "--training.steps", "4", "--training.batch_size", "4",
-        "--training.validate_every", "2", "--device", "cpu"]  # fmt: skip
+        "--adapter.kind", "none", "--hypernet.hidden_features", "8", "--training.steps", "4",
+        "--training.batch_size", "4", "--training.validate_every", "2", "--device", "cpu"]  # fmt: skip
 
 
 def run(capsys, *words) -> tuple[int, str, str]:
@@ -66,7 +66,9 @@ def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
     assert (out / "b_panel.png").exists()
     assert run(capsys, "complete", trained, a, b, "--interpolate", 3, "--out", out)[0] == 0
     assert (out / "a_to_b.png").exists()
-    Image.new("L", (40, 50), 255).save(tmp_path / "mask.png")
+    mask = np.full((50, 40), 255, np.uint8)
+    mask[:10] = 0
+    Image.fromarray(mask).save(tmp_path / "mask.png")
     assert run(capsys, "complete", trained, a, "--mask", tmp_path / "mask.png", "--extent", 2, "--out", out)[0] == 0
 
 
@@ -207,7 +209,8 @@ def solving(trained, tmp_path_factory):
     settings = read(trained / "best.pt")["record"]["settings"]
     for name, spread in (("best.pt", 1.0), ("prior.pt", 2.0)):
         model = HyperSiren(None, None, Siren(2, 1, hidden_features=(8, 16)), LastLayerSolve(16, spread=spread))
-        write(folder / name, {"record": {"settings": settings, "model": describe(model)}, "ema": model.state_dict()})
+        record = {"settings": settings, "model": describe(model)}
+        write(folder / name, {"record": record, "step": 1, "metrics": {}, "seconds": 0.0, "ema": model.state_dict()})
     return folder
 
 

@@ -101,7 +101,7 @@ def test_augmentation_draws_all_it_may_and_repeats_with_its_generator():
     # The centre pixel shows the nine shifts; mirrored or not cannot be told from it.
     offsets = {tuple((images[b, ..., 0] == first[b, 2, 2, 0]).nonzero()[0].tolist()) for b in range(400)}
     assert offsets == {(i, j) for i in (1, 2, 3) for j in (1, 2, 3)}
-    with pytest.raises(ValueError, match="shift of at least 0"):
+    with pytest.raises(ValueError, match="expected shift, zoom and rotation of at least 0"):
         augment(images, torch.Generator(), flip=False, shift=-1)
 
 

@@ -63,7 +63,7 @@ def model(c=1):
 
 def task(**arguments) -> Completion:
     sampling = arguments.pop("sampling", "uniform")
-    context = ContextSampling(fewest=3, most=60, sampling=sampling)
+    context = ContextSampling(fewest=3, most=60, sampling=sampling, blocks=0)
     return Completion(images(), images(seed=1), context, **({"batch_size": 50} | arguments))
 
 
@@ -106,7 +106,7 @@ def test_log_uniform_counts_are_log_uniform():
 
 
 def test_the_same_seed_draws_the_same_batch():
-    made = task(flip=True, shift=1)
+    made = task(augmentation={"flip": True, "shift": 1})
     a, b = (made.sample(torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(a.context.y, b.context.y)
     assert torch.equal(a.context.mask, b.context.mask)

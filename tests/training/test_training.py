@@ -33,7 +33,7 @@ MODEL = {
     "hypernet": {"kind": "full", "hidden_features": 32},
     "channels": 1,
 }
-CONTEXT = ContextSampling(fewest=5, most=60, sampling="uniform")
+CONTEXT = ContextSampling(fewest=5, most=60, sampling="uniform", blocks=0)
 SHORT = Optimisation(optimizer="adam", decay="constant", lr=1e-3, warmup=5, validate_every=10, log_every=5, ema=0.9)
 RECORD = {"settings": {"training": {"lr": 1e-3}}, "model": MODEL}
 
@@ -46,7 +46,7 @@ def faces(tmp_path_factory):
 
 def objective(faces, **arguments) -> HypernetObjective:
     torch.manual_seed(0)
-    task = Completion(*faces, CONTEXT, batch_size=8, flip=True, shift=1)
+    task = Completion(*faces, CONTEXT, batch_size=8, augmentation={"flip": True, "shift": 1})
     return HypernetObjective(build(**MODEL), task, **arguments)
 
 
@@ -82,7 +82,7 @@ def test_the_best_checkpoint_completes_unseen_people_better_than_the_mean_face(f
         "hypernet": {"kind": "full", "layers": 1, "hidden_layers": 0},
         "channels": 1,
     }
-    task = Completion(*faces, CONTEXT, batch_size=16, flip=True)
+    task = Completion(*faces, CONTEXT, batch_size=16, augmentation={"flip": True})
     training = Optimisation(steps=400, lr=2e-3, ema=0.9, validate_every=100)
     assert optimise(HypernetObjective(build(**model), task), tmp_path, {"settings": {}, "model": model}, training)
     metrics = json.loads((tmp_path / "metrics.json").read_text())

@@ -96,6 +96,10 @@ class ShapeTraining(Training):
     """Shapes a step (before accumulation)."""
     optimizer: Literal["adam", "muon"] = "adam"
     """Adam for all weights, or Muon for the matrices and Adam for the others."""
+    lr: PositiveFloat = 1e-3
+    """Peak learning rate."""
+    validate_every: PositiveInt = 500
+    """Steps between validations, pictures and checkpoints."""
     warmup: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises from 0."""
     ema: Share = 0.99
