@@ -130,7 +130,7 @@ def test_mistakes_get_one_line_and_exit_code_2(trained, tmp_path, monkeypatch, c
 def test_other_settings_for_the_same_folder_are_refused(trained, capsys):
     code, _, err = run(capsys, "train", "--run-dir", trained, *TINY, "--training.lr", "5e-4")
     assert code == 2
-    assert "training.lr: 0.001 there, 0.0005 here" in err
+    assert "training.lr: 0.0001 there, 0.0005 here" in err
 
 
 def test_a_folder_with_broken_files_names_and_counts_them(tmp_path, capsys):
