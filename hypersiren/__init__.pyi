@@ -15,6 +15,7 @@ from .hypernets.context import Context as Context
 from .hypernets.conv_encoder import ConvEncoder as ConvEncoder
 from .hypernets.full import FullHypernet as FullHypernet
 from .hypernets.gradient_steps import GradientSteps as GradientSteps
+from .hypernets.last_layer import LastLayerSolve as LastLayerSolve
 from .hypernets.model import HyperSiren as HyperSiren
 from .hypernets.paper_encoder import PaperConvEncoder as PaperConvEncoder
 from .hypernets.set_encoder import SetEncoder as SetEncoder

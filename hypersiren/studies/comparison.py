@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float
 
 from hypersiren.plotting import Pixels, figure_pixels, image_grid
-from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.panels import ImagePanel, Panel, VideoPanel
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.task import FieldTask
@@ -92,9 +91,9 @@ def compare(
         if not fits[name].finished:
             raise KeyboardInterrupt
         field = fits[name].field
-        derivatives = task.evaluate_derivatives(field) if isinstance(task, Image) else {}
         weights = float(sum(p.numel() for p in field.parameters()))
-        metrics[name] = {**fits[name].metrics, **derivatives, "weights": weights, "seconds": fits[name].seconds}
+        own_numbers = {"weights": weights, "seconds": fits[name].seconds}
+        metrics[name] = {**fits[name].metrics, **task.evaluate_derivatives(field), **own_numbers}
     return Comparison(task, fits, metrics)
 
 
