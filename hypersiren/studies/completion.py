@@ -158,12 +158,13 @@ def completion_table(
         train: What Gaussian and principal axes are fitted to, mirrored images too (at most 20,000 of them).
         validation: What the Gaussian's noise is chosen on, for each context.
         test: What is completed.
-        baseline_images: Baselines see so many of the first test images; they are slow.
+        baseline_images: Baselines and intervals are judged on so many of the first test images; they are slow.
         refine_steps: If not 0, a row for the predicted fields refined so many steps.
         prior: The model before its training, for a row of its own.
     """
     # The baselines work in float64, which not every device has.
-    few = ImageSet(test.pixels[:baseline_images].cpu(), test.name)
+    first = ImageSet(test.pixels[:baseline_images], test.name)
+    few = first.to("cpu")
     some = ImageSet(validation.pixels[:baseline_images].cpu(), validation.name)
     fitted = ImageSet(train.pixels[:20_000].cpu(), train.name).unit
     fitted = torch.cat([fitted, fitted.flip(2)])
@@ -184,13 +185,16 @@ def completion_table(
 
     for name, mask in context_masks(test, names).items():
         for method, judged in models.items():
-            images, deviation = completed(judged, test, mask)
-            judge(method, name, mask, images, truth)
-            if deviation is not None and name != "full":
-                inside = ((images - truth).abs() <= NINETY * deviation)[~mask]
+            judge(method, name, mask, complete(judged.field, test, mask), truth)
+            if name == "full":
+                continue
+            # Deviations cost several times what completions do.
+            images, deviation = completed(judged, first, mask[: len(first)])
+            if deviation is not None:
+                inside = ((images - first.unit).abs() <= NINETY * deviation)[~mask[: len(first)]]
                 coverage.setdefault(method, {})[name] = 100 * inside.float().mean().item()
-            if refine_steps and method == OURS:
-                judge(REFINED, name, mask, complete(refining(model, refine_steps), test, mask), truth)
+        if refine_steps:
+            judge(REFINED, name, mask, complete(refining(model, refine_steps), test, mask), truth)
         noise = gaussian.choose_noise(some_truth, some_masks[name])
         mask = mask[: len(few)].cpu()
         judge("Gaussian", name, mask, gaussian(few_truth, mask, noise), few_truth)
