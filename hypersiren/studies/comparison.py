@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hypersiren.plotting import Pixels, figure_pixels, image_grid
+from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.panels import ImagePanel, Panel, VideoPanel
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.task import FieldTask
@@ -92,8 +93,8 @@ def compare(
             raise KeyboardInterrupt
         field = fits[name].field
         weights = float(sum(p.numel() for p in field.parameters()))
-        own_numbers = {"weights": weights, "seconds": fits[name].seconds}
-        metrics[name] = {**fits[name].metrics, **task.evaluate_derivatives(field), **own_numbers}
+        derivatives = task.evaluate_derivatives(field) if isinstance(task, Image) else {}
+        metrics[name] = {**fits[name].metrics, **derivatives, "weights": weights, "seconds": fits[name].seconds}
     return Comparison(task, fits, metrics)
 
 

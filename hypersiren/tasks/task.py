@@ -110,10 +110,6 @@ class FieldTask:
         """Numbers by which a field is judged; none by default."""
         return {}
 
-    def evaluate_derivatives(self, field: Any) -> dict[str, float]:
-        """Numbers of a field's derivatives, for comparisons; none by default."""
-        return {}
-
     def panels(self, field: Any) -> dict[str, Panel]:
         """Pictures, sounds, clips and surfaces for a person; none by default."""
         return {}
