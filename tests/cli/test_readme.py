@@ -12,6 +12,7 @@ from hypersiren.cli.train import read_train_settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
+RESULTS = (ROOT / "eval" / "README.md").read_text()
 
 
 def test_python_blocks_run(tmp_path, monkeypatch):
@@ -25,7 +26,7 @@ def test_python_blocks_run(tmp_path, monkeypatch):
 
 
 def test_files_that_it_names_exist():
-    named = re.findall(r"\]\(([\w/.]+)\)|(configs/[\w/]+\.yaml)|`(celeba_\w+\.yaml|photos\.yaml)`", TEXT)
+    named = re.findall(r"\]\(([\w/.]+)\)|(configs/[\w/]+\.yaml)|`(celeba_\w+\.yaml|photos\.yaml)`", TEXT + RESULTS)
     paths = [a or b or f"configs/completion/{c}" for a, b, c in named]
     assert len(paths) > 6
     for path in paths:
