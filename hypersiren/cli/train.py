@@ -20,7 +20,7 @@ from hypersiren.cli.console import (
     start_folder,
 )
 from hypersiren.settings import chosen_kind, load_settings
-from hypersiren.tasks.registry import SETS, SetRow
+from hypersiren.tasks.registry import SETS, SetRow, set_row
 from hypersiren.tasks.settings import SetSettings
 from hypersiren.training.folders import choose_folder
 
@@ -76,6 +76,5 @@ def read_train_settings(config: Path | None, words: Sequence[str] = ()) -> tuple
     """The row of the task that data.kind says, and its settings."""
     if config is not None:
         config = find_config(config, list(SETS))
-    kind = chosen_kind("data", config, words)
-    row = next((row for row in SETS.values() if kind in row.kinds), SETS["completion"])
+    row = set_row(chosen_kind("data", config, words))
     return row, load_settings(row.settings, config, words)

@@ -43,6 +43,7 @@ from hypersiren.studies.prediction import (
     render_deviation,
     render_fields,
     render_samples,
+    tensor_sheet,
 )
 from hypersiren.tasks.images.completion import (
     available_contexts,
@@ -252,7 +253,7 @@ def completion_picture(model: HyperSiren, test: ImageSet, *, rows: int = 6, zoom
             white, shown = scaled_deviation(render_deviation(found.posterior, size))
             columns[f"deviation from {name}\n({white})"] = shown
     columns["truth"] = enlarged(images.unit, size)
-    return sheet({name: shown.float().cpu().numpy() for name, shown in columns.items()})
+    return tensor_sheet(columns)
 
 
 def samples_picture(
@@ -330,7 +331,7 @@ def outside_picture(model: HyperSiren, images: ImageSet, *, extent: float = 5.0,
     field = predicted(model, whole(images))
     inside, beyond = render_fields(field, (pixels, pixels)), render_fields(field, (pixels, pixels), extent)
     columns = {"[-1, 1]": inside, f"[-{extent:g}, {extent:g}]": beyond}
-    return sheet({name: shown.float().cpu().numpy() for name, shown in columns.items()})
+    return tensor_sheet(columns)
 
 
 def whole(images: ImageSet) -> Context:

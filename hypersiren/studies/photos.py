@@ -13,7 +13,6 @@ from torch import Tensor
 
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
-from hypersiren.plotting import sheet
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import read_image, read_mask
 from hypersiren.studies.prediction import (
@@ -24,6 +23,7 @@ from hypersiren.studies.prediction import (
     render_deviation,
     render_fields,
     render_samples,
+    tensor_sheet,
 )
 from hypersiren.tasks.images.completion import enlarged, known_pixels
 
@@ -115,7 +115,7 @@ def sample_photo(
     columns |= {f"sample {i + 1}": sample[None] for i, sample in enumerate(samples)}
     columns["mean"] = render_fields(found.field, size, extent)
     columns["picture"] = enlarged((photo.values + 1) / 2, size)
-    return sheet({name: shown.float().cpu().numpy() for name, shown in columns.items()})
+    return tensor_sheet(columns)
 
 
 def photo_pair(first: Photo, second: Photo) -> Context:
@@ -134,7 +134,7 @@ def photo_panel(
         white, shown = scaled_deviation(deviation[None])
         columns[f"deviation\n({white})"] = shown
     columns["picture"] = enlarged(truth, size)
-    return sheet({name: shown.float().cpu().numpy() for name, shown in columns.items()})
+    return tensor_sheet(columns)
 
 
 def scaled_deviation(deviation: Float[Tensor, "M H W 1"]) -> tuple[str, Float[Tensor, "M H W 1"]]:

@@ -3,10 +3,11 @@
 Symbols: M images of a set, B signals, C channels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 from hypersiren.errors import UserError
@@ -18,6 +19,7 @@ from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.hypernets.posterior import Posterior, last_layer
 from hypersiren.hypernets.refine import refine
+from hypersiren.plotting import sheet
 from hypersiren.signals.sets.images import ImageSet
 
 
@@ -74,6 +76,11 @@ def numbers_per_signal(found: Prediction) -> int:
     return found.z[0].numel()
 
 
+def tensor_sheet(columns: Mapping[str, Num[Tensor, "M _ _ _"]]) -> np.ndarray:
+    """As `hypersiren.plotting.sheet`, of tensors on any device."""
+    return sheet({name: shown.float().cpu().numpy() for name, shown in columns.items()})
+
+
 def render_fields(field: BoundSiren, size: tuple[int, int], extent: float = 1.0) -> Float[Tensor, "B H W C"]:
     """B fields as images on [0, 1], over [-extent, extent]^2."""
     signals = next(iter(field.params.values())).shape[0]
@@ -84,7 +91,7 @@ def render_fields(field: BoundSiren, size: tuple[int, int], extent: float = 1.0)
 @torch.no_grad()
 def render_deviation(posterior: Posterior, size: tuple[int, int], extent: float = 1.0) -> Float[Tensor, "B H W 1"]:
     """The standard deviation of B fields as images on [0, 1] have it, its mean square over channels."""
-    x = grid(size, -extent, extent, device=posterior.seen.device)
+    x = grid(size, -extent, extent, device=posterior.points.device)
     variance = evaluate(posterior.variance, x, _chunk(posterior))
     return variance.mean(-1, keepdim=True).sqrt().unflatten(1, size) / 2
 
@@ -94,11 +101,12 @@ def render_samples(
     posterior: Posterior, count: int, size: tuple[int, int], extent: float = 1.0, seed: int = 0
 ) -> Float[Tensor, "B K H W C"]:
     """So many samples of each of B fields, as images on [0, 1]."""
-    generator = torch.Generator(posterior.seen.device).manual_seed(seed)
+    generator = torch.Generator(posterior.points.device).manual_seed(seed)
     field = posterior.siren.bind(posterior.sample(count, generator))
     return render_fields(field, size, extent).unflatten(0, (-1, count))
 
 
 def _chunk(posterior: Posterior) -> int:
     """Points at which variances are asked for at once: a matrix of these times the known points is 64 MB."""
-    return max(1, 2**24 // (posterior.seen[..., 0].numel() + posterior.seen[:, 0].numel()))
+    signals, known = posterior.mask.shape
+    return max(1, 2**24 // (signals * (known + posterior.factor.shape[1])))

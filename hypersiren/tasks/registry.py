@@ -101,6 +101,16 @@ SETS: dict[str, SetRow] = {
 the others' kinds."""
 
 
+def set_row(kind: object) -> SetRow:
+    """The task on sets that a value of data.kind chooses.
+
+    Example:
+        >>> set_row("solids").unit, set_row("faces").unit
+        ('shapes', 'images')
+    """
+    return next((row for row in SETS.values() if kind in row.kinds), SETS["completion"])
+
+
 def open_task(
     name: str, settings: FitSettings | Mapping[str, Any] | None = None, device: "torch.device | str" = "cpu"
 ) -> "FieldTask":

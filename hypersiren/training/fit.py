@@ -1,7 +1,6 @@
 """Fit one field to one signal."""
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,11 @@ from torch import nn
 
 from hypersiren.errors import UserError
 from hypersiren.fields.baselines import baseline, equal_width
-from hypersiren.fields.savable import describe
 from hypersiren.fields.settings import Network
 from hypersiren.fields.siren import Params
 from hypersiren.tasks.settings import FitSettings
-from hypersiren.tasks.task import check_task, digest_of
-from hypersiren.training import checkpoints
-from hypersiren.training.loop import optimise
+from hypersiren.tasks.task import check_task
+from hypersiren.training.loop import optimise_and_load
 from hypersiren.training.objectives import FieldObjective
 from hypersiren.training.seeds import seeded
 
@@ -91,22 +88,11 @@ def fit(
             field = baseline(**describe_field(used.network, task)).to(task.device)
     if init is not None:
         set_weights(field, init)
-    try:
-        description: dict[str, Any] | None = describe(field)
-    except UserError:
-        description = None  # a field from outside: whoever made it can make it again
     playback = {"task": task.name, "samples": list(task.samples), **task.playback}
-    record = {"settings": used.model_dump(mode="json"), "model": description, "playback": playback}
-    if run_dir is not None:
-        record["digest"] = digest_of(task)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(run_dir or scratch)
-        objective = FieldObjective(field, task, used.training.first_lr)
-        finished = optimise(objective, folder, record, used.training, seed=used.seed, progress=progress)
-        content = checkpoints.read(checkpoints.find(folder))
-    field.load_state_dict(content["ema"])
-    kept = None if run_dir is None else Path(run_dir)
-    return Fit(field.eval().requires_grad_(False), content["metrics"], content["seconds"], kept, finished)
+    record = {"settings": used.model_dump(mode="json"), "playback": playback}
+    objective = FieldObjective(field, task, used.training.first_lr)
+    outcome = optimise_and_load(objective, run_dir, record, used.training, seed=used.seed, progress=progress)
+    return Fit(field.requires_grad_(False), **outcome)
 
 
 def choose_omega(network: Network, task: Any) -> Network:

@@ -1,7 +1,6 @@
 """From settings to the training of a hypernetwork, and from its run folder back to the model."""
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,14 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from hypersiren.errors import UserError
 from hypersiren.fields.savable import describe
 from hypersiren.hypernets.model import HyperSiren, build
 from hypersiren.hypernets.settings import Prior
-from hypersiren.tasks.registry import SETS, SetRow
+from hypersiren.tasks.registry import SetRow, set_row
 from hypersiren.tasks.settings import Loss, SetSettings, Training
 from hypersiren.tasks.task import SetTask, check_task, digest_of
 from hypersiren.training import checkpoints
-from hypersiren.training.loop import optimise
+from hypersiren.training.loop import optimise_and_load
 from hypersiren.training.objectives import HypernetObjective
 from hypersiren.training.seeds import seeded
 
@@ -107,21 +105,9 @@ def train(
     check_task(task, SetTask)
     used = Training().replace(**training)
     settings = {"training": used.model_dump(mode="json"), "loss": loss.model_dump(mode="json"), "seed": seed}
-    try:
-        description: dict[str, Any] | None = describe(model)
-    except UserError:
-        description = None  # a part from outside: whoever made it can make it again
     objective = HypernetObjective(model, task, latent=loss.latent, weights=loss.weights, autocast=used.autocast)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(run_dir or scratch)
-        record: dict[str, Any] = {"settings": settings, "model": description}
-        if run_dir is not None:
-            record["digest"] = digest_of(task)
-        finished = optimise(objective, folder, record, used, seed=seed, progress=progress)
-        content = checkpoints.read(checkpoints.find(folder))
-    model.load_state_dict(content["ema"])
-    kept = None if run_dir is None else Path(run_dir)
-    return Trained(model.eval(), content["metrics"], content["seconds"], kept, finished)
+    outcome = optimise_and_load(objective, run_dir, {"settings": settings}, used, seed=seed, progress=progress)
+    return Trained(model, **outcome)
 
 
 @dataclass(frozen=True)
@@ -149,7 +135,7 @@ def open_run(run: Path, device: torch.device | str = "cpu") -> SetRun:
         )
     try:
         record = content["record"]["settings"]
-        row = next((row for row in SETS.values() if record["data"]["kind"] in row.kinds), SETS["completion"])
+        row = set_row(record["data"]["kind"])
         return SetRun(row, row.settings.model_validate(record), model, path)
     except (ValidationError, KeyError, TypeError):
         raise checkpoints.CheckpointError(f"{path}: its settings are not those of this version of hypersiren") from None

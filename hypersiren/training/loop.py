@@ -7,8 +7,10 @@ on exactly as if it had not been. Nothing in the loop waits for the device betwe
 import copy
 import json
 import math
+import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +23,10 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 from tqdm import tqdm
 
+from hypersiren.errors import UserError
+from hypersiren.fields.savable import describe
 from hypersiren.tasks.settings import Optimisation
+from hypersiren.tasks.task import digest_of
 from hypersiren.training import checkpoints
 from hypersiren.training.folders import TrainingError, locked
 from hypersiren.training.monitor import Monitor
@@ -65,6 +70,43 @@ def optimise(
     """
     with locked(run_dir):
         return _optimise(objective, run_dir, record, training, seed, progress)
+
+
+def optimise_and_load(
+    objective: Objective,
+    run_dir: str | os.PathLike[str] | None,
+    record: dict[str, Any],
+    training: Optimisation,
+    *,
+    seed: int,
+    progress: bool,
+) -> dict[str, Any]:
+    """As `optimise`, from Python: the model, which may be from outside, then has the best averaged weights.
+
+    Args:
+        objective, training, seed, progress: As in `optimise`.
+        run_dir: Where the run is kept; None keeps nothing.
+        record: Of what is saved, all but `model` and `digest`.
+
+    Returns:
+        metrics, seconds, run_dir and finished, as `hypersiren.training.fit.Fit` has them.
+    """
+    model = objective.model
+    try:
+        description: dict[str, Any] | None = describe(model)
+    except UserError:
+        description = None  # whoever made it can make it again
+    record = {**record, "model": description}
+    if run_dir is not None:
+        record["digest"] = digest_of(objective.task)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(run_dir or scratch)
+        finished = optimise(objective, folder, record, training, seed=seed, progress=progress)
+        content = checkpoints.read(checkpoints.find(folder))
+    model.load_state_dict(content["ema"])
+    model.eval()
+    kept = None if run_dir is None else Path(run_dir)
+    return {"metrics": content["metrics"], "seconds": content["seconds"], "run_dir": kept, "finished": finished}
 
 
 def _optimise(

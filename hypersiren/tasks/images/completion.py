@@ -8,7 +8,7 @@ Symbols: M images of a set, B images of a batch, N context points, P target poin
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -26,15 +26,8 @@ from hypersiren.tasks.images.settings import CompletionSettings, ContextSampling
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.task import Predict, SetTask, content_digest
 
-if TYPE_CHECKING:
-    import torch
-
-    from hypersiren.signals.sets.images import ImageSet
-
-
 CONTEXTS = ("10", "100", "1000", "half", "full")
 """The contexts of the paper's test: numbers of random pixels, the upper half, all pixels."""
-
 
 AUGMENTATION = ("flip", "shift", "zoom", "rotation")
 """Settings of a set of images that say how training images are changed whenever they are drawn."""
@@ -296,7 +289,7 @@ def known_pixels(
 def enlarged(images: Float[Tensor, "M H W C"], size: tuple[int, int]) -> Float[Tensor, "M h w C"]:
     """Images of another size whose pixels stay squares of one tone."""
     x = rearrange(images, "m h w c -> m c h w")
-    return rearrange(torch.nn.functional.interpolate(x, size), "m c h w -> m h w c")
+    return rearrange(interpolate(x, size), "m c h w -> m h w c")
 
 
 def context_completion_truth(
