@@ -24,6 +24,7 @@ class Context:
         size: Cells along each axis of the raster that a convolutional encoder shall see, (H, W) of an image; None for
             point sets.
         cells: Which cell of the raster each point is the centre of; None if they are not, or nobody knows.
+        alike: Whether all signals are known at the same points, so that one linear system serves them all.
     """
 
     x: Float[Tensor, "B N D"]
@@ -31,6 +32,7 @@ class Context:
     mask: Bool[Tensor, "B N"]
     size: tuple[int, ...] | None = None
     cells: Int[Tensor, "B N"] | None = None
+    alike: bool = False
 
     @classmethod
     def from_images(cls, images: Float[Tensor, "B H W C"], mask: Bool[Tensor, "B H W"]) -> "Context":
@@ -60,7 +62,7 @@ class Context:
         return cls(x, values.flatten(1, -2), mask.flatten(1), size, cells.expand(b, -1))
 
     def compact(self) -> "Context":
-        """The same, with no more points than the most that are observed of any signal.
+        """The same, with no more points than the most that are observed of any signal, and with `alike` found out.
 
         Example:
             >>> mask = torch.tensor([[[True, False], [False, True]]])
@@ -72,12 +74,14 @@ class Context:
         x, y = (torch.take_along_dim(values, order, dim=1) for values in (self.x, self.y))
         order = order.squeeze(-1)
         cells = None if self.cells is None else self.cells.gather(1, order)
-        return Context(x, y, self.mask.gather(1, order), self.size, cells)
+        mask = self.mask.gather(1, order)
+        alike = bool((mask == mask[:1]).all()) and bool((x == x[:1]).all())
+        return Context(x, y, mask, self.size, cells, alike)
 
     def signals(self, index: slice) -> "Context":
         """Some of the signals."""
         cells = None if self.cells is None else self.cells[index]
-        return Context(self.x[index], self.y[index], self.mask[index], self.size, cells)
+        return Context(self.x[index], self.y[index], self.mask[index], self.size, cells, self.alike)
 
 
 def rasterise(context: Context) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B 1 H W"]]:

@@ -24,6 +24,8 @@ from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.posterior import (
     Posterior,
     last_layer,
+    signals_apart,
+    signals_aside,
     solve_parts,
     solve_positive,
     spread_over,
@@ -44,7 +46,6 @@ class LastLayerSolve(nn.Module):
         noise: s^2 at 100 known points, in the squared units of the values.
         slope: b.
         learned: Whether covariance and noise are trained; the mean is trained in any case.
-        spread: Multiplies the posterior's standard deviation.
         double: Solve in float64: for noise below 1e-4 of the signals' variance.
 
     Example:
@@ -64,7 +65,6 @@ class LastLayerSolve(nn.Module):
         noise: float = 1e-3,
         slope: float = -1.0,
         learned: bool = True,
-        spread: float = 1.0,
         double: bool = False,
     ):
         super().__init__()
@@ -72,15 +72,7 @@ class LastLayerSolve(nn.Module):
         # Until a prior is set: that of a SIREN's own initial weights, scaled to values of variance 1.
         self.factor = nn.Parameter(torch.eye(features + 1) * (2 / (features + 1)) ** 0.5, requires_grad=learned)
         self.noise = nn.Parameter(torch.tensor([math.log(noise), slope]), requires_grad=learned)
-        self.register_buffer("spread", torch.tensor(spread))
-
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        """A prior from data has as many columns as its fits had directions; a checkpoint brings its own number."""
-        given = state_dict.get(f"{prefix}factor")
-        fits = given is not None and given.ndim == 2 and len(given) == len(self.factor)
-        if fits and given.shape != self.factor.shape:
-            self.factor = nn.Parameter(self.factor.new_empty(given.shape), requires_grad=self.factor.requires_grad)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        self.register_buffer("spread", torch.zeros(2))
 
     def forward(
         self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None
@@ -106,45 +98,42 @@ class LastLayerSolve(nn.Module):
     def _solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
         dtype = context.y.dtype
         work = torch.float64 if self.double_precision else dtype
-        mask = context.mask
+        hidden = {name: p for name, p in params.items() if name not in siren.last()}
+        systems = slice(0, 1) if context.alike and not hidden else slice(None)
+        b, mask = len(context.mask), context.mask[systems]
         count = mask.sum(1).to(work)
         noise = torch.exp(self.noise[0] + self.noise[1] * torch.log(count.clamp(min=1) / 100)).to(work)
         factor = self.factor.to(work)
-        theta = last_layer(siren, params)
-        b, n = mask.shape
-        dual = n <= factor.shape[1]
-        hidden = {name: p for name, p in params.items() if name not in siren.last()}
-        shared = context.cells is not None and not hidden
-        known = mask.unsqueeze(-1)
-        y = torch.where(known, context.y, 0).to(work)
-        full, cells = theta.to(work), None
-        if shared:
+        full = last_layer(siren, params).to(work)
+        dual = mask.shape[1] <= factor.shape[1]
+        y = torch.where(context.mask.unsqueeze(-1), context.y, 0).to(work)
+        cells = None
+        if context.cells is not None and not hidden:
             # One set of features and one kernel for the whole batch: the raster's.
             assert context.size is not None
-            assert context.cells is not None
-            cells = torch.where(mask, context.cells, 0)
+            cells = torch.where(mask, context.cells[systems], 0)
             phi = with_one(siren.features(grid(context.size, device=context.x.device, dtype=dtype))).to(work)
-            points = phi @ factor
-            mean = (phi @ full).expand(b, -1, -1)
-            wrong = torch.where(known, y - mean.gather(1, cells.unsqueeze(-1).expand(-1, -1, y.shape[-1])), 0)
+            points, mean = phi @ factor, (phi @ full).expand(b, -1, -1)
+            mean = mean.gather(1, cells.unsqueeze(-1).expand(b, -1, y.shape[-1]))
         else:
-            phi = with_one(siren.features(torch.where(known, context.x, 0), hidden)).to(work).expand(b, -1, -1)
-            points = (phi @ factor) * known
-            wrong = torch.where(known, y - phi @ full, 0)
+            known = mask.unsqueeze(-1)
+            phi = with_one(siren.features(torch.where(known, context.x[systems], 0), hidden)).to(work)
+            points, mean = (phi @ factor).expand(len(mask), -1, -1) * known, phi @ full
+        wrong = signals_aside(torch.where(context.mask.unsqueeze(-1), y - mean, 0), len(mask))
         if dual and cells is not None:
             solution, lower = solve_parts(points @ points.mT, noise, wrong, cells, mask)
-            w = points.mT @ spread_over(solution * known, cells, len(points))
+            w = points.mT @ spread_over(solution * mask.unsqueeze(-1), cells, len(points))
         elif dual:
             gram = points @ points.mT + torch.diag_embed(torch.where(mask, noise[:, None], 1.0))
             solution, lower = solve_positive(gram, wrong)
             w = points.mT @ solution
         else:
-            seen = points if cells is None else points[cells] * known
+            seen = points if cells is None else points[cells] * mask.unsqueeze(-1)
             gram = seen.mT @ seen + noise[:, None, None] * torch.eye(seen.shape[-1], dtype=work, device=seen.device)
             w, lower = solve_positive(gram, seen.mT @ wrong)
-        solved = with_last_layer(siren, params, (full + factor @ w).to(dtype))
-        a, s, lower, noise = (part.to(dtype) for part in (points, factor, lower, noise))
-        posterior = Posterior(siren, solved, s, a, cells, mask, lower, noise, dual, self.spread)
+        solved = with_last_layer(siren, params, (full + factor @ signals_apart(w, b)).to(dtype))
+        points, factor, lower, noise = (part.to(dtype) for part in (points, factor, lower, noise))
+        posterior = Posterior(siren, solved, factor, points, cells, mask, lower, noise, dual, self.spread)
         return Prediction(siren, solved, z, posterior)
 
     @torch.no_grad()
@@ -174,7 +163,8 @@ class LastLayerSolve(nn.Module):
         if moments is None:
             raise ValueError("expected signals to take a prior from, got none")
         theta, factor = moments.prior(shrinkage)
-        self.factor = nn.Parameter(factor.to(self.factor), requires_grad=self.factor.requires_grad)
+        # The fits have fewer directions than there are features; the other columns are 0.
+        self.factor.zero_()[:, : factor.shape[1]] = factor.to(self.factor)
         weight, bias = siren.last().values()
         weight.copy_(theta[:-1].mT)
         bias.copy_(theta[-1])

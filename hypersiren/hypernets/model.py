@@ -4,8 +4,10 @@ Context -> encoder -> z -> hypernetwork -> Params -> SIREN(x) -> y
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -17,6 +19,7 @@ from hypersiren.hypernets.conv_encoder import ConvEncoder
 from hypersiren.hypernets.full import FullHypernet
 from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.paper_encoder import PaperConvEncoder
+from hypersiren.hypernets.posterior import fit_spread
 from hypersiren.hypernets.set_encoder import SetEncoder
 
 ENCODERS: dict[str, type[nn.Module]] = {"set": SetEncoder, "conv": ConvEncoder, "paper_conv": PaperConvEncoder}
@@ -95,6 +98,28 @@ class HyperSiren(nn.Module):
         self.adapter.set_prior(self.siren, signals, ridge, shrinkage)
         if isinstance(self.hypernet, FullHypernet):
             self.hypernet.start_at(self.siren.last())
+
+    @torch.no_grad()
+    def calibrate(self, cases: Iterable[tuple[Context, Tensor, Tensor, Tensor]]) -> None:
+        """Choose the spread of `LastLayerSolve` so that 90 % intervals hold 90 % of what is not known.
+
+        Args:
+            cases: Signals that the model has not learned from: their context, points (P, D), all values there
+                (B, P, C), and which of these are unknown (B, P). A case for each kind of context.
+        """
+        if not isinstance(self.adapter, LastLayerSolve):
+            return
+        found = []
+        for context, x, y, unknown in cases:
+            predicted = self.predict(context)
+            if predicted.posterior is None or not unknown.any():
+                continue
+            errors = (predicted.field(x) - y).abs()
+            plain = replace(predicted.posterior, spread=torch.zeros_like(self.adapter.spread))
+            deviations = plain.variance(x).sqrt().clamp(min=1e-6)
+            found.append((plain.open_share.mean(), (errors / deviations)[unknown].flatten()))
+        if found:
+            self.adapter.spread.copy_(fit_spread(found))
 
     def lr_factors(self) -> dict[Tensor, float]:
         """Parameters that learn at a multiple of the learning rate: what came from data, at its own scale."""

@@ -10,17 +10,25 @@ over the known points: the first form (dual) solves a system of N known points, 
 S. Both are the conditional mean, and what they leave open is a Gaussian too, whose variance and samples need no more
 than the same factor.
 
-Symbols: B signals, N known points, P points, C channels, F features, R columns of S.
+Symbols: B signals, S linear systems (B, or 1 where all signals are known at the same points), N known points, P points,
+C channels, F features, R columns of S, X right-hand sides.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hypersiren.fields.coords import grid
 from hypersiren.fields.siren import Params, Siren
+
+NINETY = 1.645
+"""Standard deviations of a Gaussian on both sides of its mean that hold 90 % of it."""
 
 
 class _Solve(torch.autograd.Function):
@@ -127,9 +135,21 @@ def with_last_layer(siren: Siren, params: Params, theta: Float[Tensor, "*b G C"]
     return {**params, weight: theta[..., :-1, :].mT, bias: theta[..., -1, :]}
 
 
+def signals_aside(values: Float[Tensor, "B N C"], systems: int) -> Float[Tensor, "S N X"]:
+    """Right-hand sides of so many systems: where one system serves all signals, they stand side by side."""
+    return values if systems == len(values) else rearrange(values, "b n c -> 1 n (b c)")
+
+
+def signals_apart(values: Float[Tensor, "S N X"], signals: int) -> Float[Tensor, "B N C"]:
+    """The inverse of `signals_aside`."""
+    return values if len(values) == signals else rearrange(values, "1 n (b c) -> b n c", b=signals)
+
+
 @dataclass(frozen=True)
 class Posterior:
     """What is still open of the last layers of B fields.
+
+    Signals that are known at the same points share one linear system; cells, mask, gram and noise then have one entry.
 
     Attributes:
         siren, params: The fields; their last layer is the mean.
@@ -138,57 +158,115 @@ class Posterior:
         cells: Which rows of `points` each signal's known ones are, where they are those of a raster.
         mask: Which of these are known.
         gram: Lower Cholesky factor of A A^T + s^2 I (dual), or of A^T A + s^2 I (primal).
-        noise: s^2 of each signal.
+        noise: s^2 of each system.
         dual: Which of both it is.
-        spread: Multiplies the standard deviation; chosen on validation data so that intervals cover what they should.
+        spread: The logarithm of what multiplies the standard deviation is spread[0] + spread[1] log u, u being the share
+            of the prior's variance that is still open, see `open_share`.
     """
 
     siren: Siren
     params: Params
     factor: Float[Tensor, "G R"]
     points: Float[Tensor, "*b P R"]
-    cells: Int[Tensor, "B N"] | None
-    mask: Bool[Tensor, "B N"]
-    gram: Float[Tensor, "B K K"]
-    noise: Float[Tensor, " B"]
+    cells: Int[Tensor, "S N"] | None
+    mask: Bool[Tensor, "S N"]
+    gram: Float[Tensor, "S K K"]
+    noise: Float[Tensor, " S"]
     dual: bool
-    spread: Tensor
+    spread: Float[Tensor, " 2"]
 
     @property
-    def seen(self) -> Float[Tensor, "B N R"]:
-        """A for each signal."""
+    def signals(self) -> int:
+        """B."""
+        return len(last_layer(self.siren, self.params))
+
+    @property
+    def seen(self) -> Float[Tensor, "S N R"]:
+        """A for each system."""
         return self.points if self.cells is None else self.points[self.cells] * self.mask.unsqueeze(-1)
 
     def variance(self, x: Float[Tensor, "*b P D"]) -> Float[Tensor, "B P C"]:
         """The variance of the fields' values at x, of the field itself and not of a noisy measurement of it."""
-        a = with_one(self.siren.features(x, self.params)) @ self.factor
-        a = a.expand(len(self.mask), -1, -1)
+        variance = self.spreads.square()[:, None] * self.raw_variance(self._features(x))
+        return variance.expand(self.signals, -1).unsqueeze(-1).expand(-1, -1, self.siren.out_features)
+
+    def raw_variance(self, a: Float[Tensor, "*b P R"]) -> Float[Tensor, "S P"]:
+        """The variance before the spread, where the features times S are known."""
+        a = a.expand(len(self.gram), -1, -1)
         if self.dual:
             explained = torch.linalg.solve_triangular(self.gram, self.seen @ a.mT, upper=False).square().sum(-2)
-            variance = (a.square().sum(-1) - explained).clamp(min=0)
+            return (a.square().sum(-1) - explained).clamp(min=0)
+        left = torch.linalg.solve_triangular(self.gram, a.mT, upper=False)
+        return self.noise[:, None] * left.square().sum(-2)
+
+    @property
+    def open_share(self) -> Float[Tensor, " S"]:
+        """u: the share of the prior's variance that is still open, over [-1, 1]^D, from 0 to 1."""
+        d = self.siren.in_features
+        x = grid([round(256 ** (1 / d))] * d, device=self.points.device, dtype=self.points.dtype)
+        a = self._features(x)
+        return (self.raw_variance(a).mean(-1) / a.square().sum(-1).mean(-1)).clamp(1e-6, 1)
+
+    @cached_property
+    def spreads(self) -> Float[Tensor, " S"]:
+        """What multiplies the standard deviation of each system."""
+        if not self.spread.any():
+            return torch.ones_like(self.noise)
+        return torch.exp(self.spread[0] + self.spread[1] * self.open_share.log())
+
+    def left_open(self, w: Float[Tensor, "B R X"], error: Tensor | float = 0.0) -> Float[Tensor, "B R X"]:
+        """What the known points leave of a change S w of the last layers, themselves known with an error (S N X)."""
+        w = signals_aside(w, len(self.gram))
+        if not self.dual:
+            known = 0.0 if isinstance(error, float) else self.seen.mT @ error
+            return signals_apart(torch.cholesky_solve(self.noise[:, None, None] * w - known, self.gram), self.signals)
+        if self.cells is None:
+            change = self.points @ w
         else:
-            left = torch.linalg.solve_triangular(self.gram, a.mT, upper=False)
-            variance = self.noise[:, None] * left.square().sum(-2)
-        channels = self.siren.out_features
-        return self.spread**2 * variance.unsqueeze(-1).expand(-1, -1, channels)
+            change = (self.points @ w).gather(1, self.cells.unsqueeze(-1).expand(-1, -1, w.shape[-1]))
+        solution = torch.cholesky_solve((change + error) * self.mask.unsqueeze(-1), self.gram)
+        back = solution if self.cells is None else spread_over(solution, self.cells, len(self.points))
+        return signals_apart(w - self.points.mT @ back, self.signals)
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Params:
         """Parameters of `count` fields for each signal: (B * count, *shape), the first signal's first.
 
         Matheron's rule: a sample of the prior, corrected by what it says at the known points.
         """
-        seen = self.seen
-        b, n, r = seen.shape
-        like = {"device": seen.device, "dtype": seen.dtype, "generator": generator}
-        w = torch.randn(b, r, count * self.siren.out_features, **like)  # type: ignore[call-overload]
-        noisy = seen @ w + self.noise.sqrt()[:, None, None] * torch.randn(b, n, w.shape[-1], **like)  # type: ignore[call-overload]
-        if self.dual:
-            w = w - seen.mT @ torch.cholesky_solve(noisy, self.gram)
-        else:
-            w = w - torch.cholesky_solve(seen.mT @ noisy, self.gram)
-        change = self.spread * (self.factor @ w).unflatten(-1, (count, -1)).movedim(-2, 1).flatten(0, 1)
+        b, r, channels = self.signals, self.factor.shape[1], self.siren.out_features
+        like = {"device": self.points.device, "dtype": self.points.dtype, "generator": generator}
+        w = torch.randn(b, r, count * channels, **like)  # type: ignore[call-overload]
+        error = torch.randn(b, self.mask.shape[1], count * channels, **like)  # type: ignore[call-overload]
+        error = signals_aside(error, len(self.gram)) * self.noise.sqrt()[:, None, None] * self.mask.unsqueeze(-1)
+        change = self.spreads[:, None, None] * (self.factor @ self.left_open(w, error))
+        change = change.unflatten(-1, (count, -1)).movedim(-2, 1).flatten(0, 1)
         repeated = {
             name: p.repeat_interleave(count, 0) if p.ndim > len(self.siren.shapes[name]) else p
             for name, p in self.params.items()
         }
         return with_last_layer(self.siren, repeated, last_layer(self.siren, repeated) + change)
+
+    def _features(self, x: Float[Tensor, "*b P D"]) -> Float[Tensor, "*c P R"]:
+        hidden = {name: p for name, p in self.params.items() if name not in self.siren.last()}
+        return with_one(self.siren.features(x, hidden)) @ self.factor
+
+
+def fit_spread(found: Sequence[tuple[Tensor, Tensor]]) -> Float[Tensor, " 2"]:
+    """The spread with which 90 % intervals hold 90 %, from signals whose unknown values are known after all.
+
+    Args:
+        found: For each signal its `open_share`, and the absolute errors of its unknown values divided by the standard
+            deviation before the spread, (X,).
+
+    Returns:
+        Intercept and slope of the logarithm of the spread by the logarithm of the open share.
+
+    Example:
+        >>> errors = torch.linspace(0, 1, 11)  # 90 % of them are below 0.9
+        >>> fit_spread([(torch.tensor(0.5), 1.645 * errors), (torch.tensor(0.1), 1.645 * errors)]).exp()[0]
+        tensor(0.9000)
+    """
+    x = torch.stack([share.log() for share, _ in found])
+    y = torch.stack([(ratio.quantile(0.9).clamp(min=1e-3) / NINETY).log() for _, ratio in found])
+    rows = torch.stack([torch.ones_like(x), x], dim=1)
+    return torch.linalg.lstsq(rows, y.unsqueeze(-1), driver="gelsd").solution.flatten()

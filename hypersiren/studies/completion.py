@@ -19,6 +19,7 @@ from hypersiren.fields.siren import BoundSiren, Params
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren
+from hypersiren.hypernets.posterior import NINETY
 from hypersiren.plotting import figure_pixels, image_grid, sheet
 from hypersiren.signals.image.files import write_image
 from hypersiren.signals.metrics import image_mse
@@ -61,9 +62,6 @@ from hypersiren.training.hypernet import SetRun
 OURS, REFINED, PRIOR = "hypersiren", "refined", "prior alone"
 
 WHOLE, UNKNOWN = "all pixels", "unknown pixels only (known ones put back)"
-
-NINETY = 1.645
-"""Standard deviations of a Gaussian on both sides of its mean that hold 90 % of it."""
 
 Rows = Mapping[str, Mapping[str, float]]
 """Method -> context -> number."""

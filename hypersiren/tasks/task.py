@@ -1,7 +1,7 @@
 """What a task is, for one signal and for a set of signals. A task never learns where the field's weights came from."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -150,6 +150,10 @@ class SetTask:
         """Named, weighted terms of the predicted fields; the loop sums them."""
         raise NotImplementedError
 
+    def held_out(self) -> Iterable[Any]:
+        """Validation signals with what is not known of them, see `HyperSiren.calibrate`; none by default."""
+        return ()
+
     def evaluate(self, predict: Any) -> dict[str, float]:
         """Numbers by which a model is judged; none by default."""
         return {}
@@ -200,7 +204,8 @@ def check_task(task: Any, kind: type = FieldTask) -> None:
         ...
         hypersiren.errors.UserError: a str is no task: it has no sample, loss, ...; see hypersiren.FieldTask
     """
-    names = [name for name in {**kind.__annotations__, **vars(kind)} if not name.startswith("_") and name != "digest"]
+    optional = ("digest", "held_out")
+    names = [name for name in {**kind.__annotations__, **vars(kind)} if name[0] != "_" and name not in optional]
     if missing := [name for name in names if not hasattr(task, name)]:
         missing.sort(key=lambda name: name not in ("sample", "loss"))
         raise UserError(

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,14 @@ def prepare(
     description = {**parts, **task.describe()}
     with seeded(settings.seed):
         model = build(**description).to(device)
-    if settings.adapter.kind == "solve":
-        start_at_prior(model, task, settings.prior)
     loss = settings.loss
     objective = HypernetObjective(
-        model, task, latent=loss.latent, weights=loss.weights, autocast=settings.training.autocast
+        model,
+        task,
+        latent=loss.latent,
+        weights=loss.weights,
+        autocast=settings.training.autocast,
+        start=partial(start_at_prior, model, task, settings.prior) if settings.adapter.kind == "solve" else None,
     )
     record = {"settings": settings.model_dump(mode="json"), "model": describe(model), "digest": digest_of(task)}
     return objective, record

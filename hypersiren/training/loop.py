@@ -115,6 +115,8 @@ def _optimise(
     steps, accumulate, optimizer = training.steps, training.accumulate, training.optimizer
     model, task = objective.model, objective.task
     device = next(model.parameters()).device
+    if not (run_dir / "last.pt").exists():
+        objective.begin()
     trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     average = copy.deepcopy(model).eval()
     averaged: list[Tensor] = [p for p in average.parameters() if p.requires_grad]
@@ -148,8 +150,6 @@ def _optimise(
     try:
         if start == 0 and objective.validate_first:
             run.save(0, _validate(objective, average, monitor, 0))
-            # So that what training earns can be shown.
-            checkpoints.write(run_dir / "prior.pt", checkpoints.read(checkpoints.find(run_dir)))
             clock = time.perf_counter()
         with _stop_requested() as stopped:
             for step in range(start, steps):
@@ -210,6 +210,7 @@ def _optimise(
 @torch.no_grad()
 def _validate(objective: Objective, model: nn.Module, monitor: Monitor, step: int) -> dict[str, float]:
     """What the task says of a model, and its pictures for TensorBoard."""
+    objective.calibrate(model)
     task, predict = objective.task, objective.predictor(model)
     metrics = task.evaluate(predict)
     monitor.panels(step, {f"{task.name}/{k}": p for k, p in task.panels(predict).items()})

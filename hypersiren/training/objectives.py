@@ -23,6 +23,12 @@ class Objective(nn.Module):
     def forward(self, batch: Any) -> dict[str, Tensor]:
         raise NotImplementedError
 
+    def begin(self) -> None:
+        """What is done once before the first step of a new run, such as taking a prior from data; nothing by default."""
+
+    def calibrate(self, model: nn.Module) -> None:
+        """What is chosen on validation data before `model`, this one's or its average, is evaluated; nothing by default."""
+
     def lr_factors(self) -> dict[Tensor, float]:
         """Parameters that learn at a multiple of the learning rate."""
         return {}
@@ -65,16 +71,24 @@ class HypernetObjective(Objective):
         latent: Weight of mean(z^2) (authors' code: 0.1).
         weights: Weight of mean(theta^2) over all predicted weights (authors' code: 100).
         autocast: bfloat16 in encoder and hypernetwork; the field, whose phases are tens of radians, stays in float32.
+        start: What a new run begins with, such as taking the prior from data.
     """
 
     model: HyperSiren
     task: SetTask
 
     def __init__(
-        self, model: HyperSiren, task: SetTask, *, latent: float = 0.0, weights: float = 0.0, autocast: bool = False
+        self,
+        model: HyperSiren,
+        task: SetTask,
+        *,
+        latent: float = 0.0,
+        weights: float = 0.0,
+        autocast: bool = False,
+        start: Callable[[], None] | None = None,
     ):
         super().__init__()
-        self.model, self.task = model, task
+        self.model, self.task, self.start = model, task, start
         self.latent, self.weights, self.autocast = latent, weights, autocast
         self.validate_first = model.adapter is not None  # it may start at a prior from data
 
@@ -89,6 +103,15 @@ class HypernetObjective(Objective):
             squares = torch.stack([p.square().sum() for p in params.values()]).sum()
             terms["weight_prior"] = self.weights * squares / sum(p.numel() for p in params.values())
         return terms
+
+    def begin(self) -> None:
+        if self.start is not None:
+            self.start()
+
+    def calibrate(self, model: nn.Module) -> None:
+        assert isinstance(model, HyperSiren)
+        if hasattr(self.task, "held_out"):  # a task from outside need not have it
+            model.calibrate(self.task.held_out())
 
     def lr_factors(self) -> dict[Tensor, float]:
         return self.model.lr_factors()

@@ -64,7 +64,7 @@ class Run:
         return content["step"]
 
     def save(self, step: int, metrics: dict[str, float] | None = None) -> None:
-        """Write last.pt, and best.pt if the metrics of a validation are the best so far (or nothing says which are).
+        """Write last.pt, at step 0 prior.pt too, and best.pt if the metrics of a validation are the best so far (or nothing says which are).
 
         Raises:
             TrainingError: If anything of it is not finite: the losses told of the weights before the last update only.
@@ -84,6 +84,8 @@ class Run:
         if metrics and (self.criterion is None or metrics[self.criterion] < self.best):
             self.best = metrics[self.criterion] if self.criterion else math.inf
             checkpoints.write(self.folder / "best.pt", common)
+        if step == 0:  # so that what training earns can be shown
+            checkpoints.write(self.folder / "prior.pt", common)
         full = {"model": self.model.state_dict(), "optimizers": optimizers}
         checkpoints.write(self.folder / "last.pt", {**common, **full, "best": self.best})
         summary = {"step": step, "seconds": self.seconds, "validation": self.metrics}

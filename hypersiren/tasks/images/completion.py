@@ -176,6 +176,15 @@ class Completion(SetTask):
     def digest(self) -> str:
         return content_digest(self.train.pixels, self.validation.pixels)
 
+    def held_out(self, most: int = 32) -> Iterator[tuple[Context, Tensor, Tensor, Tensor]]:
+        """Validation images from each context that leaves pixels unknown, see `HyperSiren.calibrate`."""
+        shown = self.validation.spread(most)
+        images = shown.unit * 2 - 1
+        for name, mask in context_masks(shown, available_contexts(self.size)).items():
+            if name != "full":
+                known = Context.from_images(images, mask).compact()
+                yield known, self.grid, images.flatten(1, 2), ~mask.flatten(1)
+
     def evaluate(self, predict: Predict) -> dict[str, float]:
         """The validation error for each context of the paper that fits the images, and their mean."""
         errors = {
