@@ -10,7 +10,6 @@ Symbols: B signals, M training signals, N known points, P points of a raster, C 
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from jaxtyping import Float

@@ -160,8 +160,8 @@ class Posterior:
         gram: Lower Cholesky factor of A A^T + s^2 I (dual), or of A^T A + s^2 I (primal).
         noise: s^2 of each system.
         dual: Which of both it is.
-        spread: The logarithm of what multiplies the standard deviation is spread[0] + spread[1] log u, u being the share
-            of the prior's variance that is still open, see `open_share`.
+        spread: The logarithm of what multiplies the standard deviation is spread[0] + spread[1] log u, u being the
+            share of the prior's variance that is still open, see `open_share`.
     """
 
     siren: Siren

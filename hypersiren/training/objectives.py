@@ -24,10 +24,10 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def begin(self) -> None:
-        """What is done once before the first step of a new run, such as taking a prior from data; nothing by default."""
+        """Called once before the first step of a new run, to take a prior from data for example."""
 
     def calibrate(self, model: nn.Module) -> None:
-        """What is chosen on validation data before `model`, this one's or its average, is evaluated; nothing by default."""
+        """Called before each evaluation, to choose on validation data what `model` needs; it may be the average."""
 
     def lr_factors(self) -> dict[Tensor, float]:
         """Parameters that learn at a multiple of the learning rate."""

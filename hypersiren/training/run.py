@@ -64,7 +64,9 @@ class Run:
         return content["step"]
 
     def save(self, step: int, metrics: dict[str, float] | None = None) -> None:
-        """Write last.pt, at step 0 prior.pt too, and best.pt if the metrics of a validation are the best so far (or nothing says which are).
+        """Write last.pt, and best.pt if the metrics of a validation are the best so far (or nothing says which are).
+
+        At step 0 prior.pt too: the model before its training.
 
         Raises:
             TrainingError: If anything of it is not finite: the losses told of the weights before the last update only.

@@ -1,11 +1,13 @@
 """The last layer solved in the model: against least squares, its invariances, its uncertainty, its gradients."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from hypersiren import Context, FullHypernet, HyperSiren, SetEncoder, Siren, grid, load, save
 from hypersiren.hypernets.last_layer import LastLayerSolve
-from hypersiren.hypernets.posterior import _SolveParts, last_layer, solve_parts, solve_positive, with_one
+from hypersiren.hypernets.posterior import NINETY, _SolveParts, last_layer, solve_parts, solve_positive, with_one
 
 F = 24
 
@@ -181,6 +183,64 @@ def test_the_prior_s_intervals_cover():
         mean, variance = found.field(grid((12, 12))), found.posterior.variance(grid((12, 12)))
     inside = ((mean - images.flatten(1, 2)).abs() < 1.645 * variance.sqrt())[~mask.flatten(1)]
     assert 0.8 < inside.float().mean() < 1
+
+
+def test_calibration_makes_intervals_hold_what_they_say():
+    """Also where the model is far too sure of itself, and more so the more it knows."""
+    model = solved(noise=1e-4)
+    model.adapter.factor.data *= 0.3
+    x = grid((12, 12))
+
+    def cases(seed):
+        images = smooth(60, seed=seed)
+        for share in (0.02, 0.1):
+            mask = torch.rand(60, 12, 12, generator=torch.Generator().manual_seed(seed)) < share
+            mask[:, 0, 0] = True
+            yield Context.from_images(images, mask).compact(), x, images.flatten(1, 2), ~mask.flatten(1)
+
+    def coverages(seed):
+        for known, points, y, unknown in cases(seed):
+            found = model.predict(known)
+            inside = (found.field(points) - y).abs() <= NINETY * found.posterior.variance(points).sqrt()
+            yield inside[unknown].float().mean().item()
+
+    with torch.no_grad():
+        assert min(coverages(9)) < 0.7
+        model.calibrate(cases(8))
+        assert all(0.85 < share < 0.95 for share in coverages(9))
+        known = next(cases(9))[0].signals(slice(0, 1))
+        posterior = model.predict(known).posterior
+        values = model.siren.bind(posterior.sample(2000, torch.Generator().manual_seed(0)))(x)
+    torch.testing.assert_close(values.var(0), posterior.variance(x)[0], rtol=0.15, atol=1e-4)
+
+
+@pytest.mark.parametrize("cells", [True, False])
+@pytest.mark.parametrize("size", [(4, 4), (9, 8)])
+def test_signals_known_alike_share_one_system(cells, size):
+    siren, solve = parts()
+    known = context(h=size[0], w=size[1], cells=cells)
+    mask = known.mask[:1].expand_as(known.mask)
+    apart = Context(known.x, known.y, mask, known.size, known.cells)
+    x = grid((3, 3), dtype=torch.float64)
+    a, b = (solve(siren, None, {}, c) for c in (apart, replace(apart, alike=True)))
+    assert len(a.posterior.gram) == 3
+    assert len(b.posterior.gram) == 1
+    torch.testing.assert_close(a.params, b.params)
+    torch.testing.assert_close(a.posterior.variance(x), b.posterior.variance(x))
+    assert b.posterior.variance(x).shape == (3, 9, 2)
+    samples = (siren.bind(p.posterior.sample(2, torch.Generator().manual_seed(0)))(x) for p in (a, b))
+    torch.testing.assert_close(*samples)
+    gradients = [torch.autograd.grad(p.field(x).square().sum(), solve.factor)[0] for p in (a, b)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_compact_sees_whether_signals_are_known_alike():
+    images = torch.rand(3, 4, 4, 1)
+    mask = torch.zeros(3, 4, 4, dtype=torch.bool)
+    mask[:, :2] = True
+    assert Context.from_images(images, mask).compact().alike
+    mask[0, 3, 3] = True
+    assert not Context.from_images(images, mask).compact().alike
 
 
 def test_a_model_without_an_encoder_is_saved_and_loaded(tmp_path):

@@ -1,5 +1,7 @@
 """The completion task, its contexts, its table and pictures, and a person's own photographs."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -192,7 +194,8 @@ def solving(c=1, noise=1e-3, spread=1.0) -> HyperSiren:
     """An untrained model whose prior is that of some images."""
     torch.manual_seed(0)
     siren = Siren(2, c, hidden_features=(16, 64), first_omega=15.0, hidden_omega=10.0)
-    made = HyperSiren(None, None, siren, LastLayerSolve(64, noise=noise, spread=spread)).requires_grad_(False)
+    made = HyperSiren(None, None, siren, LastLayerSolve(64, noise=noise)).requires_grad_(False)
+    made.adapter.spread[0] = math.log(spread)
     made.adapter.set_prior(made.siren, [smooth(60, c=c).images(torch.arange(60))])
     return made
 
