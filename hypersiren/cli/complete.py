@@ -28,7 +28,8 @@ def complete(
     """Complete images or shapes with a trained run: the table over the test set, or files of your own.
 
     Args:
-        run: Run folder of `hypersiren train`, or a checkpoint.
+        run: Run folder of `hypersiren train`, a checkpoint, or the name of a model that comes with hypersiren: faces,
+            natural.
         files: Pictures to complete, or files of points (or meshes) if the run is one of shapes; without any, the
             completion table of the test set.
         context: Known random pixels of each picture, counted at the model's resolution; by default 100, or all that a
@@ -67,7 +68,7 @@ def complete(
     opened = open_run(run, device)
     changed = {"refine": refine, "images": 0 if baseline_images == 100 else baseline_images}
     name = "-".join(["completion", *(f"{key}{value}" for key, value in changed.items() if value and not files)])
-    folder = out or opened.checkpoint.parent / name
+    folder = out or opened.folder / name
     if out and not files:
         check_folder(out)
     study = opened.row.load_study()

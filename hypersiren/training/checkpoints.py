@@ -20,6 +20,9 @@ from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.model import build
 from hypersiren.signals.files import atomic_write
 
+RELEASED = Path(__file__).parents[1] / "released"
+"""Models that come with the package, one .safetensors file each; README.md there describes them."""
+
 EXPECTED = "a run folder of `hypersiren fit` or `hypersiren train`, or a checkpoint in it (best.pt, last.pt)"
 
 
@@ -45,11 +48,13 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU.
+    """The content of a checkpoint, or of a file of `save` or `release`, on the CPU.
 
     Raises:
         CheckpointError: If the file is missing or is not a checkpoint.
     """
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
     try:
         check_zip(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -86,14 +91,21 @@ def check_zip(path: Path) -> None:
 
 
 def find(run: Path) -> Path:
-    """The checkpoint to use of a run folder: the best one, or else the last; a file is taken as it is."""
+    """The checkpoint to use of a run folder: the best one, or else the last; a file is taken as it is.
+
+    A name that is neither may be that of a released model.
+    """
     if run.is_dir():
         for name in ("best.pt", "last.pt"):
             if (run / name).exists():
                 return run / name
         raise CheckpointError(f"{run}: holds no checkpoint (best.pt or last.pt); expected {EXPECTED}")
     if not run.exists():
-        raise CheckpointError(f"{run}: no such run folder or checkpoint")
+        released = {path.stem: path for path in sorted(RELEASED.glob("*.safetensors"))}
+        if str(run) in released:
+            return released[str(run)]
+        names = f", nor a released model ({', '.join(released)})" if released and len(run.parts) == 1 else ""
+        raise CheckpointError(f"{run}: no such run folder or checkpoint{names}")
     if not run.is_file():
         raise CheckpointError(f"{run}: expected {EXPECTED}")
     return run
@@ -144,27 +156,40 @@ def save(model: nn.Module | BoundSiren, path: str | os.PathLike[str]) -> None:
         CheckpointError: If the ending is another, or the file cannot be written.
         UserError: If the model is not savable.
     """
-    target = Path(path)
-    if target.suffix != ".safetensors":
-        raise CheckpointError(f"{target}: expected the ending .safetensors")
     if isinstance(model, BoundSiren):
         model = model.module()
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    description = describe(model)
-    metadata = {"hypersiren": json.dumps({"model": description, "digest": _digest(description, tensors)})}
+    _write_safetensors(Path(path), {"model": describe(model)}, model.state_dict())
+
+
+def release(run: Path, path: Path) -> None:
+    """Write the model of a run of `hypersiren train` as safetensors in float16, with all that `complete` needs.
+
+    Raises:
+        CheckpointError: If there is no such run, or the file cannot be written.
+    """
+    content = read(find(run))
+    tensors = {name: value.half() if value.is_floating_point() else value for name, value in content["ema"].items()}
+    _write_safetensors(path, {key: content["record"][key] for key in ("model", "settings")}, tensors)
+
+
+def _write_safetensors(path: Path, record: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: expected the ending .safetensors")
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    metadata = {"hypersiren": json.dumps({**record, "digest": _digest(record["model"], tensors)})}
     try:
-        with atomic_write(target) as file:
+        with atomic_write(path) as file:
             file.write(safetensors.torch.save(tensors, metadata))
     except OSError as error:
-        raise CheckpointError(f"{target}: cannot be written ({error.strerror})") from None
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> nn.Module:
-    """The model of a run folder, a checkpoint, or a file of `save`, in evaluation mode.
+    """The model of a run folder, a checkpoint, a file of `save`, or a released model, in evaluation mode.
 
     Args:
-        path: A run folder of `hypersiren train` (a HyperSiren) or of `hypersiren fit` (a field), a checkpoint file, or
-            a .safetensors file.
+        path: A run folder of `hypersiren train` (a HyperSiren) or of `hypersiren fit` (a field), a checkpoint file, a
+            .safetensors file, or the name of a released model where no such folder exists: faces, natural.
         device: Where to put it.
 
     Raises:
@@ -181,8 +206,6 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> nn
         >>> torch.equal(siren(x), again(x))
         True
     """
-    if Path(path).suffix == ".safetensors":
-        return restore(read_safetensors(Path(path)), device)
     return restore(read(find(Path(path))), device)
 
 

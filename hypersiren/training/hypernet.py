@@ -123,9 +123,15 @@ class SetRun:
     model: HyperSiren
     checkpoint: Path
 
+    @property
+    def folder(self) -> Path:
+        """Where results go: the run folder; of a released model, and not into the package, one below runs/."""
+        released = self.checkpoint.parent == checkpoints.RELEASED
+        return Path("runs") / f"released-{self.checkpoint.stem}" if released else self.checkpoint.parent
+
 
 def open_run(run: Path, device: torch.device | str = "cpu") -> SetRun:
-    """The run in a folder, or of a checkpoint.
+    """The run in a folder, or of a checkpoint, or a released model by its name.
 
     Raises:
         CheckpointError: If there is none, or it is not one of a hypernetwork.
@@ -136,6 +142,10 @@ def open_run(run: Path, device: torch.device | str = "cpu") -> SetRun:
     if not isinstance(model, HyperSiren):
         raise checkpoints.CheckpointError(
             f"{path}: expected a run of `hypersiren train`, got a fitted field; see `hypersiren render`"
+        )
+    if "settings" not in content["record"]:
+        raise checkpoints.CheckpointError(
+            f"{path}: holds a model without the settings of its training; expected {checkpoints.EXPECTED}"
         )
     try:
         record = content["record"]["settings"]

@@ -224,6 +224,20 @@ def test_the_posterior_has_its_coverage_and_the_prior_its_row():
     torch.testing.assert_close((images, deviation), chunks, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("sampling", ["uniform", "log_uniform", "bernoulli"])
+def test_a_batch_may_be_known_alike(sampling):
+    context = ContextSampling(fewest=3, most=30, sampling=sampling, blocks=0.5, alike=True)
+    task = Completion(smooth(20), smooth(5), context, batch_size=4)
+    generator = torch.Generator().manual_seed(0)
+    known = [task.sample(generator).context for _ in range(20)]
+    for drawn in known:
+        assert drawn.alike
+        assert drawn.compact().alike
+        assert drawn.y.shape[0] == 4
+    assert not all(torch.equal(drawn.y[0], drawn.y[1]) for drawn in known)
+    assert len({int(drawn.mask.sum()) for drawn in known}) > 5  # other pixels in other batches
+
+
 def test_principal_axes_equal_the_textbook():
     data = images(m=30, h=4, w=3, c=2).unit  # more images than values
     for train, numbers in ((data, 5), (data[:9], 5), (data[:9], 24)):

@@ -94,7 +94,7 @@ class Completion(SetTask):
         self.augmentation = dict(augmentation or {})
         self.size = train.size
         points = self.size[0] * self.size[1]
-        self.blocks = context.blocks
+        self.blocks, self.alike = context.blocks, context.alike
         self.fewest, self.most = min(context.fewest, points), min(context.most, points)
         self.grid = grid(self.size, device=train.pixels.device)
 
@@ -147,7 +147,8 @@ class Completion(SetTask):
         return CompletionBatch(context, self.grid[target], _take(y, target))
 
     def _context(self, y: Float[Tensor, "B M C"], generator: torch.Generator) -> Context:
-        b, m, _ = y.shape
+        signals, m, _ = y.shape
+        b = 1 if self.alike else signals
         share = torch.rand(b, 1, generator=generator, device=y.device)
         if self.sampling == "log_uniform":
             count = self.fewest * ((self.most + 1) / self.fewest) ** share
@@ -156,8 +157,9 @@ class Completion(SetTask):
         count = count.floor().clamp(self.fewest, self.most)
         scores = torch.rand(b, m, generator=generator, device=y.device)
         if self.sampling == "bernoulli":
-            cells = torch.arange(m, device=y.device).expand(b, -1)
-            return Context(self.grid.expand(b, -1, -1), y, scores < count / m, self.size, cells)
+            cells, mask = torch.arange(m, device=y.device), scores < count / m
+            x = self.grid.expand(signals, -1, -1)
+            return Context(x, y, mask.expand(signals, -1), self.size, cells.expand(signals, -1), self.alike)
         if self.blocks:
             # Along one of both axes, from one of both ends: the first pixels in this order are one side of the image.
             side = torch.randint(4, (b, 1), generator=generator, device=y.device)
@@ -165,9 +167,9 @@ class Completion(SetTask):
             block = torch.rand(b, 1, generator=generator, device=y.device) < self.blocks
             scores = torch.where(block, along + 1e-3 * scores, scores)
         # The first `count` of a random order are a sample without replacement of exactly that size.
-        order = scores.topk(self.most, sorted=True).indices
-        mask = torch.arange(self.most, device=y.device) < count
-        return Context(self.grid[order], _take(y, order), mask, self.size, order)
+        order = scores.topk(self.most, sorted=True).indices.expand(signals, -1)
+        mask = (torch.arange(self.most, device=y.device) < count).expand(signals, -1)
+        return Context(self.grid[order], _take(y, order), mask, self.size, order, self.alike)
 
     def loss(self, field: Field, batch: CompletionBatch) -> dict[str, Tensor]:
         """The mean squared error over the target points, values in [-1, 1]."""

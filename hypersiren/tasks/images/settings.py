@@ -22,6 +22,9 @@ class ContextSampling(Section):
     """Largest number of context pixels; no more than the image has are used."""
     blocks: Share = 0.25
     """Share of the images of which one side is known, up to a straight edge, instead of random pixels."""
+    alike: bool = False
+    """The same pixels of all images of a batch, so that one solve of the last layer serves them all; false: pixels of
+    its own for each image, as in the paper."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "ContextSampling":
@@ -34,7 +37,7 @@ class CompletionSettings(SetSettings):
     """Everything that `hypersiren train` can be told of images."""
 
     data: ImageData = ImageData()
-    context: ContextSampling = ContextSampling()
+    context: ContextSampling = ContextSampling(alike=True)
 
 
 def _split(value: Any) -> Any:
