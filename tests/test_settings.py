@@ -169,7 +169,7 @@ def test_the_home_folder_and_urls(monkeypatch, tmp_path):
         (["--training.steps", "1.5"], "training.steps: input should be a valid integer"),
         (["--training", "3"], "training expects keys"),
         (["--encoder.kind", "sett"], 'got "sett"; did you mean "set"?'),
-        (["--encoder.kind", "[set]"], "encoder.kind: expected one of none, set, conv, paper_conv"),
+        (["--encoder.kind", "[set]"], "encoder.kind: expected one of none, set, conv, tokens, paper_conv"),
         (["--encoder.kind", "set", "--encoder.widths", "[8]"], 'unknown key "encoder.widths" for encoder.kind set'),
         (
             ["--encoder.kind", "conv", "--encoder.widths", "[7]"],

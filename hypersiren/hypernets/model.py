@@ -3,7 +3,7 @@
 Context -> encoder -> z -> hypernetwork -> Params -> SIREN(x) -> y
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,21 +11,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hypersiren.fields.local_siren import LocalSiren
 from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import BoundSiren, Params, Siren
 from hypersiren.hypernets.adapter import Prediction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.conv_encoder import ConvEncoder
 from hypersiren.hypernets.full import FullHypernet
+from hypersiren.hypernets.gradient_steps import GradientSteps
 from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.paper_encoder import PaperConvEncoder
 from hypersiren.hypernets.posterior import fit_spread
 from hypersiren.hypernets.set_encoder import SetEncoder
+from hypersiren.hypernets.token_encoder import TokenEncoder, TokenHypernet
 
-ENCODERS: dict[str, type[nn.Module]] = {"set": SetEncoder, "conv": ConvEncoder, "paper_conv": PaperConvEncoder}
+ENCODERS: dict[str, type[nn.Module]] = {
+    "set": SetEncoder,
+    "conv": ConvEncoder,
+    "tokens": TokenEncoder,
+    "paper_conv": PaperConvEncoder,
+}
 
 HYPERNETS: dict[str, type[nn.Module]] = {"full": FullHypernet}
-ADAPTERS: dict[str, Callable[..., nn.Module | None]] = {"none": lambda features: None, "solve": LastLayerSolve}
 
 
 @savable
@@ -98,6 +105,8 @@ class HyperSiren(nn.Module):
         self.adapter.set_prior(self.siren, signals, ridge, shrinkage)
         if isinstance(self.hypernet, FullHypernet):
             self.hypernet.start_at(self.siren.last())
+        if isinstance(self.encoder, TokenEncoder):  # the prior's features have none
+            self.encoder.start_at_zero()
 
     @torch.no_grad()
     def calibrate(self, cases: Iterable[tuple[Context, Tensor, Tensor, Tensor]]) -> None:
@@ -195,7 +204,7 @@ def build(
 
     The context has `channels` values at coordinates of `in_features` dimensions; the field has `out_features` values,
     by default as many. Convolutional encoders take two dimensions only. An encoder of kind "none" leaves out the
-    hypernetwork too.
+    hypernetwork too. Tokens, from an encoder or found by gradient steps, shift the phases of a `LocalSiren`.
 
     `layers` of the hypernetwork is the number of last layers of the hypo-SIREN that it predicts; None for all.
 
@@ -208,17 +217,38 @@ def build(
         (3, 1)
         >>> build({"hidden_features": (8, 32)}, {"kind": "none"}, {}, channels=3, adapter={"kind": "solve"}).encoder
     """
-    field = Siren(in_features, channels if out_features is None else out_features, **siren)
+    outputs = channels if out_features is None else out_features
     encoder, hypernet, adapter = dict(encoder), dict(hypernet), dict(adapter or {"kind": "none"})
-    solve = ADAPTERS[adapter.pop("kind")](list(field.shapes.values())[-2][1], **adapter)
-    kind = encoder.pop("kind")
-    if kind == "none":
-        return HyperSiren(None, None, field, solve)
-    encoder["in_features" if kind == "set" else "channels"] = channels + (in_features if kind == "set" else 0)
-    made = ENCODERS[kind](**encoder)
-    latent: Any = made.latent_features
-    names = list(field.shapes)
-    if (layers := hypernet.pop("layers", None)) is not None:
-        names = names[-2 * layers :]  # a weight and a bias each
-    shapes = {name: field.shapes[name] for name in names}
-    return HyperSiren(made, HYPERNETS[hypernet.pop("kind")](shapes, latent, **hypernet), field, solve)
+    kind, adapting = encoder.pop("kind"), adapter.pop("kind")
+    tokens: dict[str, Any] = {}
+    own_tokens: dict[str, Any] = {
+        name: adapter.pop(name) for name in ("token_size", "token_features") if name in adapter
+    }
+    if kind == "tokens":
+        tokens = {name: encoder[name] for name in ("token_size", "token_features")} | {"radius": encoder.pop("radius")}
+    elif kind == "none" and adapting == "gradient":
+        tokens = own_tokens
+    field = LocalSiren(in_features, outputs, **siren, **tokens) if tokens else Siren(in_features, outputs, **siren)
+    made: nn.Module | None = None
+    predicting: nn.Module | None = TokenHypernet(field.shapes) if tokens else None
+    if kind != "none":
+        encoder["in_features" if kind == "set" else "channels"] = channels + (in_features if kind == "set" else 0)
+        made = ENCODERS[kind](**encoder)
+    if predicting is None and made is not None:
+        names = list(field.shapes)
+        if (layers := hypernet.pop("layers", None)) is not None:
+            names = names[-2 * layers :]  # a weight and a bias each
+        shapes = {name: field.shapes[name] for name in names}
+        latent: Any = made.latent_features
+        predicting = HYPERNETS[hypernet.pop("kind")](shapes, latent, **hypernet)
+    return HyperSiren(made, predicting, field, _adapter(adapting, adapter, field, predicting))
+
+
+def _adapter(kind: str, arguments: Mapping[str, Any], field: Siren, hypernet: nn.Module | None) -> nn.Module | None:
+    if kind == "solve":
+        return LastLayerSolve(list(field.shapes.values())[-2][1], **arguments)
+    if kind == "gradient":
+        assert hypernet is not None
+        latent: Any = hypernet.latent_features
+        return GradientSteps(latent, tokens=getattr(hypernet, "tokens", None), **arguments)
+    return None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hypersiren.settings import Section, Share
 
@@ -75,6 +75,32 @@ class PaperConvEncoder(Section):
     """Partial convolutions."""
 
 
+class TokenEncoder(Section):
+    """A U-Net that gives tokens with a place; the hypo-SIREN is then a LocalSiren, its phases shifted by them."""
+
+    kind: Literal["tokens"] = "tokens"
+    """The encoder's name: tokens with a place. Section `hypernet` is not used."""
+    token_size: tuple[PositiveInt, PositiveInt] = (16, 16)
+    """Tokens along height and width: the image's pixels divided by the stride."""
+    token_features: PositiveInt = 32
+    """Numbers of each token."""
+    stride: Annotated[int, Field(gt=1, multiple_of=2)] = 2
+    """2, 4 ...: pixels along a cell of the last feature map."""
+    widths: Annotated[tuple[Annotated[int, Field(gt=0, multiple_of=8)], ...], Field(min_length=1)] = (64, 96, 128)
+    """Features at half, quarter ... resolution."""
+    sigmas: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.7, 1.5, 3.0, 6.0, 12.0)
+    """Scales of the normalised convolution, in pixels."""
+    radius: PositiveFloat = 0.5
+    """How far a token reaches, as a share of the distance between tokens."""
+
+    @model_validator(mode="after")
+    def _reached(self) -> "TokenEncoder":
+        strides = [2 ** (i + 1) for i in range(len(self.widths))]
+        if self.stride not in strides:
+            raise ValueError(f"expected a stride of {strides}, one for each width, got {self.stride}")
+        return self
+
+
 class FullHypernet(Section):
     """The hypernetwork: predicts weights of the hypo-SIREN from z."""
 
@@ -119,6 +145,21 @@ class LastLayerSolve(Section):
     """Solve in float64."""
 
 
+class GradientSteps(Section):
+    """A latent found by gradient descent on the context, from zero or from what the encoder gives."""
+
+    kind: Literal["gradient"] = "gradient"
+    """The adapter's name: gradient steps. Without an encoder the hypo-SIREN is a LocalSiren with these tokens."""
+    steps: PositiveInt = 3
+    """Gradient steps for each prediction."""
+    step_size: PositiveFloat = 10.0
+    """Of every entry at first; it is learned."""
+    token_size: tuple[PositiveInt, PositiveInt] = (1, 1)
+    """Without an encoder: tokens along height and width; [1, 1] is one latent for the whole signal, as in Functa."""
+    token_features: PositiveInt = 256
+    """Without an encoder: numbers of each token."""
+
+
 class Prior(Section):
     """How the prior of the last layer is taken from the training signals before the first step."""
 
@@ -132,8 +173,8 @@ class Prior(Section):
     """Fit on a raster so many times as fine, so that fields do not ring between the pixels."""
 
 
-Adapter = Annotated[LastLayerSolve | NoAdapter, Field(discriminator="kind")]
+Adapter = Annotated[LastLayerSolve | GradientSteps | NoAdapter, Field(discriminator="kind")]
 """The sections of all adapters; `kind` says which."""
 
-Encoder = Annotated[NoEncoder | SetEncoder | ConvEncoder | PaperConvEncoder, Field(discriminator="kind")]
+Encoder = Annotated[NoEncoder | SetEncoder | ConvEncoder | TokenEncoder | PaperConvEncoder, Field(discriminator="kind")]
 """The sections of all encoders; `kind` says which."""

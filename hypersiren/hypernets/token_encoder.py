@@ -62,6 +62,11 @@ class TokenEncoder(nn.Module):
         self.norm = nn.GroupNorm(8, widths[level])
         self.last = nn.Conv2d(widths[level], token_features, 1)
 
+    def start_at_zero(self) -> None:
+        """Give tokens that are zero, at first: the fields are those without tokens."""
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
     def forward(self, context: Context) -> Float[Tensor, "B T Z"]:
         image, mask = rasterise(context)
         with torch.autocast(image.device.type, enabled=False):  # densities reach from 1e-4 to 1

@@ -10,9 +10,10 @@ from hypersiren.fields.siren import Siren
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.full import FullHypernet
 from hypersiren.hypernets.last_layer import LastLayerSolve
-from hypersiren.hypernets.model import HyperSiren
+from hypersiren.hypernets.model import HyperSiren, build
 from hypersiren.hypernets.set_encoder import SetEncoder
 from hypersiren.hypernets.token_encoder import TokenEncoder, TokenHypernet
+from hypersiren.tasks.images.settings import CompletionSettings
 
 
 def example(h=8, w=8, share=0.5, signals=2):
@@ -114,3 +115,36 @@ def test_what_does_not_fit_is_refused_when_the_model_is_built():
         TokenEncoder(3, (4, 4), 8, stride=3)
     with pytest.raises(ValueError, match="expected tokens"):
         hypernet(torch.rand(2, 15, 8))
+
+
+def test_settings_build_tokens_and_the_prior_is_where_they_start():
+    settings = CompletionSettings.model_validate(
+        {"siren": {"hidden_features": (8, 64)}, "encoder": {"kind": "tokens", "token_size": (4, 4), "widths": (8, 16)}}
+    )
+    parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet", "adapter")}
+    torch.manual_seed(0)
+    hyper = build(**parts, channels=3)
+    assert isinstance(hyper.siren, LocalSiren)
+    hyper.set_prior([torch.randn(20, 8, 8, 3)])
+    context, x = example(), grid((5, 5))
+    alone = HyperSiren(None, None, hyper.siren, hyper.adapter)
+    torch.testing.assert_close(hyper(context, x), alone(context, x), rtol=1e-4, atol=1e-5)
+    hyper(context, x).square().mean().backward()
+    assert hyper.encoder.last.weight.grad.any()  # and from there it learns
+
+
+@pytest.mark.parametrize("encoder", [{"kind": "none"}, {"kind": "set", "latent_features": 8}])
+def test_settings_build_gradient_steps(encoder):
+    adapter = {"kind": "gradient", "steps": 2, "token_size": (2, 2), "token_features": 4}
+    settings = CompletionSettings.model_validate(
+        {"siren": {"hidden_features": 8}, "encoder": encoder, "adapter": adapter, "hypernet": {"hidden_features": 8}}
+    )
+    parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet", "adapter")}
+    found = build(**parts, channels=3).predict(example())
+    assert found.z.shape == ((2, 4, 4) if encoder["kind"] == "none" else (2, 8))
+    assert found.field(grid((3, 3))).shape == (2, 9, 3)
+
+
+def test_a_stride_without_a_width_is_refused():
+    with pytest.raises(ValueError, match=r"expected a stride of \[2, 4\], one for each width, got 8"):
+        CompletionSettings.model_validate({"encoder": {"kind": "tokens", "stride": 8, "widths": (8, 16)}})
