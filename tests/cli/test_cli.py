@@ -15,7 +15,8 @@ from hypersiren.fields.savable import describe
 from hypersiren.fields.siren import Siren
 from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren
-from hypersiren.training.checkpoints import read, write
+from hypersiren.training import checkpoints
+from hypersiren.training.checkpoints import load, read, save, write
 
 TINY = ["--data.size", "8", "--siren.hidden_features", "8", "--encoder.kind", "set", "--encoder.hidden_features", "8",
         "--adapter.kind", "none", "--hypernet.hidden_features", "8", "--training.steps", "4",
@@ -207,8 +208,9 @@ def solving(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "solving"
     folder.mkdir()
     settings = read(trained / "best.pt")["record"]["settings"]
-    for name, spread in (("best.pt", 1.0), ("prior.pt", 2.0)):
-        model = HyperSiren(None, None, Siren(2, 1, hidden_features=(8, 16)), LastLayerSolve(16, spread=spread))
+    for name, spread in (("best.pt", 0.0), ("prior.pt", 0.7)):
+        model = HyperSiren(None, None, Siren(2, 1, hidden_features=(8, 16)), LastLayerSolve(16))
+        model.adapter.spread[0] = spread
         record = {"settings": settings, "model": describe(model)}
         write(folder / name, {"record": record, "step": 1, "metrics": {}, "seconds": 0.0, "ema": model.state_dict()})
     return folder
@@ -270,3 +272,32 @@ def test_help_describes_commands_and_options(capsys):
 def test_trains_on_a_gpu(tmp_path, capsys):
     words = [word if word != "cpu" else "cuda" for word in TINY]
     assert run(capsys, "train", "--run-dir", tmp_path, *words, "--training.autocast")[0] == 0
+
+
+def test_a_released_model_is_used_by_its_name(trained, tmp_path, monkeypatch, capsys):
+    released = tmp_path / "released"
+    released.mkdir()
+    monkeypatch.setattr(checkpoints, "RELEASED", released)
+    checkpoints.release(trained, released / "tiny.safetensors")
+    assert (released / "tiny.safetensors").stat().st_size < 0.6 * (trained / "best.pt").stat().st_size
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8)).save("photo.png")
+    code, out, err = run(capsys, "complete", "tiny", "photo.png", "--context", 20)
+    assert (code, err) == (0, "")
+    made = [Path(line) for line in out.split()]
+    assert made
+    assert all(path.parent == Path("runs/released-tiny/completion") and path.exists() for path in made)
+    assert sorted(released.iterdir()) == [released / "tiny.safetensors"]  # nothing is written into the package
+    both = [load(name) for name in ("tiny", trained)]
+    for (name, half), whole in zip(both[0].state_dict().items(), both[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(half, whole, rtol=1e-3, atol=1e-6, msg=name)
+    code, _, err = run(capsys, "complete", "tony", "photo.png")
+    assert code == 2
+    assert "tony: no such run folder or checkpoint, nor a released model (tiny)" in err
+
+
+def test_a_saved_field_is_not_completed_with(tmp_path, capsys):
+    save(Siren(2, 1, 8), tmp_path / "a.safetensors")
+    code, _, err = run(capsys, "complete", tmp_path / "a.safetensors")
+    assert code == 2
+    assert "expected a run of `hypersiren train`, got a fitted field" in err
