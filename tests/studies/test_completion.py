@@ -238,6 +238,15 @@ def test_a_batch_may_be_known_alike(sampling):
     assert len({int(drawn.mask.sum()) for drawn in known}) > 5  # other pixels in other batches
 
 
+def test_the_logarithm_weighs_every_image_alike():
+    task = Completion(smooth(8), smooth(4), batch_size=4, log=0.5)
+    batch = task.sample(torch.Generator().manual_seed(0))
+    errors = torch.tensor([0.5, 0.1, 0.01, 0.0]).view(4, 1, 1)
+    terms = task.loss(lambda x: batch.y + errors, batch)
+    torch.testing.assert_close(terms["mse"], errors.square().mean())
+    torch.testing.assert_close(terms["log"], 0.5 * (errors.square() + 1e-4).log().mean())
+
+
 def test_principal_axes_equal_the_textbook():
     data = images(m=30, h=4, w=3, c=2).unit  # more images than values
     for train, numbers in ((data, 5), (data[:9], 5), (data[:9], 24)):

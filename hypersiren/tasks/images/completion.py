@@ -58,6 +58,7 @@ class Completion(SetTask):
         batch_size: B.
         target_points: Random target pixels for each image, with replacement; None for all pixels.
         augmentation: Arguments of `hypersiren.signals.sets.images.augment`.
+        log: Weight of the mean over images of log(MSE + 1e-4).
 
     Example:
         >>> pixels = torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8)
@@ -82,6 +83,7 @@ class Completion(SetTask):
         batch_size: int = 32,
         target_points: int | None = None,
         augmentation: Mapping[str, Any] | None = None,
+        log: float = 0.0,
     ):
         train, validation = split_images(as_images(train), None if validation is None else as_images(validation))
         if train.pixels.shape[1:] != validation.pixels.shape[1:]:
@@ -92,7 +94,7 @@ class Completion(SetTask):
         self.train, self.validation = train, validation
         self.batch_size, self.sampling, self.target_points = batch_size, context.sampling, target_points
         self.augmentation = dict(augmentation or {})
-        self.size = train.size
+        self.size, self.log = train.size, log
         points = self.size[0] * self.size[1]
         self.blocks, self.alike = context.blocks, context.alike
         self.fewest, self.most = min(context.fewest, points), min(context.most, points)
@@ -116,6 +118,7 @@ class Completion(SetTask):
             batch_size=training.batch_size,
             target_points=training.target_points,
             augmentation=data.model_dump(include=set(AUGMENTATION)),
+            log=settings.loss.log,
         )
         task.skipped = skipped_files(*sets)
         return task
@@ -172,8 +175,10 @@ class Completion(SetTask):
         return Context(self.grid[order], _take(y, order), mask, self.size, order, self.alike)
 
     def loss(self, field: Field, batch: CompletionBatch) -> dict[str, Tensor]:
-        """The mean squared error over the target points, values in [-1, 1]."""
-        return {"mse": (field(batch.x) - batch.y).square().mean()}
+        """The mean squared error over the target points, values in [-1, 1], and the mean of its logarithm, weighted."""
+        errors = (field(batch.x) - batch.y).square().mean((1, 2))
+        terms = {"mse": errors.mean()}
+        return terms | {"log": self.log * (errors + 1e-4).log().mean()} if self.log else terms
 
     def digest(self) -> str:
         return content_digest(self.train.pixels, self.validation.pixels)

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_
 from hypersiren.fields.settings import Network
 from hypersiren.settings import NotNegative, Section, Share, Size
 from hypersiren.signals.sets.settings import ImageData
-from hypersiren.tasks.settings import FitSettings, FitTraining, SetSettings
+from hypersiren.tasks.settings import FitSettings, FitTraining, Loss, SetSettings
 
 
 class ContextSampling(Section):
@@ -33,10 +33,18 @@ class ContextSampling(Section):
         return self
 
 
+class CompletionLoss(Loss):
+    """What is minimised beside the mean squared error."""
+
+    log: NotNegative = 0.0
+    """Times the mean over images of log(MSE + 1e-4): an image that is nearly met counts as much as one that is not."""
+
+
 class CompletionSettings(SetSettings):
     """Everything that `hypersiren train` can be told of images."""
 
     data: ImageData = ImageData()
+    loss: CompletionLoss = CompletionLoss()
     context: ContextSampling = ContextSampling(alike=True)
 
 
