@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import re
+import textwrap
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -131,6 +132,7 @@ def load_settings(root: type[S], path: str | Path | None = None, flags: Sequence
     data |= {name: {"kind": kind, **data.get(name, {})} for name, kind in kinds.items()}
     # The kind first, whatever the order of the flags.
     for key, text in sorted(_split_flags(flags), key=lambda flag: flag[0].removesuffix(".kind") not in kinds):
+        key = _full_key(root, key, data)
         nested: Any = _flag_value(root, key, text)
         for name in reversed(key.split(".")):
             nested = {name: nested}
@@ -159,9 +161,23 @@ def _as_meant(model: type[Section], key: str, value: Any, where: str = "") -> An
     try:
         if value is True and types & {int, float} and bool not in types:
             raise ValueError("expected a value")
+        if tuple in types and isinstance(value, str):
+            return _numbers(value)
         return to_path(value) if Path in types and isinstance(value, str | Path) else value
     except ValueError as error:
         raise ConfigError(f"{where or key}: {error}, got {_shown(value)}") from None
+
+
+def _numbers(text: str) -> Any:
+    """Several numbers as people write them: 64x48 and 64,48 for [64, 48]; other text as it is.
+
+    Example:
+        >>> _numbers("64x48"), _numbers("0,0.5"), _numbers("x")
+        ([64, 48], [0, 0.5], 'x')
+    """
+    parts = re.split(r"[x,]", text.replace(" ", ""))
+    values = [_plain(part) for part in parts]
+    return values if len(values) > 1 and all(isinstance(v, int | float) for v in values) else text
 
 
 def _shown(value: Any) -> str:
@@ -339,7 +355,7 @@ def describe_settings(root: type[Section]) -> str:
             doc = (model.__doc__ or "").strip()
             kind = model.model_fields.get("kind")
             tag = f" ({name}.kind: {kind.default})" if kind and len(models) > 1 else ""
-            lines += ["", f"{name}{tag}: {doc}"]
+            lines += ["", f"{name}{tag}: {' '.join(doc.split())}"]
             defaults = field.default if isinstance(field.default, model) else model()
             lines += [
                 _describe(f"{name}.{key}", inner, getattr(defaults, key))
@@ -352,7 +368,8 @@ def describe_settings(root: type[Section]) -> str:
 def _describe(key: str, field: FieldInfo, value: Any) -> str:
     default = value if isinstance(value, str) else json.dumps(value, default=str)
     choices = " | ".join(map(str, get_args(field.annotation))) + ". " if get_origin(field.annotation) is Literal else ""
-    return f"  --{key} [{default}]  {choices}{field.description}"
+    text = f"--{key} [{default}]  {choices}{' '.join((field.description or '').split())}"
+    return textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
 
 
 def _models(annotation: Any) -> list[type[Section]]:
@@ -395,6 +412,16 @@ def _split_flags(flags: Sequence[str]) -> Iterator[tuple[str, str | None]]:
             yield key, text
 
 
+def _full_key(root: type[Section], key: str, data: Mapping[str, Any]) -> str:
+    """A setting by its last word alone, where only one section has it: steps for training.steps."""
+    if "." in key or key in root.model_fields:
+        return key
+    full = [f"{section}.{name}" for section, name in _keys_now(root, data) if name == key]
+    if len(full) > 1:
+        raise ConfigError(f"--{key}: expected one of {' and '.join(f'--{each}' for each in full)}")
+    return full[0] if full else key
+
+
 def _flag_value(root: type[Section], key: str, text: str | None) -> Any:
     if text is None:
         return True
@@ -415,14 +442,15 @@ def _flag_value(root: type[Section], key: str, text: str | None) -> Any:
 
 
 def _leaves(annotation: Any) -> set[Any]:
-    """The plain types that a type is made of; the values of a Literal stand for themselves.
+    """The plain types that a type is made of, and tuple itself; the values of a Literal stand for themselves.
 
     Example:
-        >>> _leaves(tuple[int, int] | None) == {int, type(None)}
+        >>> _leaves(tuple[int, int] | None) == {tuple, int, type(None)}
         True
     """
     arguments = get_args(annotation)[: 1 if get_origin(annotation) is Annotated else None]
-    return set().union(*map(_leaves, arguments)) if arguments else {annotation}
+    own = {tuple} if get_origin(annotation) is tuple else set()
+    return own.union(*map(_leaves, arguments)) if arguments else {annotation}
 
 
 def _kind(root: type[Section], name: str, section: Mapping[str, Any], known: Mapping[str, Any]) -> type[Section] | None:
@@ -446,7 +474,8 @@ def _check_keys(
             # On the command line a mistyped option looks like a setting too.
             options = OPTIONS if where.startswith("--") else []
             near = _near(str(name), [*root.model_fields, *options])
-            near = near or [f"{n}.{k}" for n, k in _all_keys(root) if k == name][:1]
+            last = _near(str(name), [k for _, k in _keys_now(root, base or {})]) if "." not in where else [name]
+            near = near or [f"{n}.{k}" for n, k in [*_keys_now(root, base or {}), *_all_keys(root)] if k in last][:1]
             raise ConfigError(f'{where}: unknown key "{name}"' + _did_you_mean(near))
         known, given = (each if isinstance(each, Mapping) else {} for each in ((base or {}).get(name), section))
         model = _kind(root, name, given, known)
@@ -469,6 +498,14 @@ def _all_keys(root: type[Section]) -> Iterator[tuple[str, str]]:
     for name, field in root.model_fields.items():
         for model in _models(field):
             yield from ((name, key) for key in model.model_fields)
+
+
+def _keys_now(root: type[Section], data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Sections and their keys, of the kinds that are chosen."""
+    for name in root.model_fields:
+        known = data.get(name)
+        model = _kind(root, name, {}, known if isinstance(known, Mapping) else {})
+        yield from ((name, key) for key in (model.model_fields if model else ()))
 
 
 def _near(word: str, words: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ from hypersiren.cli.train import read_train_settings
 from hypersiren.fields.baselines import BASELINES
 from hypersiren.fields.settings import Network
 from hypersiren.settings import ConfigError, describe_settings, differing_keys, from_yaml, load_settings, to_yaml
-from hypersiren.tasks.images.settings import CompletionSettings
+from hypersiren.tasks.images.settings import CompletionSettings, ImageSettings
 from hypersiren.tasks.registry import SETS, TASKS
 from hypersiren.tasks.shapes.settings import ShapeSettings
 
@@ -161,7 +161,7 @@ def test_the_home_folder_and_urls(monkeypatch, tmp_path):
     [
         (["--trainig.lr", "1"], 'unknown key "trainig"; did you mean "training"?'),
         (["--training.lrr", "1"], 'unknown key "training.lrr"; did you mean "training.lr"?'),
-        (["--lr", "1"], 'unknown key "lr"; did you mean "training.lr"?'),
+        (["--lrr", "1"], 'unknown key "lrr"; did you mean "training.lr"?'),
         (["--training.gray", "1"], 'unknown key "training.gray"; did you mean "data.gray"?'),
         (["--training.lr", "fast"], "training.lr: input should be a valid number"),
         (["--training.lr", "-1"], "training.lr: input should be greater than 0, got -1"),
@@ -378,3 +378,28 @@ def test_encoders_have_the_defaults_of_their_sections():
         for key, field in section.model_fields.items():
             if key != "kind":
                 assert arguments[key].default == field.default, (module, key)
+
+
+def test_the_last_word_of_a_setting_will_do_where_it_is_the_only_one():
+    settings = load_settings(CompletionSettings, flags=["--steps", "7", "--lr=2e-3", "--size", "16x8", "--flip"])
+    assert (settings.training.steps, settings.training.lr) == (7, 2e-3)
+    assert (settings.data.size, settings.data.flip) == ((16, 8), True)
+    with pytest.raises(ConfigError, match=r"--kind: expected one of --data.kind and --encoder.kind"):
+        load_settings(CompletionSettings, flags=["--kind", "set"])
+    # Which settings there are depends on the kinds chosen, whatever the order.
+    found = load_settings(CompletionSettings, flags=["--latent_features", "8", "--encoder.kind", "set"])
+    assert found.encoder.latent_features == 8
+    with pytest.raises(ConfigError, match=r'--step: unknown key "step"; did you mean "training.steps"'):
+        load_settings(CompletionSettings, flags=["--step", "7"])
+
+
+@pytest.mark.parametrize("text", ["48x64", "48,64", "[48, 64]", "48 x 64"])
+def test_sizes_as_people_write_them(text):
+    assert load_settings(ImageSettings, flags=["--signal.size", text]).signal.size == (48, 64)
+    assert ImageSettings().signal.replace(size=text if "[" not in text else [48, 64]).size == (48, 64)
+
+
+def test_what_is_no_size_is_refused():
+    for text in ("48x", "x", "48x-3", "a,b", "1,2,3"):
+        with pytest.raises(ConfigError, match=r"signal.size"):
+            load_settings(ImageSettings, flags=["--signal.size", text])

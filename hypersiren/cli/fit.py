@@ -41,9 +41,9 @@ def fit(
 ) -> None:
     """Fit a field to one signal: `hypersiren fit image photo.png`.
 
-    The same command goes on with an unfinished run; with other settings, or another signal, it gets a folder of its
-    own. Any setting can be overridden by a flag after the file, such as
-    --training.steps 500; `hypersiren settings image` lists them all.
+    The same command resumes an unfinished run; with other settings, or another signal, it gets a folder of its own.
+    Any setting can be overridden by a flag after the file, such as --training.steps 500 or, for short, --steps 500;
+    `hypersiren fit image --help` lists them all.
 
     Args:
         task: image, inpaint, poisson, edit (with two files: source and target), audio, video, sdf, helmholtz, wave (of

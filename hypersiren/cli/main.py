@@ -3,6 +3,7 @@
 Exit codes: 0, and 130 after Ctrl-C; 2 with one clear line for bad input.
 """
 
+import itertools
 import re
 import sys
 import warnings
@@ -13,20 +14,38 @@ from cyclopts import App, CycloptsError
 from hypersiren.cli.benchmark import benchmark
 from hypersiren.cli.compare import compare, initialisation
 from hypersiren.cli.complete import complete
-from hypersiren.cli.console import fail, say
+from hypersiren.cli.console import choose_device, fail, say
 from hypersiren.cli.fit import fit
 from hypersiren.cli.mesh import mesh
 from hypersiren.cli.render import render
 from hypersiren.cli.train import train
 from hypersiren.errors import UserError
 from hypersiren.settings import describe_settings
-from hypersiren.tasks.registry import SETS, TASKS, Row, SetRow
+from hypersiren.tasks.registry import SETS, TASKS, Row, SetRow, set_row
+
+
+def version() -> str:
+    """The versions of hypersiren and torch, and the device that --device auto means."""
+    from importlib.metadata import version as installed
+
+    import torch
+
+    device = choose_device("auto")
+    name = f" ({torch.cuda.get_device_name()})" if device.type == "cuda" else ""
+    return f"hypersiren {installed('hypersiren')}, torch {torch.__version__}, device {device}{name}"
+
 
 app = App(
-    name="hypersiren", help="SIRENs for single signals, and hypernetworks that predict them.", help_format="plaintext"
+    name="hypersiren",
+    help="SIRENs for single signals, and hypernetworks that predict them.",
+    help_format="plaintext",
+    version=version,
 )
-for command in (fit, compare, render, initialisation, mesh, train, complete, benchmark):
+for command in (render, initialisation, mesh, complete, benchmark):
     app.command(command)
+app.command(fit, usage="Usage: hypersiren fit TASK [FILE] [--setting value ...]\n")
+app.command(compare, usage="Usage: hypersiren compare TASK [FILE] [--setting value ...]\n")
+app.command(train, usage="Usage: hypersiren train [--config NAME] [--setting value ...]\n")
 
 
 @app.command
@@ -43,13 +62,30 @@ def settings(task: str | None = None) -> None:
     print(describe_settings(rows[task or "completion"].settings))
 
 
+def settings_to_help(words: Sequence[str]) -> str | None:
+    """What `--help` adds for a task: all of its settings. None where the words name no task, or ask for no help."""
+    if not {"-h", "--help"} & set(words):
+        return None
+    if words[0] == "train":
+        kind = next((b for a, b in itertools.pairwise(words) if a == "--data.kind"), None)
+        return describe_settings(set_row(kind).settings)
+    task = words[1] if words[0] in ("fit", "compare") and len(words) > 1 else ""
+    return describe_settings(TASKS[task].settings) if task in TASKS else None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; everything a user can cause ends in one line and exit code 2."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if (listed := settings_to_help(words)) is not None:
+        app([words[0], "--help"], exit_on_error=False, result_action="return_value")
+        print("Settings, with defaults; the last word alone will do where only one section has it, as in --steps 500:")
+        print(listed)
+        return
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *rest, **more: say(f"warning: {str(message).partition(chr(10))[0]}")
             app(
-                sys.argv[1:] if arguments is None else list(arguments),
+                words,
                 exit_on_error=False,
                 print_error=False,
                 result_action="return_value",

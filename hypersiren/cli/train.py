@@ -33,9 +33,9 @@ def train(
 ) -> None:
     """Train a hypernetwork on a set of images or shapes, then print its completion table.
 
-    The same command goes on with an unfinished run; with other settings, or other data, it gets a folder of its
-    own. Any setting of the YAML file can be overridden by a flag, such as --training.lr 2e-3; `hypersiren settings`
-    lists them all.
+    The same command resumes an unfinished run; with other settings, or other data, it gets a folder of its own. Any
+    setting of the YAML file can be overridden by a flag, such as --training.lr 2e-3 or, for short, --lr 2e-3;
+    `hypersiren train --help` lists them all.
 
     Args:
         config: YAML file of settings, or the name of one that comes with hypersiren: faces, photos, celeba_fast,

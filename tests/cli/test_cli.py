@@ -1,6 +1,7 @@
 """The command as a person types it: it works, and what they mistype gets one line and exit code 2."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -301,3 +302,23 @@ def test_a_saved_field_is_not_completed_with(tmp_path, capsys):
     code, _, err = run(capsys, "complete", tmp_path / "a.safetensors")
     assert code == 2
     assert "expected a run of `hypersiren train`, got a fitted field" in err
+
+
+def test_help_of_a_task_lists_its_settings_and_needs_no_torch(capsys):
+    code, out, _ = run(capsys, "fit", "poisson", "--help")
+    assert code == 0
+    assert "fit TASK [FILE]" in out
+    assert "--loss.filter [spectral]  sobel | central" in out
+    assert max(map(len, out.splitlines())) <= 120
+    _, out, _ = run(capsys, "train", "--data.kind", "solids", "-h")
+    assert "--data.rotation" in out
+    assert "--context.evaluation" in out
+    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "hypersiren", "fit", "image", "--help"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert "torch" not in {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+
+def test_the_version_names_torch_and_the_device(capsys):
+    code, out, _ = run(capsys, "--version")
+    assert code == 0
+    assert re.match(r"hypersiren [0-9.]+, torch [0-9.+a-z]+, device (cpu|cuda|mps)", out)

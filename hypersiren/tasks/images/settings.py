@@ -1,9 +1,9 @@
 """Configuration of the tasks on images: image, inpaint, poisson, edit. Pure description."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from hypersiren.fields.settings import Network
 from hypersiren.settings import NotNegative, Section, Share, Size
@@ -48,18 +48,13 @@ class CompletionSettings(SetSettings):
     context: ContextSampling = ContextSampling(alike=True)
 
 
-def _split(value: Any) -> Any:
-    """0,4000 as well as [0, 4000]."""
-    return value.split(",") if isinstance(value, str) else value
-
-
 def _ascending(value: tuple[float, float]) -> tuple[float, float]:
     if value[0] >= value[1]:
         raise ValueError("expected black and white, the first the lower")
     return value
 
 
-Range = Annotated[tuple[float, float], BeforeValidator(_split), AfterValidator(_ascending)]
+Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 
 Known = Annotated[float, Field(gt=0, le=1)]
 
