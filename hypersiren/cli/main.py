@@ -14,6 +14,7 @@ from hypersiren.cli.benchmark import benchmark
 from hypersiren.cli.compare import compare, initialisation
 from hypersiren.cli.complete import complete
 from hypersiren.cli.console import fail, say
+from hypersiren.cli.export import export
 from hypersiren.cli.fit import fit
 from hypersiren.cli.mesh import mesh
 from hypersiren.cli.render import render
@@ -25,7 +26,7 @@ from hypersiren.tasks.registry import SETS, TASKS, Row, SetRow
 app = App(
     name="hypersiren", help="SIRENs for single signals, and hypernetworks that predict them.", help_format="plaintext"
 )
-for command in (fit, compare, render, initialisation, mesh, train, complete, benchmark):
+for command in (fit, compare, render, export, initialisation, mesh, train, complete, benchmark):
     app.command(command)
 
 
