@@ -1,9 +1,9 @@
 """A field as a graph that runs without hypersiren: ONNX, and a program of torch.export; any number of points."""
 
 import io
-import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,5 +70,5 @@ def write_torch(field: Field, path: Path) -> None:
 
 def _prepared(field: Field) -> tuple[nn.Module, torch.Tensor]:
     """The field as a module of its own on the CPU, and points to trace it with."""
-    module = (field.module() if isinstance(field, BoundSiren) else field).cpu().eval().requires_grad_(False)
-    return module, torch.zeros(7, module.in_features)  # type: ignore[arg-type]
+    module: Any = (field.module() if isinstance(field, BoundSiren) else field).cpu().eval().requires_grad_(False)
+    return module, torch.zeros(7, module.in_features)

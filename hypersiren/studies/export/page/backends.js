@@ -27,7 +27,7 @@ class Workers {
         this.work();
       };
     }
-    this.name = `${this.all.length} workers, ${WasmEngine.possible ? "WebAssembly" : "plain JavaScript"}`;
+    this.name = `CPU, ${this.all.length} workers`;
   }
 
   load(field) {
@@ -60,7 +60,7 @@ class Inline {
   constructor() {
     this.engine = makeEngine();
     this.points = 256;
-    this.name = "no workers";
+    this.name = "CPU";
   }
 
   load(field) {
@@ -73,9 +73,9 @@ class Inline {
   }
 }
 
-// A graphics card if it computes what the processor does, else workers.
+// A graphics card if it computes what the processor does, else workers; "#cpu" or "#gpu" after the address forces one.
 async function chooseBackend(field) {
-  if (navigator.gpu && !location.hash.includes("cpu")) {
+  if (navigator.gpu && location.hash !== "#cpu") {
     try {
       const gpu = await Gpu.open();
       if (gpu && (await agrees(gpu, field))) return gpu;

@@ -33,7 +33,7 @@ async function open() {
   };
   const isSound = data.kind === "sound";
   for (const [id, has] of Object.entries({
-    views: !isSound, gains: false, contexts: data.contexts, choices: data.contexts, dots: data.contexts,
+    views: !isSound, gains: !isSound, contexts: data.contexts, choices: data.contexts, dots: data.contexts,
     slices: data.inputs === 3, axis: data.kind === "shape", play: isSound, frame: !isSound,
   })) element(id).hidden = !has;
   const shown = isSound ? new Sound(page, data, backend) : new Picture(page, data, backend);
@@ -46,7 +46,7 @@ async function open() {
 
   element("view").onchange = () => {
     shown.show(element("view").value);
-    element("gains").hidden = shown.wanted === "value";
+    element("gain").disabled = shown.wanted === "value";
     draw();
   };
   element("gain").oninput = () => {
