@@ -118,7 +118,8 @@ def test_pictures_at_two_zooms_and_of_derivatives_are_pythons(browser, tmp_path)
 
 
 def test_dragging_moves_and_the_wheel_zooms_around_the_pointer(browser, tmp_path):
-    open_field(browser, tmp_path, siren(2, 1, 16))
+    field = siren(2, 1, 16)
+    open_field(browser, tmp_path, field)
     before = browser.run("page.shown.place(200, 300)")
     for kind, x, y in (("mousePressed", 300, 200), ("mouseMoved", 330, 220), ("mouseReleased", 330, 220)):
         browser.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
@@ -130,6 +131,10 @@ def test_dragging_moves_and_the_wheel_zooms_around_the_pointer(browser, tmp_path
     assert browser.run(under) == pytest.approx(before)
     assert browser.run("page.shown.scale") == pytest.approx(2 * scale)
     assert "value" in browser.run("cursor.textContent")
+    show(browser, "frame.hidden = true")
+    size, lower, upper = shown_region(browser)
+    truth = 255 * unit(render_image(field, size, lower, upper)).numpy()
+    assert np.abs(browser.screenshot("#canvas") - truth).max() < 2  # nothing of earlier pictures is left
     assert not browser.errors
 
 

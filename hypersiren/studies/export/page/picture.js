@@ -7,6 +7,8 @@ const LEVELS = [8, 4, 2, 1]; // every 8th pixel of every 8th row first
 const TILE = 32;
 const WEIGHTS = [[5, 15, -5, 1], [-1, 9, 9, -1], [1, -5, 15, 5]].map((row) => row.map((n) => n / 16)); // between 4 points
 
+const short = (number) => String(Number(number.toPrecision(3)));
+
 class Picture {
   constructor(page, data, backend) {
     Object.assign(this, { page, data, backend });
@@ -116,7 +118,7 @@ class Picture {
       if (level === 1 || !open.length) break;
       this.page.drawn(level, times[level]);
     }
-    this.shown = { ...this.view, level: 1 };
+    this.remember(1);
     times.all = performance.now() - started;
     this.page.drawn(1, times.all);
     return times;
@@ -228,8 +230,13 @@ class Picture {
   paintAll(level) {
     this.paint(0, 0, Math.max(this.width, this.height));
     const finer = this.last && this.last.level <= level && level > 1;
-    if (finer) this.brush.drawImage(this.last.canvas, ...this.last.box);
-    this.shown = { ...this.view, level: finer ? this.last.level : level };
+    if (finer) this.brush.drawImage(this.last.canvas, ...this.last.part, ...this.last.part);
+    this.remember(finer ? this.last.level : level, finer ? this.last.part : undefined);
+  }
+
+  // What the canvas shows: a part of it as fine as every `level`-th pixel.
+  remember(level, part = [0, 0, this.width, this.height]) {
+    this.shown = { ...this.view, level, part };
   }
 
   // Again in other colours, nothing computed.
@@ -253,9 +260,18 @@ class Picture {
       const grow = this.scale / shown.scale;
       const x = this.width / 2 - (grow * shown.width) / 2 + ((shown.centre[1] - this.centre[1]) * columns * this.scale) / 2;
       const y = this.height / 2 - (grow * shown.height) / 2 + ((shown.centre[0] - this.centre[0]) * rows * this.scale) / 2;
-      this.last = { canvas: old, box: [x, y, grow * shown.width, grow * shown.height], level: shown.level * grow };
-      this.brush.drawImage(old, ...this.last.box);
-      this.shown = { ...view, level: this.last.level };
+      this.brush.drawImage(old, x, y, grow * shown.width, grow * shown.height);
+      const [left, top, width, height] = shown.part;
+      const from = [x + grow * left, y + grow * top].map((n) => Math.max(0, Math.ceil(n)));
+      const right = Math.min(this.width, Math.floor(x + grow * (left + width)));
+      const bottom = Math.min(this.height, Math.floor(y + grow * (top + height)));
+      const part = [...from, Math.max(0, right - from[0]), Math.max(0, bottom - from[1])];
+      this.remember(shown.level * grow, part);
+      if (part[2] && part[3]) {
+        const copy = new OffscreenCanvas(this.width, this.height);
+        copy.getContext("2d").drawImage(canvas, 0, 0);
+        this.last = { canvas: copy, part, level: shown.level * grow };
+      }
     } else if (canvas.width !== this.width || canvas.height !== this.height) this.resize();
     this.outline();
   }
@@ -317,10 +333,10 @@ class Picture {
   }
 
   get legend() {
-    const across = (this.width / this.scale).toPrecision(3);
-    const width = this.data.kind === "shape" ? "" : `${across} pixels of the signal across`;
+    const [rows, columns] = this.data.samples, across = short(this.width / this.scale);
+    const width = this.data.kind === "shape" ? "" : `${columns} x ${rows} pixels, ${across} across the window`;
     if (this.wanted === "value" || this.gain === null) return width;
-    const zero = this.wanted === "gradient" ? "black 0" : `black -${this.white.toPrecision(3)}, gray 0`;
-    return `${zero}, white ${this.white.toPrecision(3)} (x runs from -1 to 1)   ${width}`;
+    const white = short(this.white), zero = this.wanted === "gradient" ? "black 0" : `black -${white}, gray 0`;
+    return `${zero}, white ${white} (x runs from -1 to 1)   ${width}`;
   }
 }
