@@ -117,6 +117,18 @@ def test_pictures_at_two_zooms_and_of_derivatives_are_pythons(browser, tmp_path)
         assert float(said[1]) == pytest.approx(full, rel=5e-3)
 
 
+def test_512_pixels_of_the_papers_network_are_painted_at_once(browser, tmp_path):
+    field = siren(2, 3, 256, 256, 256, 256)
+    open_field(browser, tmp_path, field, samples=[512, 512])
+    browser.resize((512, 512 + 480 - browser.run("canvas.height")))
+    times = show(browser, "frame.hidden = true; page.shown.scale = 1")
+    size, lower, upper = shown_region(browser)
+    assert size == [512, 512]
+    assert times["all"] < 5000  # ms: 200 on two cores of a busy machine, ten seconds without WebAssembly
+    truth = 255 * unit(render_image(field, size, lower, upper)).numpy()
+    assert np.abs(browser.screenshot("#canvas") - truth).max() < 2
+
+
 def test_dragging_moves_and_the_wheel_zooms_around_the_pointer(browser, tmp_path):
     field = siren(2, 1, 16)
     open_field(browser, tmp_path, field)

@@ -122,7 +122,7 @@ function assemble(directions, second, fused) {
     ...repeat(8, -4, [...steps, ...step(6, 4 * row), ...step(7, 64)]),
     ...sums.flatMap((i, j) => store(9, (j >> 1) * row + (j & 1) * 16, get(i))),
   ];
-  const product = code([[1, V128]].slice(1).concat([[...leb(5), I32], [...leb(11), V128]]), [
+  const product = code([[5, I32], [11, V128]], [
     ...repeat(4, -1, [
       0x41, ...signed(row), ...set(5), ...repeat(5, -32, columns),
       ...get(7), ...set(0), ...step(2, 4 * row),
@@ -154,7 +154,7 @@ function assemble(directions, second, fused) {
     ];
   });
   const last = 4 * POINTS * (1 + directions);
-  const sines = code([[...leb(1), I32], [...leb(8), V128]], [
+  const sines = code([[1, I32], [8, V128]], [
     ...repeat(2, -1, [
       0x41, ...signed(POINTS), ...set(3),
       ...repeat(3, -4, [

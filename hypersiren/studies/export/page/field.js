@@ -25,7 +25,8 @@ async function open() {
       element("scale").textContent = shown.legend;
     },
     computed(share, ms) {
-      const words = share < 1 ? `computing the wave, ${(100 * share).toFixed(0)} %` : `wave in ${(ms / 1000).toFixed(1)} s`;
+      const done = `wave in ${(ms / 1000).toFixed(1)} s`;
+      const words = share < 1 ? `computing the wave, ${(100 * share).toFixed(0)} %` : done;
       element("state").textContent = `${words} (${backend.name})`;
       element("play").disabled = share < 1;
       element("scale").textContent = shown.legend;

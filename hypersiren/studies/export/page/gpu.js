@@ -139,20 +139,22 @@ class Gpu {
   }
 
   async compute(field, points, wanted) {
-    const { device } = this, D = field.inputs, n = points.length / D, streams = streamsOf(wanted, D);
+    const D = field.inputs, n = points.length / D, streams = streamsOf(wanted, D);
     const count = numbersOf(wanted, field), widest = Math.max(D, ...field.layers.map(({ bias }) => bias.length));
     const most = Math.min(32768, Math.floor(2 ** 26 / (4 * streams * widest))); // 64 MB
     const result = new Float32Array(n * count);
     for (let begin = 0; begin < n; begin += most) {
       const part = points.subarray(begin * D, Math.min(n, begin + most) * D);
-      result.set(await this.block(field, part, wanted, streams, widest, device), begin * count);
+      result.set(await this.block(field, part, wanted, streams, widest), begin * count);
     }
     return result;
   }
 
-  async block(field, points, wanted, streams, widest, device) {
-    const D = field.inputs, C = field.outputs, n = points.length / D, { STORAGE, COPY_SRC, UNIFORM, MAP_READ, COPY_DST } = GPUBufferUsage;
-    const origin = points.subarray(D * (n >> 1), D * (n >> 1) + D), bias = new Float32Array(field.layers[0].bias.length);
+  async block(field, points, wanted, streams, widest) {
+    const { device } = this, { STORAGE, COPY_SRC, UNIFORM, MAP_READ, COPY_DST } = GPUBufferUsage;
+    const D = field.inputs, C = field.outputs, n = points.length / D;
+    const origin = points.subarray(D * (n >> 1), D * (n >> 1) + D);
+    const bias = new Float32Array(field.layers[0].bias.length);
     movedBias(field, origin, bias);
     device.queue.writeBuffer(this.made[0][1], 0, bias);
     const start = new Float32Array(streams * n * D);

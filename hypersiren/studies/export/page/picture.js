@@ -203,10 +203,9 @@ class Picture {
 
   colour(pixel, target, at) {
     const { numbers } = this, { outputs: C, kind } = this.data;
-    if (this.wanted === "gradient") target[at] = target[at + 1] = target[at + 2] = (255 * this.strength(pixel)) / this.white;
-    else if (this.wanted === "laplacian") {
-      target[at] = target[at + 1] = target[at + 2] = 127.5 + (127.5 * this.strength(pixel)) / this.white;
-    } else if (kind === "shape") {
+    if (this.wanted === "gradient") target.fill((255 * this.strength(pixel)) / this.white, at, at + 3);
+    else if (this.wanted === "laplacian") target.fill(127.5 + (127.5 * this.strength(pixel)) / this.white, at, at + 3);
+    else if (kind === "shape") {
       // A signed distance: blue within, red outside, black on the surface.
       const y = numbers[pixel], part = Math.min(1, Math.abs(y)), line = Math.min(1, Math.abs(y) / this.pitch[0]);
       target[at] = line * 255 * (y < 0 ? 1 - part : 1);
@@ -254,18 +253,19 @@ class Picture {
     const { shown, canvas, view } = this;
     this.last = null;
     if (shown && shown.key === view.key) {
-      const old = new OffscreenCanvas(canvas.width, canvas.height), [rows, columns] = this.data.samples;
+      const old = new OffscreenCanvas(canvas.width, canvas.height);
       old.getContext("2d").drawImage(canvas, 0, 0);
       this.resize();
       const grow = this.scale / shown.scale;
-      const x = this.width / 2 - (grow * shown.width) / 2 + ((shown.centre[1] - this.centre[1]) * columns * this.scale) / 2;
-      const y = this.height / 2 - (grow * shown.height) / 2 + ((shown.centre[0] - this.centre[0]) * rows * this.scale) / 2;
+      const [down, right] = [0, 1].map((d) => (shown.centre[d] - this.centre[d]) / this.pitch[d]);
+      const x = this.width / 2 - (grow * shown.width) / 2 + right;
+      const y = this.height / 2 - (grow * shown.height) / 2 + down;
       this.brush.drawImage(old, x, y, grow * shown.width, grow * shown.height);
       const [left, top, width, height] = shown.part;
       const from = [x + grow * left, y + grow * top].map((n) => Math.max(0, Math.ceil(n)));
-      const right = Math.min(this.width, Math.floor(x + grow * (left + width)));
+      const end = Math.min(this.width, Math.floor(x + grow * (left + width)));
       const bottom = Math.min(this.height, Math.floor(y + grow * (top + height)));
-      const part = [...from, Math.max(0, right - from[0]), Math.max(0, bottom - from[1])];
+      const part = [...from, Math.max(0, end - from[0]), Math.max(0, bottom - from[1])];
       this.remember(shown.level * grow, part);
       if (part[2] && part[3]) {
         const copy = new OffscreenCanvas(this.width, this.height);
@@ -277,8 +277,9 @@ class Picture {
   }
 
   resize() {
+    const { width, height } = this;
     for (const one of [this.canvas, this.overlay]) {
-      if (one.width !== this.width || one.height !== this.height) Object.assign(one, { width: this.width, height: this.height });
+      if (one.width !== width || one.height !== height) Object.assign(one, { width, height });
     }
     this.brush.fillStyle = "#16181d";
     this.brush.fillRect(0, 0, this.width, this.height);
@@ -287,9 +288,8 @@ class Picture {
   outline() {
     const [down, right] = this.pitch, { ratio } = this;
     const top = (-1 - this.centre[0]) / down + this.height / 2, left = (-1 - this.centre[1]) / right + this.width / 2;
-    Object.assign(this.frame.style, {
-      top: `${top / ratio}px`, left: `${left / ratio}px`, width: `${2 / right / ratio}px`, height: `${2 / down / ratio}px`,
-    });
+    const box = { top, left, width: 2 / right, height: 2 / down };
+    for (const side in box) this.frame.style[side] = `${box[side] / ratio}px`;
     const brush = this.overlay.getContext("2d"), known = this.known;
     brush.clearRect(0, 0, this.width, this.height);
     if (!known) return;
@@ -311,7 +311,7 @@ class Picture {
   // Zoom, keeping what is under pixel (i, j) there.
   zoom(factor, i = this.height / 2, j = this.width / 2) {
     const before = this.place(i - 0.5, j - 0.5);
-    const [rows, columns] = this.data.samples, least = 16 / Math.max(rows, columns), most = 1e9 / Math.min(rows, columns);
+    const { samples } = this.data, least = 16 / Math.max(...samples), most = 1e9 / Math.min(...samples);
     this.scale = Math.min(most, Math.max(least, this.scale * factor));
     const after = this.place(i - 0.5, j - 0.5);
     this.centre = this.centre.map((x, d) => x + before[d] - after[d]);
@@ -327,7 +327,7 @@ class Picture {
     const [row, column] = this.place(i, j), x = [...this.fixed];
     [x[this.axes[0]], x[this.axes[1]]] = [row, column];
     const numbers = engine.evaluate(Float64Array.from(x), this.wanted);
-    const [rows, columns] = this.data.samples, digits = Math.max(3, Math.ceil(Math.log10(this.scale * Math.max(rows, columns))));
+    const digits = Math.max(3, Math.ceil(Math.log10(this.scale * Math.max(...this.data.samples))));
     const values = [...numbers].map((y) => y.toPrecision(4)).join(", ");
     return `x = (${x.map((number) => number.toFixed(digits)).join(", ")})   ${this.wanted} ${values}`;
   }

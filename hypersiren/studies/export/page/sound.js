@@ -69,7 +69,8 @@ class Sound {
     } else {
       column = (j, c) => {
         let [least, most] = [Infinity, -Infinity];
-        const begin = Math.max(0, Math.floor(from + j * each)), end = Math.min(length, Math.ceil(from + (j + 1) * each) + 1);
+        const begin = Math.max(0, Math.floor(from + j * each));
+        const end = Math.min(length, Math.ceil(from + (j + 1) * each) + 1);
         for (let i = begin; i < end; i++) {
           least = Math.min(least, this.wave[i * C + c]);
           most = Math.max(most, this.wave[i * C + c]);
@@ -122,7 +123,8 @@ class Sound {
   }
 
   get legend() {
-    return `${this.seconds.toPrecision(4)} s at ${this.data.rate} Hz, ${((this.to - this.from) / this.data.rate).toPrecision(4)} s shown`;
+    const shown = (this.to - this.from) / this.data.rate;
+    return `${this.seconds.toPrecision(4)} s at ${this.data.rate} Hz, ${shown.toPrecision(4)} s shown`;
   }
 
   // Play from the left edge of what is shown, or stop.
