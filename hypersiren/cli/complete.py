@@ -65,10 +65,12 @@ def complete(
         fail("expected --samples of at least 1")
     if refine and interpolate is not None:
         fail("--refine and --interpolate exclude each other: between two pictures there is nothing to fit to")
+    from hypersiren.training.checkpoints import results_folder
+
     opened = open_run(run, device)
     changed = {"refine": refine, "images": 0 if baseline_images == 100 else baseline_images}
     name = "-".join(["completion", *(f"{key}{value}" for key, value in changed.items() if value and not files)])
-    folder = out or opened.folder / name
+    folder = out or results_folder(opened.checkpoint) / name
     if out and not files:
         check_folder(out)
     study = opened.row.load_study()

@@ -15,6 +15,7 @@ from hypersiren.cli.benchmark import benchmark
 from hypersiren.cli.compare import compare, initialisation
 from hypersiren.cli.complete import complete
 from hypersiren.cli.console import choose_device, fail, say
+from hypersiren.cli.export import export
 from hypersiren.cli.fit import fit
 from hypersiren.cli.mesh import mesh
 from hypersiren.cli.render import render
@@ -41,7 +42,7 @@ app = App(
     help_format="plaintext",
     version=version,
 )
-for command in (render, initialisation, mesh, complete, benchmark):
+for command in (render, export, initialisation, mesh, complete, benchmark):
     app.command(command)
 app.command(fit, usage="Usage: hypersiren fit TASK [FILE] [--setting value ...]\n")
 app.command(compare, usage="Usage: hypersiren compare TASK [FILE] [--setting value ...]\n")

@@ -115,10 +115,8 @@ class LocalSiren(Siren):
         """Values at x with their derivatives, exact and in closed form; see `Siren.jet`."""
         check_second(second)
         self._check(x)
-        *sines, last = self._weights(params)
-        scaled = [(omega * weight, omega * bias) for omega, (weight, bias) in zip(self._omegas(), sines, strict=True)]
         shifts = self._shifts(x, params, first, second)
-        return forward_jet(x, [*scaled, last], first=first, second=second, shifts=shifts)
+        return forward_jet(x, self.scaled_weights(params), first=first, second=second, shifts=shifts)
 
     def token_weights(self, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*batch N T"]:
         """w: how much each token counts at x.

@@ -176,9 +176,16 @@ class Siren(nn.Module):
             (torch.Size([10, 3]), torch.Size([10, 3, 2]), torch.Size([10, 3]))
         """
         self._check(x)
+        return jet(x, self.scaled_weights(params), first=first, second=second)
+
+    def scaled_weights(self, params: Params | None = None) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of every layer, first to last, with omega multiplied in: y = W_L sin(... W_1 x + b_1) + b_L.
+
+        Args:
+            params: As in `forward`.
+        """
         *sines, last = self._weights(params)
-        scaled = [(omega * weight, omega * bias) for omega, (weight, bias) in zip(self._omegas(), sines, strict=True)]
-        return jet(x, [*scaled, last], first=first, second=second)
+        return [*((omega * w, omega * b) for omega, (w, b) in zip(self._omegas(), sines, strict=True)), last]
 
     def _check(self, x: Tensor) -> None:
         if x.shape[-1] != self.in_features:

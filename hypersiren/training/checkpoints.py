@@ -111,6 +111,11 @@ def find(run: Path) -> Path:
     return run
 
 
+def results_folder(checkpoint: Path) -> Path:
+    """Where results go: the run folder; of a released model one below runs/, never into the package."""
+    return Path("runs") / f"released-{checkpoint.stem}" if checkpoint.parent == RELEASED else checkpoint.parent
+
+
 def restore(content: dict[str, Any], device: torch.device | str = "cpu") -> nn.Module:
     """The HyperSiren or the field of a checkpoint's content, in evaluation mode.
 

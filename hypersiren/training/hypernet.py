@@ -123,12 +123,6 @@ class SetRun:
     model: HyperSiren
     checkpoint: Path
 
-    @property
-    def folder(self) -> Path:
-        """Where results go: the run folder; of a released model, and not into the package, one below runs/."""
-        released = self.checkpoint.parent == checkpoints.RELEASED
-        return Path("runs") / f"released-{self.checkpoint.stem}" if released else self.checkpoint.parent
-
 
 def open_run(run: Path, device: torch.device | str = "cpu") -> SetRun:
     """The run in a folder, or of a checkpoint, or a released model by its name.

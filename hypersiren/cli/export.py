@@ -1,0 +1,100 @@
+"""The command `export`. Imports no torch before it must."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypersiren.cli.console import File, choose_device, fail, make_folder
+from hypersiren.training.folders import unused, write_text
+
+if TYPE_CHECKING:
+    from hypersiren.studies.export.graphs import Field
+
+ENDINGS = {"html": ".html", "onnx": ".onnx", "torch": ".pt2"}
+
+
+def export(
+    run: File,
+    picture: File | None = None,
+    *,
+    html: bool = False,
+    onnx: bool = False,
+    torch: bool = False,
+    context: int | None = None,
+    samples: int = 4,
+    out: File | None = None,
+) -> None:
+    """Write a field in a form that needs no hypersiren: a web page, ONNX, or a program of torch.export.
+
+    Args:
+        run: Run folder of `hypersiren fit`, or of `hypersiren train` on images, or a released model: faces, natural.
+        picture: File that a trained hypernetwork completes; the field is then the completion.
+        html: One page for any browser, without network: pan and zoom at any resolution, gradient and Laplacian, slices
+            of videos and shapes, sounds that play; completions from few to all pixels.
+        onnx: ONNX (with the extra `onnx`), any number of points.
+        torch: A program that `torch.export.load` reads, any number of points.
+        context: Known random pixels of the picture, for --onnx and --torch; all by default.
+        samples: Samples of each completion on the page, if the model knows what is still open.
+        out: File; by default field.html, field.onnx or field.pt2 in the run folder, with a number if that is there.
+    """
+    chosen = [name for name, wanted in (("html", html), ("onnx", onnx), ("torch", torch)) if wanted]
+    if len(chosen) != 1:
+        fail(f"expected one of --html, --onnx and --torch, got {' and '.join(chosen) or 'none'}")
+    [form] = chosen
+    if samples < 0:
+        fail(f"expected --samples of at least 0, got {samples}")
+    if context is not None and (html or picture is None):
+        fail("--context is for --onnx and --torch of a completed picture; a page has a slider")
+    if out is not None and (out.suffix.lower() != ENDINGS[form] or not out.parent.is_dir()):
+        fail(f"{out}: expected the ending {ENDINGS[form]}, in a folder that exists")
+    from hypersiren.hypernets.model import HyperSiren
+    from hypersiren.training import checkpoints
+
+    path = checkpoints.find(run)
+    content = checkpoints.read(path)
+    field = checkpoints.restore(content, choose_device("cpu"))
+    folder = checkpoints.results_folder(path)
+    if out is None:
+        make_folder(folder)
+    target = out or unused(folder / f"field{ENDINGS[form]}")[0]
+    name = folder.resolve().name
+    if isinstance(field, HyperSiren):
+        _completion(path, picture, form, target, name, context, samples)
+    elif picture is not None:
+        fail(f"{path}: a picture needs a run of `hypersiren train`, got a fitted field")
+    elif html:
+        from hypersiren.studies.export.page import fit_page
+
+        write_text(target, fit_page(field, checkpoints.playback(content), name))
+    else:
+        _graph(form, field, target)
+    print(target)
+
+
+def _completion(
+    checkpoint: Path, picture: Path | None, form: str, target: Path, name: str, context: int | None, samples: int
+) -> None:
+    from hypersiren.studies.export.page import completion_page
+    from hypersiren.studies.photos import read_photo
+    from hypersiren.studies.prediction import predicted
+    from hypersiren.training.hypernet import open_run
+
+    opened = open_run(checkpoint, choose_device("cpu"))
+    if opened.row.unit != "images":
+        fail(f"{checkpoint}: `export` takes hypernetworks of images, got one of {opened.row.unit}")
+    if picture is None:
+        fail(f"{checkpoint}: a hypernetwork needs a picture to complete: hypersiren export {checkpoint.parent} PICTURE")
+    side: Any = opened.settings.data.size
+    h, w = (side, side) if isinstance(side, int) else side
+    if context is not None and not 1 <= context <= h * w:
+        fail(f"expected --context from 1 to {h * w}, got {context}")
+    if form == "html":
+        write_text(target, completion_page(opened.model, picture, (h, w), f"{name}: {picture.stem}", samples=samples))
+        return
+    photo = read_photo(picture, (h, w), opened.model.siren.out_features, context=context)
+    _graph(form, predicted(opened.model, photo.context).signal(0), target)
+
+
+def _graph(form: str, field: "Field", target: Path) -> None:
+    from hypersiren.studies.export.graphs import write_onnx, write_torch
+
+    (write_onnx if form == "onnx" else write_torch)(field, target)

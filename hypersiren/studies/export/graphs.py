@@ -1,0 +1,74 @@
+"""A field as a graph that runs without hypersiren: ONNX, and a program of torch.export; any number of points."""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hypersiren.errors import UserError
+from hypersiren.fields.siren import BoundSiren
+from hypersiren.signals.files import atomic_write, one_line, unlogged
+
+Field = nn.Module | BoundSiren
+
+
+def write_onnx(field: Field, path: Path) -> None:
+    """Write a field as ONNX: input `x` (N, D) float32, output `y` (N, C), N any number.
+
+    Raises:
+        UserError: If the extra `onnx` is not installed, or the field has an operation that ONNX lacks.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 - the exporter needs it
+    except ImportError:
+        raise UserError('--onnx needs the extra onnx: pip install "hypersiren[onnx]"') from None
+    module, points = _prepared(field)
+    with warnings.catch_warnings(), unlogged("torch.onnx"):
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                module,
+                (points,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                input_names=["x"],
+                output_names=["y"],
+                verbose=False,
+            )
+        except Exception as error:  # the exporter has many
+            raise UserError(f"{type(field).__name__} cannot be exported to ONNX ({one_line(error)})") from None
+    assert program is not None
+    with atomic_write(path) as file:
+        file.write(onnx.ModelProto.SerializeToString(program.model_proto))
+
+
+def write_torch(field: Field, path: Path) -> None:
+    """Write a field as a program of torch.export, (N, D) float32 to (N, C), N any number; `torch.export.load` reads it.
+
+    Example:
+        >>> import tempfile
+        >>> from hypersiren import Siren
+        >>> siren = Siren(2, 3, 8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_torch(siren, Path(folder) / "field.pt2")
+        ...     program = torch.export.load(f"{folder}/field.pt2")
+        >>> x = torch.rand(5, 2)
+        >>> torch.allclose(program.module()(x), siren(x))
+        True
+    """
+    module, points = _prepared(field)
+    program = torch.export.export(module, (points,), dynamic_shapes=({0: torch.export.Dim("N")},))
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    with atomic_write(path) as file:
+        file.write(content.getvalue())
+
+
+def _prepared(field: Field) -> tuple[nn.Module, torch.Tensor]:
+    """The field as a module of its own on the CPU, and points to trace it with."""
+    module: Any = (field.module() if isinstance(field, BoundSiren) else field).cpu().eval().requires_grad_(False)
+    return module, torch.zeros(7, module.in_features)
