@@ -79,6 +79,7 @@ class Table:
             Baselines that keep known pixels do not compete where all are known.
         images: Test images that the model's errors are the mean of.
         baseline_images: Test images (the first of them) that the baselines' errors are the mean of.
+        first: The model's errors over those images alone: block -> context -> number.
         numbers: Numbers that the model has for each image.
     """
 
@@ -88,6 +89,7 @@ class Table:
     best: Mapping[str, Mapping[str, Collection[str]]]
     images: int
     baseline_images: int
+    first: Rows
     numbers: int
 
     @property
@@ -112,6 +114,12 @@ class Table:
                 add(method, [self._cell(block, method, name, errors) for name in contexts])
                 if method == OURS:
                     add("  PSNR, dB", [f"{_decibel(errors[n]):.1f} " if n in errors else "" for n in contexts])
+                    if self.baseline_images < self.images:
+                        first = self.first[block]
+                        add(
+                            f"  first {self.baseline_images}",
+                            [_short(first[n]) + " " if n in first else "" for n in contexts],
+                        )
         if self.coverage:
             lines += ["", "unknown values in the 90 % interval, % (90 is right)"]
             for method, shares in self.coverage.items():
@@ -207,8 +215,11 @@ def completion_table(
         {method: {name: e.mean().item() for name, e in row.items()} for method, row in block.items()}
         for block in errors.values()
     )
+    first_errors = {
+        block: {name: e[: len(few)].mean().item() for name, e in found[OURS].items()} for block, found in errors.items()
+    }
     best = {block: {name: _lowest(found, name, len(few)) for name in names} for block, found in errors.items()}
-    return Table(rows, unknown, coverage, best, len(test), len(few), numbers)
+    return Table(rows, unknown, coverage, best, len(test), len(few), first_errors, numbers)
 
 
 def _lowest(errors: Mapping[str, Mapping[str, Tensor]], name: str, images: int) -> list[str]:

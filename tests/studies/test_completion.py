@@ -159,6 +159,11 @@ def test_table_has_every_method_and_says_how_many_images():
     assert table.rows["hypersiren"]["full"] > 0
     assert table.coverage == {}
     assert "12 test images (baselines, and the choice of *: the first 5)" in str(table)
+    few = ImageSet(images(seed=2).pixels[:5], "few")
+    alone = completion_table(model(), images(m=30), images(seed=1), few)
+    assert table.first[WHOLE] == pytest.approx(alone.rows["hypersiren"], rel=1e-4)  # what compares with the baselines
+    assert str(table).count("  first 5") == 2
+    assert "  first" not in str(alone)
     assert "in the 90 % interval" not in str(table)
 
 
