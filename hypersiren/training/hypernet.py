@@ -1,7 +1,7 @@
 """From settings to the training of a hypernetwork, and from its run folder back to the model."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Trained:
         model: The model of the best validation, in evaluation mode.
         metrics: What the task's `evaluate` says of it.
         seconds: Time spent in steps.
+        history: The course of the training, as that of `hypersiren.training.fit.Fit`.
         run_dir: Its run folder, or None if none was kept.
         finished: False if Ctrl-C stopped it.
     """
@@ -64,6 +65,7 @@ class Trained:
     model: HyperSiren
     metrics: dict[str, float]
     seconds: float
+    history: list[dict[str, float]] = field(repr=False)
     run_dir: Path | None
     finished: bool
 

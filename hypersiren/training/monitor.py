@@ -29,14 +29,16 @@ class Monitor:
     """Writes TensorBoard events of one run. If that cannot be done, it warns once and is silent from then on.
 
     Args:
-        run_dir: Folder of the events.
+        run_dir: Folder of the events; None: nobody will look, and nothing is written.
         step: First step of this process; what a former process, since lost, told of it and later ones is dropped.
     """
 
-    def __init__(self, run_dir: Path, step: int = 1):
+    def __init__(self, run_dir: Path | None, step: int = 1):
         self._pending: dict[str, list[Tensor]] = {}
         self._truths: set[str] = set()
         self._file: Any = None
+        if run_dir is None:
+            return
         self._path = run_dir / (
             f"events.out.tfevents.{int(time.time())}.{platform.node()}.{os.getpid()}.{secrets.token_hex(3)}"
         )
@@ -46,6 +48,11 @@ class Monitor:
             self._give_up(error)
         self._write(Event(file_version="brain.Event:2"))
         self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+
+    @property
+    def writes(self) -> bool:
+        """Whether what it gets is written: pictures that nobody sees need not be drawn."""
+        return self._file is not None
 
     def record(self, values: Mapping[str, Tensor]) -> None:
         """Keep scalars of one step, without waiting for the device."""
