@@ -107,19 +107,12 @@ class Picture:
         return drawn
 
     def _contours(self, axes: "Axes", spacing: float) -> None:
-        from matplotlib.lines import Line2D
-
         low, high = self._ends()
         levels = spacing * np.arange(np.ceil(low / spacing), np.floor(high / spacing) + 1)
         if len(levels) and min(self.values.shape) > 1 and np.isfinite(self.values).any():
             widths = np.where(np.isclose(levels, 0), 2.0, 0.4)
             place: Any = {"origin": "upper", "extent": self.extent}
             axes.contour(self.values, levels, colors="black", linewidths=widths, linestyles="solid", **place)
-        thick, thin = (Line2D([], [], color="black", linewidth=w) for w in (2.0, 0.4))
-        names = ["surface (distance 0)", f"lines {spacing:g} apart"]
-        axes.legend(
-            [thick, thin], names, loc="upper center", bbox_to_anchor=(0.5, -0.24), fontsize="x-small", frameon=False
-        )
 
 
 @dataclass(frozen=True)
@@ -131,7 +124,7 @@ class Curve:
         lines: By their names, places and values; (N, 2) values are a band from the first to the second. A legend names
             them where there are several.
         x_label, y_label: Names of the axes, with units.
-        log: Whether the axis of values is logarithmic, if all are above 0.
+        log: Whether the axis of values is logarithmic; those that are not above 0 are left out.
         x_limits, y_limits: Ends of the axes; None for those of the values.
     """
 
@@ -149,16 +142,16 @@ class Curve:
 
     def draw(self, axes: "Axes") -> None:
         """Draw it on axes."""
-        above = True
         for name, (places, values) in self.lines.items():
             x, y = np.asarray(places, float), np.asarray(values, float)
+            if self.log:
+                y = np.where(y > 0, y, np.nan)
+                if np.isfinite(y).any():
+                    axes.set_yscale("log")
             if y.ndim == 2:
                 axes.fill_between(x, y[:, 0], y[:, 1], step="mid", linewidth=0.8, label=name)
             else:
                 axes.plot(x, y, linewidth=1.2, marker="." if len(x) < 20 else "", label=name)
-                above = above and bool((y[np.isfinite(y)] > 0).all())
-        if self.log and above:
-            axes.set_yscale("log")
         if len(self.lines) > 1:
             axes.legend(fontsize="x-small")
         axes.set(xlim=self.x_limits, ylim=self.y_limits)
@@ -193,7 +186,7 @@ def draw_rows(rows: Sequence[Sequence[Plot | None]], title: str = "", width: int
     for row, place, shown in zip(rows, places, titles, strict=True):
         beside = 85 * len(list(_bars(row))) / len(row) + 50 * any(plot.y_label for plot in row if plot) / len(row)
         labels = 22 * any(plot.x_label for plot in row if plot) + 18 * any(_has_numbers(plot) for plot in row)
-        legend = 36 * any(isinstance(plot, Picture) and plot.lines is not None for plot in row)
+        legend = 24 * any(isinstance(plot, Picture) and plot.lines is not None for plot in row)
         lines = max(text.count("\n") + 1 for text in shown)
         inner = max(plot.height(place - 12 - beside) for plot in row if plot)
         heights.append(inner + 17 * lines + labels + legend + 12)
@@ -218,7 +211,7 @@ def _draw_row(figure: Any, row: Sequence[Plot | None], titles: Sequence[str]) ->
         drawn.append(plot.draw(axes))
         axes.set_title(title, fontsize=10, parse_math=False)
         axes.set_xlabel(plot.x_label, fontsize=9)
-        axes.tick_params(labelsize=8)
+        axes.tick_params(which="both", labelsize=8)
         axes.locator_params(axis="x", nbins=max(2, 12 // len(row)))  # or numbers touch
         if _same_axis(left, plot):
             axes.tick_params(labelleft=False)
@@ -235,6 +228,12 @@ def _draw_row(figure: Any, row: Sequence[Plot | None], titles: Sequence[str]) ->
         bar.formatter.set_powerlimits((-3, 4))
         if first.lines is not None:
             bar.ax.axhline(0, color="black", linewidth=2)
+    if spacing := next((plot.lines for plot in row if isinstance(plot, Picture) and plot.lines), None):
+        from matplotlib.lines import Line2D
+
+        thick, thin = (Line2D([], [], color="black", linewidth=width) for width in (2.0, 0.4))
+        names = ["surface (distance 0)", f"lines {spacing:g} apart"]
+        figure.legend([thick, thin], names, loc="outside lower center", ncols=2, fontsize="small", frameon=False)
 
 
 def _bars(row: Sequence[Plot | None]) -> Iterator[tuple[int, int]]:
@@ -375,6 +374,25 @@ def sheet(columns: Mapping[str, Num[np.ndarray, "M _ _ _"]], title: str = "") ->
     """
     rows = list(zip(*columns.values(), strict=True))
     return figure_pixels(image_grid(rows, column_titles=list(columns), title=title))
+
+
+def film(frames: Sequence[Sequence[Picture]], width: int = 480) -> UInt8[np.ndarray, "T H W 3"]:
+    """Rows of pictures as a clip: each frame has the places, scales and axes of the first, its own values and titles.
+
+    Example:
+        >>> film([[Picture(f"t = {t}", np.eye(3) * t, "u", (0.0, 1.0))] for t in range(3)], width=200).shape[::2]
+        (3, 200)
+    """
+    figure = draw_rows([frames[0]], width=width)
+    found = [figure_pixels(figure)]
+    figure.set_layout_engine("none")  # what is laid out stays where it is
+    places = figure.subfigs[0].axes[: len(frames[0])]
+    for row in frames[1:]:
+        for axes, picture in zip(places, row, strict=True):
+            axes.images[0].set_data(picture.values)
+            axes.set_title(picture.title, fontsize=10, parse_math=False)
+        found.append(figure_pixels(figure))
+    return np.stack(found)
 
 
 def beside(clips: Mapping[str, UInt8[np.ndarray, "T H W C"]], least: int = 120) -> UInt8[np.ndarray, "T h w 3"]:

@@ -16,7 +16,6 @@ def contour_picture(
     title: str,
     extent: tuple[float, float, float, float] = (-1.0, 1.0, -1.0, 1.0),
     *,
-    reach: float | None = None,
     x_label: str = "x",
     y_label: str = "y",
 ) -> Picture:
@@ -26,7 +25,6 @@ def contour_picture(
         values: Row 0 is at the top.
         title: Above the picture.
         extent: Where the edges of the array are: left, right, bottom, top. Its unit is that of the distance.
-        reach: The colour bar runs from -reach to reach; None for the largest distance.
         x_label, y_label: Names of the axes.
 
     Example:
@@ -37,6 +35,6 @@ def contour_picture(
     """
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    reach = reach or max(-low, high) or 1.0
+    reach = max(-low, high) or 1.0
     spacing = SPACING * 2 ** max(0, int(np.ceil(np.log2((high - low + 1e-9) / (SPACING * MOST_LINES)))))
     return Picture(title, values, "signed distance", (-reach, reach), "RdBu_r", extent, x_label, y_label, lines=spacing)

@@ -5,16 +5,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jaxtyping import Float
-
-from hypersiren.plotting import Pixels, figure_pixels, image_grid
+from hypersiren.plotting import Pixels, Plot, draw_rows, figure_pixels
 from hypersiren.tasks.images.image import Image
-from hypersiren.tasks.panels import ImagePanel, Panel, VideoPanel
 from hypersiren.tasks.settings import FitSettings
+from hypersiren.tasks.summary import Rows, headline
 from hypersiren.tasks.task import FieldTask
 from hypersiren.training.fit import Fit, fit
 
@@ -59,15 +56,30 @@ class Comparison:
         return figure_pixels(self.figure())
 
     def figure(self) -> "Figure":
-        """A row for the truth, where it is known, and one for each field; a column for each picture of the task."""
-        panels = {name: self.task.panels(fitted.field) for name, fitted in self.fits.items()}
-        first = next(iter(panels.values()))
-        columns = [
-            name for name in first if f"true_{name}" in first and isinstance(first[name], ImagePanel | VideoPanel)
-        ]
-        rows = [[first[f"true_{column}"] for column in columns]]
-        rows += [[shown[column] for column in columns] for shown in panels.values()]
-        return image_grid([[_enlarged(panel) for panel in row] for row in rows], ["truth", *panels], columns)
+        """A row for the truth, where it is known, and one for each field, under its name and number.
+
+        A column is what the task's summary has of the field itself, not of its error; all are on the truth's scale.
+        """
+        shown = {name: plots(self.task.summary(fitted.field)) for name, fitted in self.fits.items()}
+        first = next(iter(shown.values()))
+        columns = [name for name in first if f"true_{name}" in first or name == "fit"]
+        rows: list[list[Plot | None]] = [[first.get(f"true_{column}") for column in columns]]
+        for name, found in shown.items():
+            row = [replace(found[column], title=f"{name}\n{found[column].title}") for column in columns]
+            measure = headline(self.task, self.metrics[name])
+            if measure is not None:
+                number = measure.text(self.metrics[name][measure.key])
+                row[0] = replace(row[0], title=f"{name}, {number}\n{found[columns[0]].title}")
+            rows.append([*row])
+        if "wheel" in first:
+            rows.append([first["wheel"]])
+        rows = [row for row in rows if any(row)]
+        return draw_rows(rows, f"{self.task.name}: fields compared")
+
+
+def plots(rows: Rows) -> dict[str, Plot]:
+    """All plots of a summary by name."""
+    return {name: plot for row in rows for name, plot in row.items()}
 
 
 def compare(
@@ -96,15 +108,6 @@ def compare(
         derivatives = task.evaluate_derivatives(field) if isinstance(task, Image) else {}
         metrics[name] = {**fits[name].metrics, **derivatives, "weights": weights, "seconds": fits[name].seconds}
     return Comparison(task, fits, metrics)
-
-
-def _enlarged(panel: Panel, least: int = 160) -> Float[np.ndarray, "H W C"]:
-    """The pixels of a panel, or of a clip's middle frame, repeated until they are large enough to be looked at."""
-    panel = panel.middle() if isinstance(panel, VideoPanel) else panel
-    assert isinstance(panel, ImagePanel)
-    pixels = panel.pixels.cpu().numpy()
-    zoom = max(1, least // max(pixels.shape[:2]))
-    return pixels.repeat(zoom, 0).repeat(zoom, 1)
 
 
 def _number(value: float) -> str:

@@ -54,11 +54,6 @@ class Measure:
         direction = f"({self.better} is better)" if self.better else ""
         return " ".join(part for part in (self.label, f"{self.factor * value:.3g}", self.unit, direction) if part)
 
-    @property
-    def axis(self) -> str:
-        """The name of an axis of it."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
-
 
 def headline(task: Any, metrics: Mapping[str, float]) -> Measure | None:
     """The task's number; else its criterion, or the first of `evaluate`; None if there is none."""
@@ -108,7 +103,7 @@ def course(history: History, measure: Measure | None = None) -> dict[str, Plot]:
         >>> found = course([{"step": 1, "seconds": 0.1, "loss/total": 2.0, "validation/psnr": 9.0}],
         ...                Measure("psnr", "PSNR", "dB", "higher"))
         >>> [(curve.title, curve.x_label, curve.y_label) for curve in found.values()]
-        [('Loss', 'step', 'loss'), ('PSNR', 'training time (s)', 'PSNR (dB)')]
+        [('Loss', 'step', 'loss'), ('PSNR', 'training time (s)', 'dB')]
     """
     plots: dict[str, Plot] = {}
     names = dict.fromkeys(key for row in history for key in row if key.startswith("loss/"))
@@ -119,7 +114,7 @@ def course(history: History, measure: Measure | None = None) -> dict[str, Plot]:
         plots["loss"] = Curve("Loss", terms, "step", "loss", log=True)
     if measure and (series := _series(history, "seconds", f"validation/{measure.key}"))[0]:
         shown = {measure.label: (series[0], [measure.factor * value for value in series[1]])}
-        plots["course"] = Curve(_capital(measure.label), shown, "training time (s)", measure.axis)
+        plots["course"] = Curve(_capital(measure.label), shown, "training time (s)", measure.unit)
     return plots
 
 

@@ -157,7 +157,7 @@ def _optimise(
     logged, clock = start, time.perf_counter()
     try:
         if start == 0 and objective.validate_first:
-            run.save(0, _validate(objective, average, monitor, run, 0))
+            run.save(0, _validate(objective, average, monitor, run, 0, last=False))
             # So that what training earns can be shown.
             checkpoints.write(run_dir / "prior.pt", checkpoints.read(checkpoints.find(run_dir)))
             clock = time.perf_counter()
@@ -206,7 +206,7 @@ def _optimise(
                         bar.update(done - logged)
                     logged = done
                     if validating:
-                        run.save(done, _validate(objective, average, monitor, run, done))
+                        run.save(done, _validate(objective, average, monitor, run, done, last=done == steps))
                     elif stopping:
                         run.save(done)
                     if stopping or stopped.is_set():
@@ -219,13 +219,17 @@ def _optimise(
 
 
 @torch.no_grad()
-def _validate(objective: Objective, model: nn.Module, monitor: Monitor, run: Run, step: int) -> dict[str, float]:
+def _validate(
+    objective: Objective, model: nn.Module, monitor: Monitor, run: Run, step: int, *, last: bool
+) -> dict[str, float]:
     """What the task says of a model, for the history too, and its pictures for TensorBoard."""
     task, predict = objective.task, objective.predictor(model)
     metrics = task.evaluate(predict)
     run.log(step, {f"validation/{k}": v for k, v in metrics.items()})
     if monitor.writes:
-        panels = {**task.panels(predict), **objective.pictures(predict, metrics, run.history)}
+        panels = task.panels(predict)
+        if monitor.wants_figure() or last:
+            panels = {**panels, **objective.pictures(predict, metrics, run.history)}
         monitor.panels(step, {f"{task.name}/{k}": p for k, p in panels.items()})
     monitor.scalars(step, {f"validation/{k}": v for k, v in metrics.items()})
     return metrics

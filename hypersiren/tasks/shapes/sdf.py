@@ -188,11 +188,12 @@ class SDF(FieldTask):
         count = f"{len(self.cloud.points):,}"
         solid: dict[str, Plot] = {
             "true_preview": Picture(f"Input: {count} points, as discs", self._preview(discs)),
-            "preview": Picture(f"Result: surface of {self.resolution} cells", self._preview(self.mesh(field))),
+            "preview": Picture(f"Result: surface at {self.resolution} cells per side", self._preview(self.mesh(field))),
         }
         slices = {f"slice_{axis}": self._slice(field, "xyz".index(axis)) for axis in "xyz"}
         reach = max(each.limits[1] for each in slices.values() if each.limits)
-        return [solid, {name: replace(each, limits=(-reach, reach)) for name, each in slices.items()}]
+        lines = max(each.lines for each in slices.values() if each.lines)
+        return [solid, {name: replace(each, limits=(-reach, reach), lines=lines) for name, each in slices.items()}]
 
     def _preview(self, mesh: Mesh | None) -> Float[np.ndarray, "H W 3"]:
         return blank() if mesh is None else render_mesh(mesh, up=self.placement.up)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from einops import reduce
 from jaxtyping import Float
@@ -25,7 +24,7 @@ from torch import Tensor
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field, diagonal_jet
-from hypersiren.plotting import Picture, Plot, draw_rows, figure_pixels
+from hypersiren.plotting import Picture, film
 from hypersiren.tasks.panels import Panel, VideoPanel
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, content_digest
@@ -208,8 +207,7 @@ class Wave(FieldTask):
     def panels(self, field: Field) -> dict[str, Panel]:
         """The wave moving, beside the truth."""
         pairs = zip(self._at_times("Truth", self.truth), self._at_times("Result", self.solve(field)), strict=True)
-        frames = [figure_pixels(draw_rows([pair], width=480)) for pair in pairs]
-        return {"movie": VideoPanel(torch.from_numpy(np.stack(frames)), fps=10.0)}
+        return {"movie": VideoPanel(torch.from_numpy(film(list(pairs))), fps=10.0)}
 
     def summary(self, field: Field) -> Rows:
         """Frames of truth, result and error below each other, with their times."""
@@ -220,7 +218,7 @@ class Wave(FieldTask):
             for name, row in rows.items()
         ]
 
-    def _at_times(self, what: str, frames: Float[Tensor, "T H W"]) -> list[Plot]:
+    def _at_times(self, what: str, frames: Float[Tensor, "T H W"]) -> list[Picture]:
         """Pictures of all frames. Later frames are weaker: each is drawn on the scale of its own truth."""
         full = reduce(self.truth.abs(), "t h w -> t 1 1", "max").clamp_min(1e-6)
         return [
