@@ -142,16 +142,17 @@ class Curve:
 
     def draw(self, axes: "Axes") -> None:
         """Draw it on axes."""
-        for name, (places, values) in self.lines.items():
+        for i, (name, (places, values)) in enumerate(self.lines.items()):
             x, y = np.asarray(places, float), np.asarray(values, float)
             if self.log:
                 y = np.where(y > 0, y, np.nan)
                 if np.isfinite(y).any():
                     axes.set_yscale("log")
             if y.ndim == 2:
-                axes.fill_between(x, y[:, 0], y[:, 1], step="mid", linewidth=0.8, label=name)
+                axes.fill_between(x, y[:, 0], y[:, 1], step="mid", color=f"C{i}", linewidth=0.8, label=name)
             else:
-                axes.plot(x, y, linewidth=1.2, marker="." if len(x) < 20 else "", label=name)
+                style = "--" if i % 2 else "-"  # where lines coincide both are seen
+                axes.plot(x, y, style, color=f"C{i}", linewidth=1.2, marker="." if len(x) < 20 else "", label=name)
         if len(self.lines) > 1:
             axes.legend(fontsize="x-small")
         axes.set(xlim=self.x_limits, ylim=self.y_limits)
@@ -180,17 +181,17 @@ def draw_rows(rows: Sequence[Sequence[Plot | None]], title: str = "", width: int
     """
     figure = _canvas(1, 1)
     figure.set_layout_engine("constrained")
-    places = [width / len(row) for row in rows]
-    titles = [_wrapped([plot.title if plot else "" for plot in row], p) for row, p in zip(rows, places, strict=True)]
-    heights = []
-    for row, place, shown in zip(rows, places, titles, strict=True):
-        beside = 85 * len(list(_bars(row))) / len(row) + 50 * any(plot.y_label for plot in row if plot) / len(row)
+    titles, heights = [], []
+    for row in rows:
+        # What is left of a place beside colour bars and the names of axes.
+        beside = 85 * len(list(_bars(row))) + 50 * any(plot.y_label for plot in row if plot)
+        place = (width - beside) / len(row) - 12
+        titles.append(_wrapped([plot.title if plot else "" for plot in row], place))
         labels = 22 * any(plot.x_label for plot in row if plot) + 18 * any(_has_numbers(plot) for plot in row)
         legend = 24 * any(isinstance(plot, Picture) and plot.lines is not None for plot in row)
-        lines = max(text.count("\n") + 1 for text in shown)
-        inner = max(plot.height(place - 12 - beside) for plot in row if plot)
-        heights.append(inner + 17 * lines + labels + legend + 12)
-    head = _wrapped([title], 1.15 * width)[0]
+        lines = max(text.count("\n") + 1 for text in titles[-1])
+        heights.append(max(plot.height(place) for plot in row if plot) + 17 * lines + labels + legend + 12)
+    head = _wrapped([title], width)[0]
     _resize(figure, round(sum(heights) + (20 * (head.count("\n") + 1) if head else 0)), width)
     if head:
         figure.suptitle(head, fontsize=11, fontweight="bold", parse_math=False)
@@ -266,7 +267,7 @@ def _same_axis(left: Plot | None, plot: Plot) -> bool:
 
 def _wrapped(titles: Sequence[str], width: float) -> list[str]:
     """Titles in lines that fit the width of their place, in pixels."""
-    return ["\n".join(textwrap.fill(line, max(8, int(width / 7.5))) for line in each.split("\n")) for each in titles]
+    return ["\n".join(textwrap.fill(line, max(8, int(width / 7))) for line in each.split("\n")) for each in titles]
 
 
 def new_figure(
