@@ -61,20 +61,21 @@ class Comparison:
         A column is what the task's summary has of the field itself, not of its error; all are on the truth's scale.
         """
         shown = {name: plots(self.task.summary(fitted.field)) for name, fitted in self.fits.items()}
-        first = next(iter(shown.values()))
+        first, measure = next(iter(shown.values())), headline(self.task, next(iter(self.metrics.values())))
         columns = [name for name in first if f"true_{name}" in first or name == "fit"]
         rows: list[list[Plot | None]] = [[first.get(f"true_{column}") for column in columns]]
         for name, found in shown.items():
             row = [replace(found[column], title=f"{name}\n{found[column].title}") for column in columns]
-            measure = headline(self.task, self.metrics[name])
             if measure is not None:
-                number = measure.text(self.metrics[name][measure.key])
-                row[0] = replace(row[0], title=f"{name}, {number}\n{found[columns[0]].title}")
+                number = measure.number(self.metrics[name][measure.key])
+                row[0] = replace(row[0], title=f"{name}: {number}\n{found[columns[0]].title}")
             rows.append([*row])
         if "wheel" in first:
             rows.append([first["wheel"]])
-        rows = [row for row in rows if any(row)]
-        return draw_rows(rows, f"{self.task.name}: fields compared")
+        title = f"{self.task.name}: fields compared"
+        if measure is not None:
+            title += f" by {measure.label} {measure.direction}"
+        return draw_rows([row for row in rows if any(row)], title)
 
 
 def plots(rows: Rows) -> dict[str, Plot]:

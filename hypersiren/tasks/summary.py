@@ -51,8 +51,16 @@ class Measure:
 
     def text(self, value: float) -> str:
         """The number with its unit and direction."""
-        direction = f"({self.better} is better)" if self.better else ""
-        return " ".join(part for part in (self.label, f"{self.factor * value:.3g}", self.unit, direction) if part)
+        return " ".join(part for part in (self.label, self.number(value), self.direction) if part)
+
+    def number(self, value: float) -> str:
+        """The number with its unit."""
+        return f"{self.factor * value:.3g} {self.unit}".rstrip()
+
+    @property
+    def direction(self) -> str:
+        """Such as "(higher is better)"."""
+        return f"({self.better} is better)" if self.better else ""
 
 
 def headline(task: Any, metrics: Mapping[str, float]) -> Measure | None:

@@ -23,7 +23,7 @@ def test_rows_are_fields_and_columns_pictures(found):
     titles = [[axes.get_title() for axes in part.axes if axes.get_title()] for part in figure.subfigs]
     assert titles[0] == ["Truth", "Gradient of the truth", "Laplacian of the truth"]
     for name, row in zip(["siren", "relu"], titles[1:3], strict=True):
-        assert row[0].startswith(f"{name}, PSNR {found.metrics[name]['psnr']:.3g} dB")
+        assert row[0].startswith(f"{name}: {found.metrics[name]['psnr']:.3g} dB\n")
         assert [title.split("\n")[-1] for title in row] == [
             "Result",
             "Gradient of the result",
@@ -31,7 +31,7 @@ def test_rows_are_fields_and_columns_pictures(found):
         ]
         assert all(title.startswith(name) for title in row)
     assert titles[3] == ["Colours of gradients"]
-    assert figure.get_suptitle() == "image: fields compared"
+    assert figure.get_suptitle() == "image: fields compared by PSNR (higher is better)"
     assert np.array_equal(found.picture(), figure_pixels(figure))
 
 
