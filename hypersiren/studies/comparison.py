@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hypersiren.plotting import Pixels, Plot, draw_rows, figure_pixels
+from hypersiren.plotting import Curve, Pixels, Plot, draw_rows, figure_pixels
 from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.settings import FitSettings
-from hypersiren.tasks.summary import Rows, headline
+from hypersiren.tasks.summary import Measure, Rows, course, headline, rows_of
 from hypersiren.tasks.task import FieldTask
 from hypersiren.training.fit import Fit, fit
 
@@ -56,26 +56,35 @@ class Comparison:
         return figure_pixels(self.figure())
 
     def figure(self) -> "Figure":
-        """A row for the truth, where it is known, and one for each field, under its name and number.
+        """A row for the truth, where it is known, one for each field, and the courses of their trainings.
 
         A column is what the task's summary has of the field itself, not of its error; all are on the truth's scale.
         """
-        shown = {name: plots(self.task.summary(fitted.field)) for name, fitted in self.fits.items()}
-        first, measure = next(iter(shown.values())), headline(self.task, next(iter(self.metrics.values())))
+        measure = headline(self.task, next(iter(self.metrics.values())))
+        shown = {name: plots(rows_of(self.task, fitted.field)) for name, fitted in self.fits.items()}
+        first = next(iter(shown.values()))
         columns = [name for name in first if f"true_{name}" in first or name == "fit"]
         rows: list[list[Plot | None]] = [[first.get(f"true_{column}") for column in columns]]
         for name, found in shown.items():
-            row = [replace(found[column], title=f"{name}\n{found[column].title}") for column in columns]
-            if measure is not None:
-                number = measure.number(self.metrics[name][measure.key])
-                row[0] = replace(row[0], title=f"{name}: {number}\n{found[columns[0]].title}")
-            rows.append([*row])
-        if "wheel" in first:
-            rows.append([first["wheel"]])
-        title = f"{self.task.name}: fields compared"
-        if measure is not None:
-            title += f" by {measure.label} {measure.direction}"
-        return draw_rows([row for row in rows if any(row)], title)
+            number = f": {measure.number(self.metrics[name][measure.key])}" if measure else ""
+            heads = [f"{name}{number}", *[name] * len(columns)]
+            rows.append([
+                replace(found[column], title=f"{head}\n{found[column].title}")
+                for head, column in zip(heads, columns, strict=False)
+            ])  # fmt: skip
+        rows.append([*[first[name] for name in ["wheel"] if name in first], *self._courses(measure)])
+        by = f" by {measure.label} {measure.direction}" if measure else ""
+        return draw_rows([row for row in rows if any(row)], f"{self.task.name}: fields compared{by}")
+
+    def _courses(self, measure: Measure | None) -> list[Plot]:
+        """Loss and number of every field in common axes."""
+        courses = {name: course(fitted.history, measure) for name, fitted in self.fits.items()}
+        merged: dict[str, Curve] = {}
+        for name, curves in courses.items():
+            for key, curve in curves.items():
+                before = merged[key].lines if key in merged else {}
+                merged[key] = replace(curve, lines={**before, name: next(iter(curve.lines.values()))})
+        return list(merged.values())
 
 
 def plots(rows: Rows) -> dict[str, Plot]:

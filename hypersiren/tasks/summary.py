@@ -91,12 +91,12 @@ def draw_summary(task: Any, field: Any, metrics: Mapping[str, float], history: H
         ('image: PSNR 41.2 dB (higher is better)', 'Truth')
     """
     measure = headline(task, metrics)
-    rows = [dict(row) for row in (task.summary(field) if hasattr(task, "summary") else panel_rows(task.panels(field)))]
+    rows = [dict(row) for row in rows_of(task, field)]
     curves = course(history, measure)
     if curves and rows and len(rows[-1]) == 1:
         rows[-1] |= curves
     elif curves:
-        rows.append(curves)
+        rows.append({**curves})
     title = f"{task.name}: {measure.text(metrics[measure.key])}" if measure else task.name
     if history:
         title += f"\nafter {history[-1]['step']:.0f} steps, {history[-1]['seconds']:.3g} s of training"
@@ -104,7 +104,12 @@ def draw_summary(task: Any, field: Any, metrics: Mapping[str, float], history: H
     return draw_rows([list(row.values()) for row in rows if row] or [list(empty.values())], title)
 
 
-def course(history: History, measure: Measure | None = None) -> dict[str, Plot]:
+def rows_of(task: Any, field: Any) -> Rows:
+    """The rows of a task, which need not have `summary` if it is from outside."""
+    return task.summary(field) if hasattr(task, "summary") else panel_rows(task.panels(field))
+
+
+def course(history: History, measure: Measure | None = None) -> dict[str, Curve]:
     """Loss over steps, its terms too, and a measure over the seconds of training.
 
     Example:
@@ -113,7 +118,7 @@ def course(history: History, measure: Measure | None = None) -> dict[str, Plot]:
         >>> [(curve.title, curve.x_label, curve.y_label) for curve in found.values()]
         [('Loss', 'step', 'loss'), ('PSNR', 'training time (s)', 'dB')]
     """
-    plots: dict[str, Plot] = {}
+    plots: dict[str, Curve] = {}
     names = dict.fromkeys(key for row in history for key in row if key.startswith("loss/"))
     terms = {name.removeprefix("loss/"): _series(history, "step", name) for name in names}
     if len(terms) == 2:  # one term, which is the total

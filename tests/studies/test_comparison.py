@@ -30,7 +30,9 @@ def test_rows_are_fields_and_columns_pictures(found):
             "Laplacian of the result",
         ]
         assert all(title.startswith(name) for title in row)
-    assert titles[3] == ["Colours of gradients"]
+    assert titles[3] == ["Colours of gradients", "Loss", "PSNR"]
+    for axes in figure.subfigs[3].axes[1:]:
+        assert [text.get_text() for text in axes.get_legend().texts] == ["siren", "relu"]
     assert figure.get_suptitle() == "image: fields compared by PSNR (higher is better)"
     assert np.array_equal(found.picture(), figure_pixels(figure))
 
