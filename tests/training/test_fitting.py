@@ -7,6 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hypersiren import Siren, UserError, load
 from hypersiren.fields.coords import evaluate
@@ -23,7 +24,7 @@ from hypersiren.tasks.images.settings import PoissonLoss
 from hypersiren.tasks.recordings.audio import Audio
 from hypersiren.tasks.recordings.video import Video
 from hypersiren.tasks.registry import open_task
-from hypersiren.training import checkpoints
+from hypersiren.training import checkpoints, monitor
 from hypersiren.training.fit import fit
 from hypersiren.training.folders import clear
 from hypersiren.training.seeds import step_seed
@@ -268,3 +269,18 @@ def test_pictures_of_a_fit_without_a_folder_are_not_drawn():
             raise AssertionError("nobody looks")
 
     assert fit(Proud(camera(8)), steps=2, network={"hidden_features": 8}).finished
+
+
+def test_tensorboard_gets_figures_at_the_end_and_now_and_then(tmp_path, monkeypatch):
+    arguments = {"steps": 3, "validate_every": 1, "network": {"hidden_features": 8}}
+
+    def steps(folder) -> list[int]:
+        fit(Image(camera(8)), run_dir=folder, **arguments)
+        events = EventAccumulator(str(folder), {"images": 0}).Reload()
+        assert [event.step for event in events.Images("image/fit")] == [1, 2, 3]
+        return [event.step for event in events.Images("image/summary")]
+
+    monkeypatch.setattr(monitor, "FIGURE_SECONDS", 1e9)
+    assert steps(tmp_path / "long") == [3]
+    monkeypatch.setattr(monitor, "FIGURE_SECONDS", 0.0)
+    assert steps(tmp_path / "short") == [1, 2, 3]
