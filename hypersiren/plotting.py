@@ -98,7 +98,7 @@ class Picture:
             drawn = axes.imshow(to_rgb(values), extent=self.extent, aspect=self.aspect)
         else:
             _, low, high, colors = self.scale
-            finite = np.where(np.isfinite(values), values, np.nan)
+            finite = np.where(np.isfinite(values), values.astype(float), np.nan)  # float32 may overflow in scaling
             drawn = axes.imshow(finite, colors, vmin=low, vmax=high, extent=self.extent, aspect=self.aspect)
         if self.extent is None:
             axes.set(xticks=[], yticks=[])

@@ -136,6 +136,13 @@ def test_any_numbers_can_be_drawn(values):
         assert figure_pixels(draw_rows([[picture([values], unit="m"), curve]])).shape[1] == 800
 
 
+def test_values_far_beyond_a_narrow_colour_bar_do_not_warn():
+    values = np.array([[0.0, 0.5, -3e4]], np.float32)  # of a result, where the truth is flat
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure_pixels(draw_rows([[Picture("a", values, "u", (-1.2e-38, 1.2e-38))]]))
+
+
 def test_curves_are_named_and_on_their_axes():
     lines = {"loss": ([1, 2, 3], [1.0, 0.1, 0.0]), "band": ([1, 2], np.array([[0.1, 0.2], [0.3, 0.4]]))}
     (part,) = draw_rows([[Curve("Course", lines, "step", "loss (1)", log=True, x_limits=(0, 4))]]).subfigs
