@@ -26,6 +26,9 @@ DPI = 96
 WIDTH = 800
 """Pixels of a figure of rows from left to right."""
 
+ZOOM = 1.5
+"""A figure in a file has so many times the pixels that it is laid out for: its pictures are sharper."""
+
 MOST_PIXELS = 1024
 """A picture in a figure has at most so many pixels along each axis; a larger one is thinned out."""
 
@@ -406,7 +409,7 @@ def beside(clips: Mapping[str, UInt8[np.ndarray, "T H W C"]], least: int = 120) 
     Example:
         >>> clips = {"truth": np.zeros((5, 8, 70, 1), np.uint8), "result": np.zeros((5, 8, 70, 1), np.uint8)}
         >>> beside(clips).shape[2]
-        288
+        292
     """
     first = next(iter(clips.values()))
     zoom = -(-least // first.shape[2])

@@ -165,6 +165,10 @@ class SetTask:
         """Pictures for a person; none by default."""
         return {}
 
+    def summary(self, predict: Any) -> Rows:
+        """Rows of pictures and curves with titles and units, for `summary.png`; by default what the panels show."""
+        return panel_rows({f"{self.name} {name}": panel for name, panel in self.panels(predict).items()})
+
     def digest(self) -> str | None:
         """What its signals are known by when a run is resumed, see `content_digest`; None: by nothing."""
         return None

@@ -15,7 +15,7 @@ from hypersiren.fields.baselines import baseline, equal_width
 from hypersiren.fields.render import render_frames, render_image, render_sound, unit
 from hypersiren.fields.settings import Network
 from hypersiren.fields.siren import Params
-from hypersiren.plotting import figure_pixels
+from hypersiren.plotting import ZOOM, figure_pixels
 from hypersiren.signals.image.files import encode_png, write_image
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.summary import draw_summary
@@ -27,9 +27,6 @@ from hypersiren.training.seeds import seeded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-ZOOM = 1.5
-"""summary.png has so many times the 800 pixels of width that it is laid out for: its pictures are sharper."""
 
 
 @dataclass(frozen=True)

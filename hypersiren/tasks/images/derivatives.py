@@ -75,7 +75,7 @@ def derivative_psnr(
 
 
 def shown_derivatives(
-    field: Field, size: tuple[int, int], x: Float[Tensor, "N D"], most: int = 512
+    field: Field, size: tuple[int, int], x: Float[Tensor, "N D"], most: int = 256
 ) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
     """As `derivatives`, but of a large image at every second, third ... pixel, for pictures of about `most` pixels."""
     stride = max(1, max(size) // most)
