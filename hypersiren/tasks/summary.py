@@ -99,7 +99,9 @@ def draw_summary(task: Any, field: Any, metrics: Mapping[str, float], history: H
         rows.append({**curves})
     title = f"{task.name}: {measure.text(metrics[measure.key])}" if measure else task.name
     if history:
-        title += f"\nafter {history[-1]['step']:.0f} steps, {history[-1]['seconds']:.3g} s of training"
+        at, last = _row_of(metrics, history), history[-1]["step"]
+        title += f"\nafter {at['step']:.0f} steps, {at['seconds']:.3g} s of training"
+        title += f"; the best of {last:.0f} steps" if at["step"] < last else ""
     empty: dict[str, Plot] = {"nothing": Picture("No pictures and no history", np.ones((1, 3, 1)))}
     return draw_rows([list(row.values()) for row in rows if row] or [list(empty.values())], title)
 
@@ -153,6 +155,13 @@ def error_picture(title: str, error: np.ndarray, unit: str) -> Picture:
     finite = error[np.isfinite(error)]
     top = float(np.quantile(finite, 0.995)) if finite.size else 0.0
     return Picture(title, error, unit, (0.0, top or 1e-12), "magma")
+
+
+def _row_of(metrics: Mapping[str, float], history: History) -> Mapping[str, float]:
+    """The row of the validation that gave these metrics, which need not be the last one; else the last row."""
+    known = {f"validation/{key}": value for key, value in metrics.items() if not math.isnan(value)}
+    rows = [row for row in history if known and known.items() <= row.items()]
+    return rows[-1] if rows else history[-1]
 
 
 def _series(history: History, x: str, y: str) -> tuple[list[float], list[float]]:

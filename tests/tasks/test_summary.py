@@ -109,6 +109,16 @@ def test_the_course_has_every_term_and_the_measure_over_seconds():
     assert list(course(alone)["loss"].lines) == ["total"]
 
 
+def test_the_headline_is_of_the_step_that_it_was_measured_at():
+    later = {"step": 15, "seconds": 2.0, "loss/total": 0.1, "validation/psnr": 30.0}
+    for value, when in (
+        (31.0, "after 10 steps, 1.25 s of training; the best of 15 steps"),
+        (30.0, "after 15 steps, 2 s"),
+    ):
+        figure = draw_summary(Own(), None, {"psnr": value, "ssim": float("nan")}, [*HISTORY, later])
+        assert when in figure.get_suptitle()
+
+
 class Own(FieldTask):
     in_features, out_features = 1, 1
 
