@@ -15,7 +15,7 @@ ROOT = Path(hypersiren.__file__).parent
 ARROWS = {
     "cli": "studies training tasks shapes signals fields hypernets plotting settings errors",
     "studies": "training tasks hypernets shapes signals fields plotting errors",
-    "training": "tasks hypernets fields signals settings errors",
+    "training": "tasks hypernets fields signals plotting settings errors",
     "tasks": "hypernets shapes waves signals fields plotting settings errors",
     "hypernets": "fields settings errors",
     "shapes": "fields signals plotting settings errors",

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypersiren.plotting import figure_pixels, heatmap, image_grid, new_figure, sheet, to_rgb
+from hypersiren.plotting import (
+    Curve,
+    Picture,
+    beside,
+    draw_rows,
+    figure_pixels,
+    film,
+    image_grid,
+    new_figure,
+    sheet,
+    to_rgb,
+)
 
 
 def texts(figure) -> list:
@@ -59,27 +70,32 @@ def test_a_figure_has_just_its_pixels(height, width):
 
 def test_drawing_leaves_global_settings_alone():
     before = dict(matplotlib.rcParams)
-    figure_pixels(heatmap({"a": np.eye(3)}, unit="m"))
+    figure_pixels(draw_rows([[Picture("a", np.eye(3), "m"), Curve("b", {"c": ([0, 1], [2, 3])}, "s", "V")]]))
     assert dict(matplotlib.rcParams) == before
     assert matplotlib._pylab_helpers.Gcf.get_all_fig_managers() == []
 
 
-def test_a_heat_map_names_everything_and_has_data_at_their_place():
+def picture(values, **settings) -> Picture:
+    return Picture(settings.pop("title", "a"), np.asarray(values, float), **settings)
+
+
+def test_a_picture_names_everything_and_has_data_at_their_place():
     values = np.zeros((4, 8))
     values[0, 6] = 1.0  # at the top right
-    figure = heatmap(
-        {"Pressure": values}, unit="p (Pa)", extent=(0, 8, 0, 4), x_label="x (m)", y_label="y (m)", colors="gray"
+    labels = {"x_label": "x (m)", "y_label": "y (m)"}
+    figure = draw_rows(
+        [[picture(values, title="Pressure", unit="p (Pa)", extent=(0, 8, 0, 4), colors="gray", **labels)]]
     )
     pixels = figure_pixels(figure).astype(int)
-    assert pixels.shape == (400, 480, 3)
-    axes, bar = figure.axes
+    assert pixels.shape[1] == 800
+    axes, bar = figure.subfigs[0].axes
     assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("Pressure", "x (m)", "y (m)")
     assert bar.get_ylabel() == "p (Pa)"
     assert bar.get_ylim() == (0, 1)
 
     def at(x, y) -> list[int]:
         column, from_below = axes.transData.transform((x, y)).round().astype(int)
-        return pixels[399 - from_below, column].tolist()
+        return pixels[len(pixels) - 1 - from_below, column].tolist()
 
     assert at(6.5, 3.5) == [255, 255, 255]
     for x, y in [(1.5, 3.5), (6.5, 0.5), (5.5, 3.5), (7.5, 3.5), (6.5, 2.5)]:
@@ -87,21 +103,26 @@ def test_a_heat_map_names_everything_and_has_data_at_their_place():
     assert_nothing_is_cut_off(figure)
 
 
-@pytest.mark.parametrize("stacked", [False, True])
-def test_panels_share_one_scale(stacked):
-    figure = heatmap({"a": np.zeros((3, 5)), "b": np.ones((3, 5))}, unit="", stacked=stacked, colors="gray")
-    first, second, bar = figure.axes
-    figure_pixels(figure)
-    a, b = first.get_position(), second.get_position()
-    assert (a.y0 > b.y1, a.x1 < b.x0) == (stacked, not stacked)
-    assert [axes.images[0].get_clim() for axes in (first, second)] == [(0, 1)] * 2
-    assert bar.get_position().x0 > max(a.x1, b.x1)
+def test_neighbours_of_one_scale_share_a_bar_and_others_have_their_own():
+    one = {"unit": "u", "limits": (0.0, 1.0), "extent": (0, 1, 0, 1), "y_label": "y"}
+    row = [
+        picture(np.eye(3), **one),
+        picture(np.eye(3), **one),
+        picture(np.eye(3), unit="v"),
+        Picture("c", np.eye(3)[..., None]),
+    ]
+    (part,) = draw_rows([row]).subfigs
+    assert [axes.get_ylabel() for axes in part.axes] == ["y", "", "", "", "u", "v"]
+    (shared,) = {id(axes.images[0].colorbar) for axes in part.axes[:1]}
+    assert part.axes[0].images[0].get_clim() == part.axes[1].images[0].get_clim() == (0, 1)
+    assert part.axes[3].images[0].colorbar is None
+    assert shared != id(part.axes[2].images[0].colorbar)
 
 
 @pytest.mark.parametrize(("low", "high", "ends"), [(-1, 1, "neither"), (-2, 1, "min"), (-1, 2, "max"), (-9, 9, "both")])
 def test_a_colour_bar_says_what_lies_beyond_it(low, high, ends):
-    figure = heatmap({"a": np.array([[low, high, np.nan, np.inf]], float)}, unit="", limits=(-1, 1))
-    (image,) = figure.axes[0].images
+    figure = draw_rows([[picture([[low, high, np.nan, np.inf]], limits=(-1.0, 1.0))]])
+    (image,) = figure.subfigs[0].axes[0].images
     assert image.colorbar.extend == ends
     assert image.get_array().mask.tolist() == [[False, False, True, True]]
 
@@ -111,7 +132,65 @@ def test_a_colour_bar_says_what_lies_beyond_it(low, high, ends):
 def test_any_numbers_can_be_drawn(values):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert figure_pixels(heatmap({"a": np.array([values], float)}, unit="m")).shape == (400, 480, 3)
+        curve = Curve("b", {"c": (range(len(values)), values), "d": ([1.0], [2.0])}, "s", "V", log=True)
+        assert figure_pixels(draw_rows([[picture([values], unit="m"), curve]])).shape[1] == 800
+
+
+def test_values_far_beyond_a_narrow_colour_bar_do_not_warn():
+    values = np.array([[0.0, 0.5, -3e4]], np.float32)  # of a result, where the truth is flat
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure_pixels(draw_rows([[Picture("a", values, "u", (-1.2e-38, 1.2e-38))]]))
+
+
+def test_curves_are_named_and_on_their_axes():
+    lines = {"loss": ([1, 2, 3], [1.0, 0.1, 0.0]), "band": ([1, 2], np.array([[0.1, 0.2], [0.3, 0.4]]))}
+    (part,) = draw_rows([[Curve("Course", lines, "step", "loss (1)", log=True, x_limits=(0, 4))]]).subfigs
+    (axes,) = part.axes
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("Course", "step", "loss (1)")
+    assert [text.get_text() for text in axes.get_legend().texts] == ["loss", "band"]
+    assert axes.get_yscale() == "log"
+    assert axes.get_xlim() == (0, 4)
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [1.0, 0.1, np.nan])  # a logarithm has no 0
+
+
+def test_long_titles_are_wrapped_and_an_empty_place_stays_empty():
+    title = "a title that is much longer than its place in the row of three can be"
+    figure = draw_rows([[picture(np.eye(3), title=title), None, picture(np.eye(3))]], "The whole")
+    assert_nothing_is_cut_off(figure)
+    first, empty, _ = figure.subfigs[0].axes[:3]
+    assert first.get_title().split() == title.split()
+    assert "\n" in first.get_title()
+    assert not empty.axison
+    assert figure.get_suptitle() == "The whole"
+
+
+def test_a_large_picture_is_thinned_out():
+    (part,) = draw_rows([[picture(np.zeros((3000, 10)))]]).subfigs
+    assert part.axes[0].images[0].get_array().shape == (1000, 4)
+
+
+def test_a_film_moves_within_fixed_axes():
+    values = [np.zeros((4, 4)), np.ones((4, 4))]
+    row = [[picture(v, title=f"t = {i}", unit="u", limits=(0.0, 1.0), colors="gray")] for i, v in enumerate(values)]
+    frames = film(row, width=200).astype(int)
+    assert len(frames) == 2
+    changed = np.argwhere((frames[0] != frames[1]).any(-1))
+    height, width = np.ptp(changed, axis=0)
+    assert height > 60
+    assert width < 150  # the colour bar stays
+    np.testing.assert_array_equal(frames[0], figure_pixels(draw_rows([row[0]], width=200)))
+
+
+def test_clips_beside_each_other_are_whole_and_named():
+    clips = {
+        name: np.stack([noise(30, 50, seed + i) for i in range(3)]) for seed, name in [(0, "truth"), (9, "result")]
+    }
+    found = beside(clips)
+    for i in range(3):
+        spots = [where(found[i], clip[i].repeat(3, 0).repeat(3, 1)) for clip in clips.values()]  # at least 120 wide
+        assert spots[0][0] == spots[1][0] > 10
+    assert (found[0, : spots[0][0]] < 100).any()  # titles above
 
 
 def test_a_grid_holds_every_image_pixel_for_pixel_and_centred():

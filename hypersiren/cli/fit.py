@@ -72,7 +72,7 @@ def fit(
         say("stopped and saved; the same command goes on from here")
         raise SystemExit(130)
     say_finished(done, settings.training.steps)
-    for path in write_panels(folder, made.panels(result.field)):
+    for path in [folder / "summary.png", *write_panels(folder, made.panels(result.field))]:
         say(str(path))
     print_metrics(result.metrics)
 

@@ -49,7 +49,7 @@ def train(
     row, checked = read_train_settings(config, settings)
     check_run_dir(run_dir, checked, restart)
 
-    from hypersiren.training.hypernet import prepare
+    from hypersiren.training.hypernet import draw_run, prepare
     from hypersiren.training.loop import optimise
 
     device = choose_device(checked.device)
@@ -69,6 +69,7 @@ def train(
         say("stopped and saved; the same command goes on from here")
         raise SystemExit(130)
     say_finished(done, checked.training.steps)
+    say(str(draw_run(objective, folder)))
     complete(folder, device=checked.device)
 
 

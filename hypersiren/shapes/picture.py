@@ -87,12 +87,12 @@ def blank(size: tuple[int, int] = (600, 800)) -> Float[np.ndarray, "H W 3"]:
     return np.broadcast_to(_BACKGROUND, (*size, 3)).copy()
 
 
-def splats(points: Float[np.ndarray, "N 3"], normals: Float[np.ndarray, "N 3"], most: int = 100_000) -> Mesh:
-    """Oriented points as a mesh to `render_mesh`: a triangle across each normal, as large as points are apart.
+def splats(points: Float[np.ndarray, "N 3"], normals: Float[np.ndarray, "N 3"], most: int = 30_000) -> Mesh:
+    """Oriented points as a mesh to `render_mesh`: a disc (an octagon) across each normal, as large as points are apart.
 
     Example:
         >>> splats(np.zeros((4, 3)), np.tile([0.0, 0.0, 1.0], (4, 1))).faces.shape
-        (4, 3)
+        (24, 3)
     """
     from scipy.spatial import cKDTree
 
@@ -104,10 +104,11 @@ def splats(points: Float[np.ndarray, "N 3"], normals: Float[np.ndarray, "N 3"], 
     one = np.cross(normals, least)
     one /= np.linalg.norm(one, axis=1, keepdims=True)
     other = np.cross(normals, one)
-    turns = 2 * np.pi * np.arange(3) / 3
-    corners = [points + np.minimum(gap, 3 * np.median(gap)) * (np.cos(a) * one + np.sin(a) * other) for a in turns]
-    vertices = np.stack(corners, 1).reshape(-1, 3)
-    return Mesh(vertices, np.arange(len(vertices)).reshape(-1, 3), normals.repeat(3, axis=0))
+    radius = 0.6 * np.minimum(gap, 3 * np.median(gap))
+    corners = [points + radius * (np.cos(a) * one + np.sin(a) * other) for a in np.pi / 4 * np.arange(8)]
+    fan = np.stack([np.zeros(6, int), np.arange(1, 7), np.arange(2, 8)], 1)
+    faces = (8 * np.arange(len(points))[:, None, None] + fan).reshape(-1, 3)
+    return Mesh(np.stack(corners, 1).reshape(-1, 3), faces, normals.repeat(8, axis=0))
 
 
 def _camera(view: tuple[float, float], up: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

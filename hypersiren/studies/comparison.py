@@ -5,16 +5,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from jaxtyping import Float
-
-from hypersiren.plotting import Pixels, figure_pixels, image_grid
+from hypersiren.plotting import Curve, Pixels, Plot, draw_rows, figure_pixels
 from hypersiren.tasks.images.image import Image
-from hypersiren.tasks.panels import ImagePanel, Panel, VideoPanel
 from hypersiren.tasks.settings import FitSettings
+from hypersiren.tasks.summary import Measure, Rows, course, headline, rows_of
 from hypersiren.tasks.task import FieldTask
 from hypersiren.training.fit import Fit, fit
 
@@ -59,15 +56,40 @@ class Comparison:
         return figure_pixels(self.figure())
 
     def figure(self) -> "Figure":
-        """A row for the truth, where it is known, and one for each field; a column for each picture of the task."""
-        panels = {name: self.task.panels(fitted.field) for name, fitted in self.fits.items()}
-        first = next(iter(panels.values()))
-        columns = [
-            name for name in first if f"true_{name}" in first and isinstance(first[name], ImagePanel | VideoPanel)
-        ]
-        rows = [[first[f"true_{column}"] for column in columns]]
-        rows += [[shown[column] for column in columns] for shown in panels.values()]
-        return image_grid([[_enlarged(panel) for panel in row] for row in rows], ["truth", *panels], columns)
+        """A row for the truth, where it is known, one for each field, and the courses of their trainings.
+
+        A column is what the task's summary has of the field itself, not of its error; all are on the truth's scale.
+        """
+        measure = headline(self.task, next(iter(self.metrics.values())))
+        shown = {name: plots(rows_of(self.task, fitted.field)) for name, fitted in self.fits.items()}
+        first = next(iter(shown.values()))
+        columns = [name for name in first if f"true_{name}" in first or name == "fit"]
+        rows: list[list[Plot | None]] = [[first.get(f"true_{column}") for column in columns]]
+        for name, found in shown.items():
+            number = f": {measure.number(self.metrics[name][measure.key])}" if measure else ""
+            heads = [f"{name}{number}", *[name] * len(columns)]
+            rows.append([
+                replace(found[column], title=f"{head}\n{found[column].title}")
+                for head, column in zip(heads, columns, strict=False)
+            ])  # fmt: skip
+        rows.append([*[first[name] for name in ["wheel"] if name in first], *self._courses(measure)])
+        by = f" by {measure.label} {measure.direction}" if measure else ""
+        return draw_rows([row for row in rows if any(row)], f"{self.task.name}: fields compared{by}")
+
+    def _courses(self, measure: Measure | None) -> list[Plot]:
+        """Loss and number of every field in common axes."""
+        courses = {name: course(fitted.history, measure) for name, fitted in self.fits.items()}
+        merged: dict[str, Curve] = {}
+        for name, curves in courses.items():
+            for key, curve in curves.items():
+                before = merged[key].lines if key in merged else {}
+                merged[key] = replace(curve, lines={**before, name: next(iter(curve.lines.values()))})
+        return list(merged.values())
+
+
+def plots(rows: Rows) -> dict[str, Plot]:
+    """All plots of a summary by name."""
+    return {name: plot for row in rows for name, plot in row.items()}
 
 
 def compare(
@@ -96,15 +118,6 @@ def compare(
         derivatives = task.evaluate_derivatives(field) if isinstance(task, Image) else {}
         metrics[name] = {**fits[name].metrics, **derivatives, "weights": weights, "seconds": fits[name].seconds}
     return Comparison(task, fits, metrics)
-
-
-def _enlarged(panel: Panel, least: int = 160) -> Float[np.ndarray, "H W C"]:
-    """The pixels of a panel, or of a clip's middle frame, repeated until they are large enough to be looked at."""
-    panel = panel.middle() if isinstance(panel, VideoPanel) else panel
-    assert isinstance(panel, ImagePanel)
-    pixels = panel.pixels.cpu().numpy()
-    zoom = max(1, least // max(pixels.shape[:2]))
-    return pixels.repeat(zoom, 0).repeat(zoom, 1)
 
 
 def _number(value: float) -> str:

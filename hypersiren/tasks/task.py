@@ -16,6 +16,7 @@ from hypersiren.fields.operators import Field
 from hypersiren.hypernets.context import Context
 from hypersiren.tasks.panels import Panel
 from hypersiren.tasks.settings import FitSettings
+from hypersiren.tasks.summary import Measure, Rows, panel_rows
 
 Predict = Callable[[Context], Field]
 """What a task on a set judges: a function from what is known of signals to the fields predicted from it."""
@@ -71,6 +72,7 @@ class FieldTask:
             sound, frames a second of a video, scale and place of a shape.
         first_omega: The first omega that suits the signal, where settings leave it open.
         defaults: The settings of its network and its optimisation.
+        headline: The number of `evaluate` that stands above its summary; None for the criterion, or the first.
 
     Example:
         >>> class Line(FieldTask):
@@ -97,6 +99,7 @@ class FieldTask:
     samples: Sequence[int] = ()
     first_omega: float | None = None
     defaults: FitSettings = FitSettings()
+    headline: Measure | None = None
 
     def sample(self, generator: Generator, progress: float = 0.0) -> Any:
         """A batch: tensors on the device. `progress` runs from 0 to 1 over the training."""
@@ -111,8 +114,12 @@ class FieldTask:
         return {}
 
     def panels(self, field: Any) -> dict[str, Panel]:
-        """Pictures, sounds, clips and surfaces for a person; none by default."""
+        """Pictures, sounds, clips and surfaces for a person: files of the run folder; none by default."""
         return {}
+
+    def summary(self, field: Any) -> Rows:
+        """Rows of pictures and curves with titles and units, for `summary.png`; by default what the panels show."""
+        return panel_rows(self.panels(field))
 
     def digest(self) -> str | None:
         """What its signal is known by when a run is resumed, see `content_digest`; None: by nothing."""
@@ -162,6 +169,10 @@ class SetTask:
         """Pictures for a person; none by default."""
         return {}
 
+    def summary(self, predict: Any) -> Rows:
+        """Rows of pictures and curves with titles and units, for `summary.png`; by default what the panels show."""
+        return panel_rows({f"{self.name} {name}": panel for name, panel in self.panels(predict).items()})
+
     def digest(self) -> str | None:
         """What its signals are known by when a run is resumed, see `content_digest`; None: by nothing."""
         return None
@@ -192,6 +203,10 @@ def digest_of(task: Any) -> str | None:
     return task.digest() if hasattr(task, "digest") else None
 
 
+OPTIONAL = ("digest", "summary", "headline", "held_out")
+"""What a task from outside need not have."""
+
+
 def check_task(task: Any, kind: type = FieldTask) -> None:
     """Say what an object lacks to be a task of this kind.
 
@@ -204,8 +219,7 @@ def check_task(task: Any, kind: type = FieldTask) -> None:
         ...
         hypersiren.errors.UserError: a str is no task: it has no sample, loss, ...; see hypersiren.FieldTask
     """
-    optional = ("digest", "held_out")
-    names = [name for name in {**kind.__annotations__, **vars(kind)} if name[0] != "_" and name not in optional]
+    names = [name for name in {**kind.__annotations__, **vars(kind)} if name[0] != "_" and name not in OPTIONAL]
     if missing := [name for name in names if not hasattr(task, name)]:
         missing.sort(key=lambda name: name not in ("sample", "loss"))
         raise UserError(

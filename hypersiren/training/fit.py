@@ -3,40 +3,114 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hypersiren.errors import UserError
 from hypersiren.fields.baselines import baseline, equal_width
+from hypersiren.fields.render import render_frames, render_image, render_sound, unit
 from hypersiren.fields.settings import Network
 from hypersiren.fields.siren import Params
+from hypersiren.plotting import ZOOM, figure_pixels
+from hypersiren.signals.image.files import encode_png, write_image
 from hypersiren.tasks.settings import FitSettings
+from hypersiren.tasks.summary import draw_summary
 from hypersiren.tasks.task import check_task
+from hypersiren.training.checkpoints import save
 from hypersiren.training.loop import optimise_and_load
 from hypersiren.training.objectives import FieldObjective
 from hypersiren.training.seeds import seeded
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted field.
+    """A fitted field. A notebook shows it as its summary.
 
     Attributes:
         field: The field, in evaluation mode.
+        task: What it was fitted to.
         metrics: What the task's `evaluate` says of it.
+        history: The course of the training, as `history.json` of a run folder: rows with `step`, `seconds`, means since
+            the last row ("loss/total", a "loss/..." for each term, "gradient_norm"), "learning_rate", and in rows of
+            validations "validation/..." for each of `metrics`. `pandas.DataFrame(history)` is a table.
         seconds: Time spent in steps.
         run_dir: Its run folder, or None if none was kept.
         finished: False if Ctrl-C stopped it.
+
+    Example:
+        >>> from hypersiren import Image, fit
+        >>> result = fit(Image(torch.zeros(8, 6, 3)), steps=100, network={"hidden_features": 16})
+        >>> result.render(32).shape, [row["step"] for row in result.history]
+        (torch.Size([32, 24, 3]), [50, 100])
     """
 
-    field: nn.Module
+    field: nn.Module = dataclass_field(repr=False)
+    task: Any = dataclass_field(repr=False)
     metrics: dict[str, float]
+    history: list[dict[str, float]] = dataclass_field(repr=False)
     seconds: float
     run_dir: Path | None
     finished: bool
+
+    def render(self, size: int | None = None) -> Tensor:
+        """The signal at any resolution, on the CPU.
+
+        Args:
+            size: Height in pixels of an image or a video, the width follows; samples per second of a sound. None for
+                the signal's own.
+
+        Returns:
+            (H, W, C) or (T, H, W, C) values in [0, 1]; of a sound (N, C) amplitudes on the scale of its file.
+
+        Raises:
+            UserError: If the field is no image, sound or video.
+        """
+        samples, about = list(self.task.samples), self.task.playback
+        if size is not None and size < 1:
+            raise UserError(f"size: expected at least 1, got {size}")
+        device = self.task.device
+        if "rate" in about:
+            count = len_at(samples[0], size, about["rate"])
+            return (render_sound(self.field, count, device=device) * about["scale"]).cpu()
+        if "fps" in about:
+            shape = (samples[0], size or samples[1], len_at(samples[2], size, samples[1]))
+            return torch.stack([unit(frame).cpu() for frame in render_frames(self.field, shape, device=device)])
+        if len(samples) != 2 or self.task.out_features not in (1, 3):
+            raise UserError(
+                f"the field of {self.task.name} is no image, sound or video; "
+                "hypersiren.evaluate(result.field, x) gives its values at any points"
+            )
+        height = size or samples[0]
+        return unit(render_image(self.field, (height, len_at(samples[1], size, samples[0])), device=device)).cpu()
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> "Figure":
+        """The summary as a figure of matplotlib: truth, result, error, headline number, course of the training.
+
+        Args:
+            path: File that gets it as a picture too; its ending, such as .png, says the format.
+
+        Raises:
+            SignalError: If the file cannot be written.
+        """
+        figure = draw_summary(self.task, self.field, self.metrics, self.history)
+        if path is not None:
+            write_image(Path(path), figure_pixels(figure, zoom=ZOOM))
+        return figure
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the field as safetensors, which `hypersiren.load` reads; see `hypersiren.save`."""
+        save(self.field, path)
+
+    def _repr_png_(self) -> bytes:
+        """The summary, for notebooks."""
+        return encode_png(figure_pixels(self.plot()))
 
 
 def fit(
@@ -58,7 +132,8 @@ def fit(
         field: The module to fit, in place; None for the network of the settings.
         settings: Network and optimisation; None for the task's own.
         init: Initial weights, all or some, such as those that a hypernetwork predicted for one signal.
-        run_dir: Folder for checkpoints and TensorBoard events; a run that it holds is resumed. None keeps nothing.
+        run_dir: Folder for checkpoints, summary.png and TensorBoard events; a run that it holds is resumed. None keeps
+            nothing.
         seed: Fixes the batches, and the initial weights of a network that is made here; None for the settings' seed.
         network: Changes of the settings' network, see `hypersiren.fields.settings.Network`.
         progress: Show a progress bar.
@@ -92,7 +167,20 @@ def fit(
     record = {"settings": used.model_dump(mode="json"), "playback": playback}
     objective = FieldObjective(field, task, used.training.first_lr)
     outcome = optimise_and_load(objective, run_dir, record, used.training, seed=used.seed, progress=progress)
-    return Fit(field.requires_grad_(False), **outcome)
+    result = Fit(field.requires_grad_(False), task, **outcome)
+    if result.run_dir is not None and result.finished:
+        result.plot(result.run_dir / "summary.png")
+    return result
+
+
+def len_at(samples: int, size: int | None, own: int) -> int:
+    """Samples along an axis where `own` samples, of another or of a second, become `size`.
+
+    Example:
+        >>> len_at(30, 40, 20), len_at(30, None, 20)
+        (60, 30)
+    """
+    return max(1, round(samples * (size or own) / own))
 
 
 def choose_omega(network: Network, task: Any) -> Network:

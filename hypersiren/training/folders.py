@@ -26,7 +26,16 @@ RESUMABLE = {"training.steps", "training.log_every", "training.validate_every", 
 FILES = {"signal.path", "signal.mask", "signal.source", "signal.target", "signal.truth", "data.root"}
 """Settings that only say where the signal lies: they may change if the signal is the same."""
 
-OWN = ("last.pt", "best.pt", "prior.pt", "config.yaml", "metrics.json", "events.out.tfevents.*")
+OWN = (
+    "last.pt",
+    "best.pt",
+    "prior.pt",
+    "config.yaml",
+    "metrics.json",
+    "history.json",
+    "summary.png",
+    "events.out.tfevents.*",
+)
 """What a run is started anew without."""
 
 

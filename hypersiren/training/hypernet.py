@@ -1,7 +1,7 @@
 """From settings to the training of a hypernetwork, and from its run folder back to the model."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ from pydantic import ValidationError
 from hypersiren.fields.savable import describe
 from hypersiren.hypernets.model import HyperSiren, build
 from hypersiren.hypernets.settings import Prior
+from hypersiren.plotting import ZOOM, figure_pixels
+from hypersiren.signals.image.files import write_image
 from hypersiren.tasks.registry import SetRow, set_row
 from hypersiren.tasks.settings import Loss, SetSettings, Training
+from hypersiren.tasks.summary import draw_summary
 from hypersiren.tasks.task import SetTask, check_task, digest_of
 from hypersiren.training import checkpoints
 from hypersiren.training.loop import optimise_and_load
@@ -61,6 +64,7 @@ class Trained:
         model: The model of the best validation, in evaluation mode.
         metrics: What the task's `evaluate` says of it.
         seconds: Time spent in steps.
+        history: The course of the training, as that of `hypersiren.training.fit.Fit`.
         run_dir: Its run folder, or None if none was kept.
         finished: False if Ctrl-C stopped it.
     """
@@ -68,6 +72,7 @@ class Trained:
     model: HyperSiren
     metrics: dict[str, float]
     seconds: float
+    history: list[dict[str, float]] = field(repr=False)
     run_dir: Path | None
     finished: bool
 
@@ -112,6 +117,20 @@ def train(
     objective = HypernetObjective(model, task, latent=loss.latent, weights=loss.weights, autocast=used.autocast)
     outcome = optimise_and_load(objective, run_dir, {"settings": settings}, used, seed=seed, progress=progress)
     return Trained(model, **outcome)
+
+
+def draw_run(objective: HypernetObjective, run: Path) -> Path:
+    """Write `summary.png` of a run of its best model: what the task shows, and the course of the training; the file.
+
+    Raises:
+        SignalError: If it cannot be written.
+    """
+    best, last = checkpoints.read(checkpoints.find(run)), checkpoints.read(run / "last.pt")
+    device = next(objective.model.parameters()).device
+    predict = objective.predictor(checkpoints.restore(best, device))
+    figure = draw_summary(objective.task, predict, best["metrics"], last.get("history", []))
+    write_image(run / "summary.png", figure_pixels(figure, zoom=ZOOM))
+    return run / "summary.png"
 
 
 @dataclass(frozen=True)

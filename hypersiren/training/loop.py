@@ -52,8 +52,8 @@ def optimise(
 
     Args:
         objective: Gives the loss terms of a batch; holds the model and the task.
-        run_dir: Receives config.yaml, last.pt, best.pt (averaged weights of the lowest validation error), metrics.json
-            and TensorBoard events.
+        run_dir: Receives config.yaml, last.pt, best.pt (averaged weights of the lowest validation error), metrics.json,
+            history.json and TensorBoard events.
         record: Plain description saved in each checkpoint: `settings` and `digest` of the signal (compared on
             resuming) and `model` (to rebuild).
         training: Steps, optimiser, learning rate and so on.
@@ -69,7 +69,7 @@ def optimise(
         CheckpointError: If a checkpoint cannot be written or read.
     """
     with locked(run_dir):
-        return _optimise(objective, run_dir, record, training, seed, progress)
+        return _optimise(objective, run_dir, record, training, seed, progress)[0]
 
 
 def optimise_and_load(
@@ -89,7 +89,7 @@ def optimise_and_load(
         record: Of what is saved, all but `model` and `digest`.
 
     Returns:
-        metrics, seconds, run_dir and finished, as `hypersiren.training.fit.Fit` has them.
+        metrics, history, seconds, run_dir and finished, as `hypersiren.training.fit.Fit` has them.
     """
     model = objective.model
     try:
@@ -101,17 +101,27 @@ def optimise_and_load(
         record["digest"] = digest_of(objective.task)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(run_dir or scratch)
-        finished = optimise(objective, folder, record, training, seed=seed, progress=progress)
+        with locked(folder):
+            watched = run_dir is not None
+            finished, history = _optimise(objective, folder, record, training, seed, progress, watched)
         content = checkpoints.read(checkpoints.find(folder))
     model.load_state_dict(content["ema"])
     model.eval()
     kept = None if run_dir is None else Path(run_dir)
-    return {"metrics": content["metrics"], "seconds": content["seconds"], "run_dir": kept, "finished": finished}
+    outcome = {"metrics": content["metrics"], "seconds": content["seconds"], "history": history}
+    return {**outcome, "run_dir": kept, "finished": finished}
 
 
 def _optimise(
-    objective: Objective, run_dir: Path, record: dict[str, Any], training: Optimisation, seed: int, progress: bool
-) -> bool:
+    objective: Objective,
+    run_dir: Path,
+    record: dict[str, Any],
+    training: Optimisation,
+    seed: int,
+    progress: bool,
+    watched: bool = True,
+) -> tuple[bool, list[dict[str, float]]]:
+    """Whether the run is finished, and its history. `watched`: write events for TensorBoard."""
     steps, accumulate, optimizer = training.steps, training.accumulate, training.optimizer
     model, task = objective.model, objective.task
     device = next(model.parameters()).device
@@ -128,7 +138,7 @@ def _optimise(
         raise TrainingError(f"training.accumulate: expected 1 with the optimizer lbfgs, got {accumulate}")
     start = run.resume()
     if start >= steps:
-        return True
+        return True, run.history
 
     forward: Callable[[Any], dict[str, Tensor]] = torch.compile(objective) if training.compile else objective
     generator = torch.Generator(device)
@@ -140,7 +150,7 @@ def _optimise(
     def batches(step: int) -> list[Any]:
         return [draw(step, part) for part in range(accumulate)]
 
-    monitor = Monitor(run_dir, start + 1 if start else 0)
+    monitor = Monitor(run_dir if watched else None, start + 1 if start else 0)
     if start == 0:
         monitor.text("settings", json.dumps(record["settings"], indent=1))
     # In a log file, where every refresh is kept, a line now and then will do.
@@ -149,7 +159,7 @@ def _optimise(
     logged, clock = start, time.perf_counter()
     try:
         if start == 0 and objective.validate_first:
-            run.save(0, _validate(objective, average, monitor, 0))
+            run.save(0, _validate(objective, average, monitor, run, 0, last=False))
             clock = time.perf_counter()
         with _stop_requested() as stopped:
             for step in range(start, steps):
@@ -186,6 +196,7 @@ def _optimise(
                     now = time.perf_counter()
                     speed = (done - logged) * accumulate * task.batch_size / (now - clock)
                     run.seconds += now - clock
+                    run.log(done, {**values, "learning_rate": rate})
                     values |= {"learning_rate": rate, f"{task.unit}_per_second": speed}
                     with record_function(LOGGING):
                         monitor.scalars(done, values)
@@ -195,25 +206,32 @@ def _optimise(
                         bar.update(done - logged)
                     logged = done
                     if validating:
-                        run.save(done, _validate(objective, average, monitor, done))
+                        run.save(done, _validate(objective, average, monitor, run, done, last=done == steps))
                     elif stopping:
                         run.save(done)
                     if stopping or stopped.is_set():
-                        return done == steps
+                        return done == steps, run.history
                     clock = time.perf_counter()
     finally:
         bar.close()
         monitor.close()
-    return True
+    return True, run.history
 
 
 @torch.no_grad()
-def _validate(objective: Objective, model: nn.Module, monitor: Monitor, step: int) -> dict[str, float]:
-    """What the task says of a model, and its pictures for TensorBoard."""
+def _validate(
+    objective: Objective, model: nn.Module, monitor: Monitor, run: Run, step: int, *, last: bool
+) -> dict[str, float]:
+    """What the task says of a model, for the history too, and its pictures for TensorBoard."""
     objective.calibrate(model)
     task, predict = objective.task, objective.predictor(model)
     metrics = task.evaluate(predict)
-    monitor.panels(step, {f"{task.name}/{k}": p for k, p in task.panels(predict).items()})
+    run.log(step, {f"validation/{k}": v for k, v in metrics.items()})
+    if monitor.writes:
+        panels = task.panels(predict)
+        if monitor.wants_figure() or last:
+            panels = {**panels, **objective.pictures(predict, metrics, run.history)}
+        monitor.panels(step, {f"{task.name}/{k}": p for k, p in panels.items()})
     monitor.scalars(step, {f"validation/{k}": v for k, v in metrics.items()})
     return metrics
 

@@ -24,19 +24,25 @@ from torch import Tensor
 
 from hypersiren.tasks.panels import Panel
 
+FIGURE_SECONDS = 10.0
+"""Between figures for TensorBoard, at least."""
+
 
 class Monitor:
     """Writes TensorBoard events of one run. If that cannot be done, it warns once and is silent from then on.
 
     Args:
-        run_dir: Folder of the events.
+        run_dir: Folder of the events; None: nobody will look, and nothing is written.
         step: First step of this process; what a former process, since lost, told of it and later ones is dropped.
     """
 
-    def __init__(self, run_dir: Path, step: int = 1):
+    def __init__(self, run_dir: Path | None, step: int = 1):
         self._pending: dict[str, list[Tensor]] = {}
         self._truths: set[str] = set()
+        self._drawn = time.monotonic()
         self._file: Any = None
+        if run_dir is None:
+            return
         self._path = run_dir / (
             f"events.out.tfevents.{int(time.time())}.{platform.node()}.{os.getpid()}.{secrets.token_hex(3)}"
         )
@@ -46,6 +52,19 @@ class Monitor:
             self._give_up(error)
         self._write(Event(file_version="brain.Event:2"))
         self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+
+    @property
+    def writes(self) -> bool:
+        """Whether what it gets is written: pictures that nobody sees need not be drawn."""
+        return self._file is not None
+
+    def wants_figure(self) -> bool:
+        """Whether the last figure is long enough ago: drawing one takes a second or so."""
+        now = time.monotonic()
+        if not self.writes or now - self._drawn < FIGURE_SECONDS:
+            return False
+        self._drawn = now
+        return True
 
     def record(self, values: Mapping[str, Tensor]) -> None:
         """Keep scalars of one step, without waiting for the device."""

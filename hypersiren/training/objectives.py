@@ -1,6 +1,6 @@
 """What is trained on what: modules whose forward gives the loss terms of a batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from hypersiren.fields.operators import Field
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
+from hypersiren.plotting import figure_pixels
+from hypersiren.tasks.panels import ImagePanel, Panel
+from hypersiren.tasks.summary import History, draw_summary
 from hypersiren.tasks.task import SetTask, Task
 
 
@@ -37,6 +40,10 @@ class Objective(nn.Module):
         """What the task evaluates of `model`, which is this one's or its average."""
         raise NotImplementedError
 
+    def pictures(self, predict: Any, metrics: Mapping[str, float], history: History) -> dict[str, Panel]:
+        """What TensorBoard gets beside the task's panels."""
+        return {}
+
 
 class FieldObjective(Objective):
     """The loss of one field on a task.
@@ -60,6 +67,11 @@ class FieldObjective(Objective):
 
     def predictor(self, model: nn.Module) -> Field:
         return model
+
+    def pictures(self, predict: Any, metrics: Mapping[str, float], history: History) -> dict[str, Panel]:
+        """The summary."""
+        figure = draw_summary(self.task, predict, metrics, history)
+        return {"summary": ImagePanel.of(figure_pixels(figure))}
 
 
 class HypernetObjective(Objective):

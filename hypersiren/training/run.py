@@ -32,6 +32,7 @@ class Run:
         self.best: float = math.inf
         self.metrics: dict[str, float] = {}
         self.seconds = 0.0
+        self.history: list[dict[str, float]] = []
 
     def resume(self) -> int:
         """Load the last checkpoint, if there is one, and sign the folder; the number of steps that are done."""
@@ -61,7 +62,14 @@ class Run:
             reason = str(error).partition("\n")[0]
             raise CheckpointError(f"{path}: does not fit what is trained here ({reason})") from None
         self.best, self.metrics, self.seconds = content["best"], content["metrics"], content["seconds"]
+        self.history = content.get("history", [])  # version 0.1 kept none
         return content["step"]
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Add values to the history: to the row of this step, or to a new one."""
+        if not self.history or self.history[-1]["step"] != step:
+            self.history.append({"step": step, "seconds": self.seconds})
+        self.history[-1] |= values
 
     def save(self, step: int, metrics: dict[str, float] | None = None) -> None:
         """Write last.pt, and best.pt if the metrics of a validation are the best so far (or nothing says which are).
@@ -89,11 +97,12 @@ class Run:
         if step == 0:  # so that what training earns can be shown
             checkpoints.write(self.folder / "prior.pt", common)
         full = {"model": self.model.state_dict(), "optimizers": optimizers}
-        checkpoints.write(self.folder / "last.pt", {**common, **full, "best": self.best})
+        checkpoints.write(self.folder / "last.pt", {**common, **full, "best": self.best, "history": self.history})
         summary = {"step": step, "seconds": self.seconds, "validation": self.metrics}
         if math.isfinite(self.best):
             summary[f"best_validation_{self.criterion}"] = self.best
         write_text(self.folder / "metrics.json", to_json(summary))
+        write_text(self.folder / "history.json", to_json(self.history))
 
 
 def finite_means(

@@ -46,12 +46,12 @@ def test_fit_audio_leaves_a_sound_and_pictures_and_render_takes_any_rate(tone, t
         wave, rate = soundfile.read(folder / f"{name}.wav")
         assert (wave.shape, rate) == ((RATE, 2), RATE)
     np.testing.assert_allclose(wave, tone, atol=1e-4)  # on the scale of the file
-    for name in ("waveform", "true_waveform", "spectrogram", "true_spectrogram", "error"):
-        assert Image.open(folder / f"{name}.png").width == 800
+    assert [path.name for path in folder.glob("*.png")] == ["summary.png"]
+    assert Image.open(folder / "summary.png").width == 1200
     events = EventAccumulator(str(folder), {"audio": 0, "images": 0}).Reload()
     assert len(events.Audio("audio/fit")) == 2
     assert len(events.Audio("audio/true_fit")) == 1
-    assert events.Images("audio/waveform")
+    assert events.Images("audio/summary")
     assert run(capsys, "render", folder, "--rate", 3 * RATE, "--out", "b.wav")[0] == 0
     assert soundfile.info("b.wav").frames == 3 * RATE
     fitted, _ = soundfile.read(folder / "fit.wav")

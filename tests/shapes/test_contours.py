@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from hypersiren.plotting import figure_pixels
-from hypersiren.shapes.contours import MOST_LINES, draw_contours
+from hypersiren.plotting import draw_rows, figure_pixels
+from hypersiren.shapes.contours import MOST_LINES, contour_picture
 
 
 def plane(height: int = 60, width: int = 120) -> np.ndarray:
@@ -14,8 +14,13 @@ def plane(height: int = 60, width: int = 120) -> np.ndarray:
     return np.tile((np.arange(width) + 0.5) / width * 2 - 1.5, (height, 1))
 
 
+def drawn(*arguments, **labels):
+    """The figure of a picture, in the only place of its only row."""
+    return draw_rows([[contour_picture(*arguments, **labels)]]).subfigs[0]
+
+
 def test_titles_axes_and_scale_are_there():
-    figure = draw_contours(plane(), "A plane", (-1.0, 1.0, 0.0, 1.0), x_label="y", y_label="z")
+    figure = drawn(plane(), "A plane", (-1.0, 1.0, 0.0, 1.0), x_label="y", y_label="z")
     axes, bar = figure.axes
     assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("A plane", "y", "z")
     assert axes.get_xlim() == (-1, 1)
@@ -28,13 +33,13 @@ def test_titles_axes_and_scale_are_there():
 
 
 def test_the_surface_is_thick_and_where_the_distance_is_zero():
-    figure = draw_contours(plane(), "A plane", (-1.0, 1.0, 0.0, 1.0))
+    figure = drawn(plane(), "A plane", (-1.0, 1.0, 0.0, 1.0))
     (contours,) = figure.axes[0].collections
     assert contours.levels.tolist() == pytest.approx((0.05 * np.arange(-29, 10)).tolist())
     (zero,) = np.flatnonzero(contours.get_linewidths() == 2)
     assert contours.levels[zero] == pytest.approx(0)
     np.testing.assert_allclose(contours.get_paths()[zero].vertices[:, 0], 0.5)
-    pixels = figure_pixels(figure).astype(int)
+    pixels = figure_pixels(figure.figure).astype(int)
 
     def colour(x: float) -> np.ndarray:
         column, from_below = figure.axes[0].transData.transform((x, 0.5)).round().astype(int)
@@ -47,13 +52,13 @@ def test_the_surface_is_thick_and_where_the_distance_is_zero():
 
 def test_up_is_up():
     values = np.tile((np.arange(50)[::-1, None] + 0.5) / 50 - 0.8, (1, 50))  # zero at y = 0.8 of [0, 1]
-    (contours,) = draw_contours(values, "", (0.0, 1.0, 0.0, 1.0)).axes[0].collections
+    (contours,) = drawn(values, "", (0.0, 1.0, 0.0, 1.0)).axes[0].collections
     (zero,) = np.flatnonzero(contours.get_linewidths() == 2)
     np.testing.assert_allclose(contours.get_paths()[zero].vertices[:, 1], 0.8)
 
 
 def test_lines_of_steep_fields_are_few_and_the_legend_says_how_far_apart():
-    figure = draw_contours(100 * plane(), "Steep", (-1.0, 1.0, 0.0, 1.0))
+    figure = drawn(100 * plane(), "Steep", (-1.0, 1.0, 0.0, 1.0))
     (contours,) = figure.axes[0].collections
     assert MOST_LINES / 2 <= len(contours.levels) <= MOST_LINES + 1
     spacing = contours.levels[1] - contours.levels[0]
@@ -66,4 +71,4 @@ def test_lines_of_steep_fields_are_few_and_the_legend_says_how_far_apart():
 def test_fields_without_a_surface_are_drawn_too(values):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert figure_pixels(draw_contours(values, "Nothing")).shape == (490, 520, 3)
+        assert figure_pixels(drawn(values, "Nothing").figure).shape[1] == 800

@@ -11,9 +11,9 @@ from hypersiren.fields.activations import Finer
 from hypersiren.fields.coords import cell_centers, grid, strata
 from hypersiren.fields.mlp import CoordinateMLP
 from hypersiren.fields.render import render_sound
-from hypersiren.plotting import figure_pixels
+from hypersiren.plotting import draw_rows, figure_pixels
 from hypersiren.signals.sound.files import chime
-from hypersiren.signals.sound.picture import draw_spectrogram, draw_waveform, envelope
+from hypersiren.signals.sound.picture import envelope, level_picture, waveform
 from hypersiren.signals.sound.spectrum import rms_omega
 from hypersiren.tasks.recordings.audio import Audio
 from hypersiren.training.fit import fit
@@ -100,10 +100,10 @@ def drawn(figure, axes) -> np.ndarray:
 
 
 def test_a_click_is_drawn_at_its_time_and_height():
-    wave = np.zeros((48_000, 1))
+    wave = np.zeros(48_000)
     wave[12_000], wave[36_000] = 0.5, -1.0
-    figure = draw_waveform(wave, seconds=1.0, peak=1.0)
-    (axes,) = figure.axes
+    figure = draw_rows([[waveform(wave, seconds=1.0, peak=1.0)]])
+    (axes,) = figure.subfigs[0].axes
     inside = drawn(figure, axes)
     blue = inside[..., 2] - inside[..., 0] > 60
     heights = blue.sum(0)
@@ -120,8 +120,8 @@ def test_a_tone_is_a_bright_line_and_what_is_no_number_dark():
     levels = np.full((2, 513, 200), -100.0)
     levels[0, 126:131] = 0  # a quarter of the way up
     levels[1] = np.nan
-    figure = draw_spectrogram(levels, seconds=3.0, rate=16_000, top=0.0)
-    first, second, _ = figure.axes
+    figure = draw_rows([[level_picture(channel, seconds=3.0, rate=16_000, top=0.0) for channel in levels]])
+    first, second, _ = figure.subfigs[0].axes
     column = drawn(figure, first)[:, 200].mean(-1)
     bright = np.flatnonzero(column > 150) / len(column)
     np.testing.assert_allclose(bright, 0.75, atol=0.03)
@@ -130,30 +130,39 @@ def test_a_tone_is_a_bright_line_and_what_is_no_number_dark():
 
 
 def test_pictures_of_a_sound_have_titles_and_units():
-    waveform = draw_waveform(np.zeros((100, 2)), seconds=2.5, peak=0.5, title="The fit")
-    for i, axes in enumerate(waveform.axes):
-        assert axes.get_title() == f"The fit, channel {i + 1}"
-        assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (s)", "amplitude")
-        assert (axes.get_xlim(), axes.get_ylim()) == ((0, 2.5), (-0.5, 0.5))
-    spectrum = draw_spectrogram(np.zeros((1, 513, 9)), seconds=2.5, rate=8000, top=10.0, decibels=60.0, title="The fit")
-    axes, bar = spectrum.axes
-    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("The fit", "time (s)", "frequency (Hz)")
-    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 2.5), (0, 4000))
+    curve = waveform(np.zeros(100), seconds=2.5, peak=0.5, title="The fit")
+    spectrum = level_picture(np.zeros((513, 9)), seconds=2.5, rate=8000, top=10.0, decibels=60.0, title="The fit")
+    axes, levels, bar = draw_rows([[curve, spectrum]]).subfigs[0].axes
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("The fit", "time (s)", "amplitude")
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 2.5), (-0.5, 0.5))
+    assert (levels.get_title(), levels.get_xlabel(), levels.get_ylabel()) == ("The fit", "time (s)", "frequency (kHz)")
+    assert (levels.get_xlim(), levels.get_ylim()) == ((0, 2.5), (0, 4))
     assert bar.get_ylabel() == "level (dB re amplitude 1)"
     assert bar.get_ylim() == (-50, 10)
 
 
+def test_a_summary_of_stereo_has_rows_for_each_channel():
+    task = Audio(torch.rand(2000, 2) - 0.5, rate=1000)
+    rows = task.summary(lambda x: torch.zeros(len(x), 2))
+    assert [list(row) for row in rows][:2] == [
+        ["true_waveform_1", "waveform_1", "error_waveform_1"],
+        ["true_spectrogram_1", "spectrogram_1", "error_spectrogram_1"],
+    ]
+    assert rows[2]["true_waveform_2"].title == "Truth, channel 2"
+    assert {plot.scale for plot in rows[1].values()} == {rows[3]["spectrogram_2"].scale}  # one colour bar
+
+
 def test_silence_is_a_line_in_the_middle():
-    figure = draw_waveform(np.zeros((8000, 1)), seconds=1.0, peak=1.0)
-    inside = drawn(figure, figure.axes[0])
+    figure = draw_rows([[waveform(np.zeros(8000), seconds=1.0, peak=1.0)]])
+    inside = drawn(figure, figure.subfigs[0].axes[0])
     rows, columns = np.nonzero(inside[..., 2] - inside[..., 0] > 60)
     assert len(np.unique(columns)) > 0.99 * inside.shape[1]
     np.testing.assert_allclose(rows / inside.shape[0], 0.5, atol=0.02)
 
 
 def test_waveforms_of_nothing_and_of_no_numbers():
-    for wave in (np.full((100, 2), np.nan), np.zeros((1, 2)), 1000 * np.ones((5000, 2))):
-        assert figure_pixels(draw_waveform(wave, seconds=1.0, peak=1.0)).shape == (360, 800, 3)
+    for wave in (np.full(100, np.nan), np.zeros(1), 1000 * np.ones(5000)):
+        assert figure_pixels(draw_rows([[waveform(wave, seconds=1.0, peak=1.0)]])).shape[1] == 800
 
 
 @given(samples=st.integers(1, 5000), columns=st.integers(1, 200), seed=st.integers(0, 99))

@@ -198,7 +198,7 @@ def fitted(tmp_path_factory):
 
 
 def test_fit_and_mesh_need_only_the_run_folder(fitted, tmp_path, capsys):
-    for name in ("mesh.ply", "preview.png", "slice_x.png", "metrics.json"):
+    for name in ("mesh.ply", "preview.png", "summary.png", "metrics.json"):
         assert (fitted / name).stat().st_size > 0, name
     assert any(b"mesh" in file.read_bytes() for file in fitted.glob("events.out.tfevents.*"))
     (fitted.parent / "ball.xyz").unlink(missing_ok=True)

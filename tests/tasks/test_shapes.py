@@ -134,6 +134,7 @@ def test_evaluation_knows_a_good_field_from_a_bad_one(task, sets, model):
     assert set(task.evaluate(model.field)) == {*good, "chamfer_l1_20"}
     picture = task.panels(model.field)["20"].pixels
     assert 0 <= picture.min() <= picture.max() <= 1
+    assert picture.shape[1] > 600  # three pictures, and the names of the shapes beside them
     table = shape_table(model, {"some": shapes}, 16, shapes, refine_steps=2)
     names = ["hypersiren", "hypersiren, 2 steps of refinement", "planes", "ellipsoid", "mean", "truth"]
     assert list(table.rows["some"]) == names

@@ -12,10 +12,10 @@ from hypersiren import CoordinateMLP, Siren
 from hypersiren.cli.main import main
 from hypersiren.fields.jets import Jet
 from hypersiren.fields.operators import diagonal_jet
-from hypersiren.plotting import figure_pixels
+from hypersiren.plotting import draw_rows, figure_pixels
 from hypersiren.studies.benchmarks.steps import DoubleBackward
 from hypersiren.tasks.registry import open_task
-from hypersiren.tasks.waves.equation import VIEW, Equation, draw_square
+from hypersiren.tasks.waves.equation import VIEW, Equation, square_picture
 from hypersiren.tasks.waves.settings import ResidualLoss, WaveLoss
 from hypersiren.tasks.waves.wave import FRAMES, Wave
 from hypersiren.waves.media import MEDIA, open_medium
@@ -141,8 +141,8 @@ def test_inversion_measures_the_medium(measured):
 def test_the_square_is_drawn_with_its_first_axis_down():
     values = torch.zeros(VIEW, VIEW)
     values[: VIEW // 4, VIEW // 2 :] = 1.0  # x_0 low, x_1 high
-    figure = draw_square("A wave", values.flatten(), (-1.0, 1.0), 0.5, unit="u", colors="bwr")
-    axes, bar = figure.axes
+    figure = draw_rows([[square_picture("A wave", values.flatten(), 0.5, unit="u", limits=(-1.0, 1.0), colors="bwr")]])
+    axes, bar = figure.subfigs[0].axes
     assert (axes.get_title(), bar.get_ylabel(), bar.get_ylim()) == ("A wave", "u", (-1, 1))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("$x_1$", "$x_0$")
     pixels = figure_pixels(figure)
@@ -176,7 +176,7 @@ def test_commands(tmp_path, capsys):
     code, out, _ = run(capsys, tmp_path / "h", "fit", "helmholtz", "circle", *small)
     assert code == 0
     assert out.startswith("error")
-    assert (tmp_path / "h/run/imaginary.png").exists()
+    assert (tmp_path / "h/run/summary.png").exists()
     pulse = ["--signal.variance", "0.02", "--signal.cells", "64"]
     code, _, _ = run(capsys, tmp_path / "w", "fit", "wave", *pulse, *TINY)
     assert code == 0
@@ -186,7 +186,7 @@ def test_commands(tmp_path, capsys):
     code, out, _ = run(capsys, tmp_path / "i", "fit", "inversion", tmp_path / "data.mat", *small)
     assert code == 0
     assert out.startswith("data_error")
-    assert not (tmp_path / "i/run/true_fit.png").exists()
+    assert (tmp_path / "i/run/summary.png").exists()
     code, _, _ = run(capsys, tmp_path / "r", "fit", "inversion", "circle", *small)
     assert code == 0
     with pytest.raises(SystemExit):  # two channels are no picture

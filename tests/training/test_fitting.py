@@ -1,12 +1,18 @@
 """Fitting one field to one signal: results, warm starts, resuming, and the pictures that come out."""
 
+import io
+import json
+
 import numpy as np
+import PIL.Image
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hypersiren import Siren, load
+from hypersiren import Siren, UserError, load
 from hypersiren.fields.coords import evaluate
 from hypersiren.fields.operators import prior_energy
+from hypersiren.fields.render import render_image, render_sound, unit
 from hypersiren.signals.image.colours import draw_gradient
 from hypersiren.signals.image.opening import open_picture
 from hypersiren.tasks.images.derivatives import derivatives
@@ -15,7 +21,12 @@ from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.images.inpaint import Inpaint
 from hypersiren.tasks.images.poisson import Poisson, best_affine
 from hypersiren.tasks.images.settings import PoissonLoss
+from hypersiren.tasks.recordings.audio import Audio
+from hypersiren.tasks.recordings.video import Video
+from hypersiren.tasks.registry import open_task
+from hypersiren.training import checkpoints, monitor
 from hypersiren.training.fit import fit
+from hypersiren.training.folders import clear
 from hypersiren.training.seeds import step_seed
 
 SMALL = {"hidden_features": 64}
@@ -187,3 +198,89 @@ def test_the_smallest_images(size):
     pixels = open_picture("astronaut", size=size)
     assert fit(Image(pixels), steps=30, network={"hidden_features": 16}).metrics["mse"] < 0.1
     assert np.isfinite(fit(Poisson(pixels), steps=3, network={"hidden_features": 16}).metrics["error"])
+
+
+def test_the_history_grows_with_the_steps_and_survives_a_resumption(tmp_path):
+    task = Image(camera(12), points=50)
+    arguments = {"network": {"hidden_features": 16}, "validate_every": 10, "log_every": 5, "decay": "constant"}
+    first = fit(task, steps=20, run_dir=tmp_path / "a", **arguments).history
+    resumed = fit(task, steps=30, run_dir=tmp_path / "a", **arguments)
+    straight = fit(task, steps=30, **arguments)
+    assert [row["step"] for row in resumed.history] == [5, 10, 15, 20, 25, 30]
+    assert resumed.history[:4] == first
+    assert [row["seconds"] for row in resumed.history] == sorted(row["seconds"] for row in resumed.history)
+    for a, b in zip(resumed.history, straight.history, strict=True):
+        assert {key: a[key] for key in a if key != "seconds"} == {key: b[key] for key in b if key != "seconds"}
+        assert {"loss/total", "loss/mse", "gradient_norm", "learning_rate"} <= a.keys()
+        assert ("validation/psnr" in a) == (a["step"] % 10 == 0)
+    assert resumed.history[-1]["validation/psnr"] == resumed.metrics["psnr"]
+    assert json.loads((tmp_path / "a" / "history.json").read_text()) == resumed.history
+    again = fit(task, steps=30, run_dir=tmp_path / "a", **arguments)  # finished before
+    assert again.history == resumed.history
+    clear(tmp_path / "a")
+    assert not (tmp_path / "a" / "history.json").exists()
+    assert not (tmp_path / "a" / "summary.png").exists()
+
+
+def test_a_run_without_a_history_is_resumed_with_one(tmp_path):
+    task = Image(camera(12), points=50)
+    arguments = {"network": {"hidden_features": 16}, "validate_every": 10, "log_every": 5}
+    fit(task, steps=10, run_dir=tmp_path, **arguments)
+    content = checkpoints.read(tmp_path / "last.pt")
+    del content["history"]  # as version 0.1 left it
+    checkpoints.write(tmp_path / "last.pt", content)
+    assert [row["step"] for row in fit(task, steps=20, run_dir=tmp_path, **arguments).history] == [15, 20]
+
+
+def test_a_result_is_drawn_rendered_and_saved(tmp_path):
+    result = fit(Image(camera(12)), steps=2, run_dir=tmp_path / "run", network={"hidden_features": 8})
+    assert result.render().shape == (12, 12, 1)
+    picture = result.render(20)
+    torch.testing.assert_close(picture, unit(render_image(result.field, (20, 20))))
+    figure = result.plot(tmp_path / "a.png")
+    assert "PSNR" in figure.get_suptitle()
+    assert [axes.get_title() for axes in figure.subfigs[0].axes[:3]] == ["Truth", "Result", "Error"]
+    for path in (tmp_path / "a.png", tmp_path / "run" / "summary.png"):
+        assert PIL.Image.open(path).width == 1200
+    assert PIL.Image.open(io.BytesIO(result._repr_png_())).width == 800
+    result.save(tmp_path / "field.safetensors")
+    x = torch.rand(5, 2)
+    assert torch.equal(load(tmp_path / "field.safetensors")(x), result.field(x))
+    assert "history" not in repr(result)
+    with pytest.raises(UserError, match="size: expected at least 1, got 0"):
+        result.render(0)
+
+
+def test_sounds_and_clips_are_rendered_and_other_fields_are_not():
+    small = {"steps": 1, "network": {"hidden_features": 8}}
+    sound = fit(Audio(0.5 * torch.ones(100, 2), rate=50, scale=2.0), **small)
+    assert sound.render().shape == (100, 2)
+    assert sound.render(150).shape == (300, 2)
+    torch.testing.assert_close(sound.render(), 2 * render_sound(sound.field, 100))
+    clip = fit(Video(torch.zeros(3, 4, 6, 3, dtype=torch.uint8), fps=5), **small)
+    assert clip.render(8).shape == (3, 8, 12, 3)
+    with pytest.raises(UserError, match="the field of helmholtz is no image, sound or video"):
+        fit(open_task("helmholtz", {"signal": {"wavenumber": 5.0, "cells": 64}}), points=20, **small).render(8)
+
+
+def test_pictures_of_a_fit_without_a_folder_are_not_drawn():
+    class Proud(Image):
+        def panels(self, field):
+            raise AssertionError("nobody looks")
+
+    assert fit(Proud(camera(8)), steps=2, network={"hidden_features": 8}).finished
+
+
+def test_tensorboard_gets_figures_at_the_end_and_now_and_then(tmp_path, monkeypatch):
+    arguments = {"steps": 3, "validate_every": 1, "network": {"hidden_features": 8}}
+
+    def steps(folder) -> list[int]:
+        fit(Image(camera(8)), run_dir=folder, **arguments)
+        events = EventAccumulator(str(folder), {"images": 0}).Reload()
+        assert [event.step for event in events.Images("image/fit")] == [1, 2, 3]
+        return [event.step for event in events.Images("image/summary")]
+
+    monkeypatch.setattr(monitor, "FIGURE_SECONDS", 1e9)
+    assert steps(tmp_path / "long") == [3]
+    monkeypatch.setattr(monitor, "FIGURE_SECONDS", 0.0)
+    assert steps(tmp_path / "short") == [1, 2, 3]

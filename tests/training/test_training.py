@@ -12,14 +12,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from hypersiren.hypernets.model import build
 from hypersiren.signals.sets.images import load_images
 from hypersiren.tasks.images.completion import Completion
 from hypersiren.tasks.images.settings import ContextSampling
 from hypersiren.tasks.settings import Optimisation
+from hypersiren.tasks.summary import draw_summary
 from hypersiren.training import checkpoints
 from hypersiren.training.checkpoints import CheckpointError
+from hypersiren.training.hypernet import draw_run
 from hypersiren.training.loop import optimise
 from hypersiren.training.muon import Muon
 from hypersiren.training.objectives import HypernetObjective
@@ -106,6 +109,20 @@ def test_tensorboard_holds_what_a_person_wants_to_see(faces, tmp_path):
     assert {"completion/10", "completion/half", "completion/full"} == set(events.Tags()["images"])
     picture = events.Images("completion/10")[-1]
     assert (picture.width, picture.height) == (3 * 130, 8 * 130)  # 8 pixels, sixteenfold
+
+
+def test_a_run_of_a_hypernetwork_has_a_summary_and_a_history(faces, tmp_path):
+    run(faces, tmp_path, 10)
+    run(faces, tmp_path, 20)
+    history = last(tmp_path)["history"]
+    assert [row["step"] for row in history] == [5, 10, 15, 20]
+    assert json.loads((tmp_path / "history.json").read_text()) == history
+    assert Image.open(draw_run(objective(faces), tmp_path)).width == 1200
+    task, model = objective(faces).task, checkpoints.load(tmp_path)
+    figure = draw_summary(task, model.field, {"mse": 0.25}, history)
+    assert figure.get_suptitle().startswith("completion: mse 0.25 (lower is better)")
+    titles = [axes.get_title() for part in figure.subfigs for axes in part.axes]
+    assert titles == ["Completion 10", "Completion half", "Completion full", "Loss", "Mse"]
 
 
 def test_a_run_cut_in_two_equals_a_straight_one(faces, tmp_path):

@@ -6,22 +6,57 @@ from torch import Tensor
 
 from hypersiren.fields import operators
 from hypersiren.fields.operators import Field
-from hypersiren.signals.image.colours import draw_gradient, draw_signed
+from hypersiren.plotting import Picture
+from hypersiren.signals.image.colours import draw_gradient, gradient_strength, gradient_wheel, percentile
 from hypersiren.signals.metrics import psnr
-from hypersiren.tasks.panels import ImagePanel, Panel
+from hypersiren.tasks.summary import error_picture
 
 CHUNK = 32768
 """Points at which derivatives are evaluated at a time."""
 
 
-def derivative_panels(
-    fit: Float[Tensor, "H W C"], gradient: Float[Tensor, "H W C D"], laplacian: Float[Tensor, "H W C"]
-) -> dict[str, Panel]:
-    """An image with its gradient and its Laplacian, as in the paper's figure 1."""
+def image_row(
+    truth: Float[Tensor, "H W C"],
+    fit: Float[Tensor, "H W C"],
+    titles: tuple[str, str, str] = ("Truth", "Result", "Error"),
+) -> dict[str, Picture]:
+    """An image on [0, 1] beside the truth, and the size of its error, the root mean square over the channels."""
+    error = (fit - truth).square().mean(-1).sqrt().cpu().numpy()
     return {
-        "fit": ImagePanel(fit),
-        "gradient": ImagePanel(draw_gradient(gradient)),
-        "laplacian": ImagePanel(draw_signed(laplacian)),
+        "true_fit": Picture(titles[0], truth.clamp(0, 1).cpu().numpy()),
+        "fit": Picture(titles[1], fit.cpu().numpy()),
+        "error": error_picture(titles[2], error, "error, values in [0, 1]"),
+    }
+
+
+def gradient_row(
+    truth: Float[Tensor, "H W C D"],
+    gradient: Float[Tensor, "h w C D"],
+    titles: tuple[str, str] = ("Gradient of the truth", "Gradient of the result"),
+) -> dict[str, Picture]:
+    """A gradient beside the truth, both on the truth's scale, and the legend of their colours."""
+    full = gradient_strength(truth)
+    return {
+        "true_gradient": Picture(titles[0], draw_gradient(truth, full).cpu().numpy()),
+        "gradient": Picture(titles[1], draw_gradient(gradient, full).cpu().numpy()),
+        "wheel": Picture(
+            "Colours of gradients", gradient_wheel().numpy(),
+            x_label=f"hue: where the image gets brighter;\nfull brightness: {full:.3g} per unit of x",
+        ),
+    }  # fmt: skip
+
+
+def laplacian_row(truth: Float[Tensor, "H W C"], laplacian: Float[Tensor, "h w C"]) -> dict[str, Picture]:
+    """A Laplacian beside the truth, both on the truth's scale; channels are averaged."""
+    full = percentile(truth.mean(-1).abs(), 0.99)
+
+    def picture(title: str, values: Tensor) -> Picture:
+        shown = values.mean(-1).cpu().numpy()
+        return Picture(title, shown, "Laplacian, per unit of x squared", (-full, full), "gray")
+
+    return {
+        "true_laplacian": picture("Laplacian of the truth", truth),
+        "laplacian": picture("Laplacian of the result", laplacian),
     }
 
 
@@ -40,7 +75,7 @@ def derivative_psnr(
 
 
 def shown_derivatives(
-    field: Field, size: tuple[int, int], x: Float[Tensor, "N D"], most: int = 512
+    field: Field, size: tuple[int, int], x: Float[Tensor, "N D"], most: int = 256
 ) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
     """As `derivatives`, but of a large image at every second, third ... pixel, for pictures of about `most` pixels."""
     stride = max(1, max(size) // most)

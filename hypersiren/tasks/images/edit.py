@@ -5,7 +5,7 @@ clone      inside a mask the gradient is that of the source, outside the picture
            (Perez, Gangnet and Blake 2003)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -15,14 +15,14 @@ from torch import Tensor
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_image, unit
 from hypersiren.signals.files import SignalError
-from hypersiren.signals.image.colours import draw_gradient
 from hypersiren.signals.image.filters import image_gradient
 from hypersiren.signals.image.opening import open_masked, open_picture
 from hypersiren.signals.metrics import psnr
-from hypersiren.tasks.images.derivatives import shown_derivatives
+from hypersiren.tasks.images.derivatives import gradient_row, image_row, shown_derivatives
 from hypersiren.tasks.images.poisson import Poisson
 from hypersiren.tasks.images.settings import EditLoss, EditSettings, PoissonLoss
 from hypersiren.tasks.panels import ImagePanel, Panel
+from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import Points, content_digest, draw
 
 Mix = Literal["source", "stronger"]
@@ -128,6 +128,7 @@ class Edit(Poisson):
 
     name = "edit"
     defaults = EditSettings()
+    headline = Measure("gradient_psnr", "PSNR of the gradient", "dB", "higher")
 
     def __init__(self, composition: Composition, *, points: int | None = None, anchor: float = EditLoss().anchor):
         # A paste may go beyond [-1, 1]: only its gradient is asked for.
@@ -194,14 +195,18 @@ class Edit(Poisson):
         return metrics
 
     def panels(self, field: Field) -> dict[str, Panel]:
-        """The composed picture and its gradient, each beside what was asked: the plain paste, the composed gradient."""
+        """The composed picture."""
+        return {"fit": ImagePanel(self.render(field))}
+
+    def summary(self, field: Field) -> Rows:
+        """The composed picture beside the plain paste or average, which is no truth; its gradient beside the target."""
         gradient, _ = shown_derivatives(field, self.size, self.grid)
-        return {
-            "fit": ImagePanel(self.render(field)),
-            "gradient": ImagePanel(draw_gradient(gradient)),
-            "true_fit": ImagePanel((self.pixels + 1) / 2),
-            "true_gradient": ImagePanel(draw_gradient(self.at_pixels)),
-        }
+        plain = "Plain average" if self.keep is None else "Plain paste"
+        titles = f"{plain}, for comparison", "Result", f"Difference from the {plain.lower()}"
+        paste, fit, difference = image_row((self.pixels + 1) / 2, self.render(field), titles).values()
+        shown = {"paste": paste, "fit": fit, "difference": replace(difference, unit="difference, values in [0, 1]")}
+        names = "Composed gradient (the target)", "Gradient of the result"
+        return [shown, gradient_row(self.at_pixels, gradient, names)]
 
     def render(self, field: Field) -> Float[Tensor, "H W C"]:
         """The composed picture on [0, 1], clipped."""

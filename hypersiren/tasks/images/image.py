@@ -14,14 +14,23 @@ from torch import Tensor
 from hypersiren.fields.coords import grid
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_image, unit
+from hypersiren.plotting import Picture
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.filters import image_gradient, image_laplacian
 from hypersiren.signals.image.opening import as_mask, as_pixels, open_masked
 from hypersiren.signals.metrics import psnr, ssim
-from hypersiren.tasks.images.derivatives import derivative_panels, derivative_psnr, derivatives, shown_derivatives
+from hypersiren.tasks.images.derivatives import (
+    derivative_psnr,
+    derivatives,
+    gradient_row,
+    image_row,
+    laplacian_row,
+    shown_derivatives,
+)
 from hypersiren.tasks.images.settings import ImageSettings
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.settings import FitSettings
+from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, Points, content_digest, draw
 
 
@@ -50,6 +59,7 @@ class Image(FieldTask):
     unit = "points"
     criterion: str | None = "mse"
     in_features = 2
+    headline = Measure("psnr", "PSNR", "dB", "higher")
 
     pixels: Float[Tensor, "H W C"]
     known: Bool[Tensor, "H W"] | None
@@ -114,15 +124,18 @@ class Image(FieldTask):
         return derivative_psnr(*derivatives(field, self.size, self.grid), *true_derivatives)
 
     def panels(self, field: Field) -> dict[str, Panel]:
-        """Fit, gradient (direction as hue, strength as brightness) and Laplacian, each beside the truth, and error."""
-        fit = self.render(field)
-        panels = derivative_panels(fit, *shown_derivatives(field, self.size, self.grid))
-        true_derivatives = image_gradient(self.pixels), image_laplacian(self.pixels)
-        panels |= {f"true_{name}": p for name, p in derivative_panels(self.truth, *true_derivatives).items()}
-        panels["error"] = ImagePanel(0.5 + 0.5 * (fit - self.truth))  # 0 is mid gray
+        """The fitted image."""
+        return {"fit": ImagePanel(self.render(field))}
+
+    def summary(self, field: Field) -> Rows:
+        """Image, gradient and Laplacian, each beside the truth; what is known, where not all is."""
+        gradient, laplacian = shown_derivatives(field, self.size, self.grid)
+        image = image_row(self.truth, self.render(field))
         if self.known is not None:
-            panels["known"] = ImagePanel(torch.where(self.known[..., None], self.truth, 0.5))
-        return panels
+            shown = torch.where(self.known[..., None], self.truth, 0.5).cpu().numpy()
+            image = {"known": Picture(f"Known pixels ({100 * self.known.float().mean().item():.3g} %)", shown), **image}
+        rows = [image, gradient_row(image_gradient(self.pixels), gradient)]
+        return [*rows, laplacian_row(image_laplacian(self.pixels), laplacian)]
 
     @property
     def truth(self) -> Float[Tensor, "H W C"]:

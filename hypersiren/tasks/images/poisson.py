@@ -25,10 +25,18 @@ from hypersiren.fields.render import render_image, unit
 from hypersiren.signals.image.filters import image_gradient, image_laplacian
 from hypersiren.signals.image.opening import as_pixels, open_picture
 from hypersiren.signals.metrics import psnr, ssim
-from hypersiren.tasks.images.derivatives import derivative_panels, derivative_psnr, derivatives, shown_derivatives
+from hypersiren.tasks.images.derivatives import (
+    derivative_psnr,
+    derivatives,
+    gradient_row,
+    image_row,
+    laplacian_row,
+    shown_derivatives,
+)
 from hypersiren.tasks.images.settings import PoissonLoss, PoissonSettings
-from hypersiren.tasks.panels import Panel
+from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.settings import FitSettings
+from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, Points, content_digest, draw
 
 OPERATORS: dict[str, Callable[[Field, Tensor], Tensor]] = {
@@ -65,6 +73,7 @@ class Poisson(FieldTask):
     unit = "points"
     criterion: str | None = "error"
     in_features = 2
+    headline = Measure("psnr", "PSNR of the image", "dB", "higher")
 
     def __init__(
         self,
@@ -150,10 +159,16 @@ class Poisson(FieldTask):
         return image_gradient(self.pixels, "sobel"), self.at_pixels
 
     def panels(self, field: Field) -> dict[str, Panel]:
-        """Fit, gradient (direction as hue, strength as brightness) and Laplacian, each beside the truth."""
-        panels = derivative_panels(self.render(field), *shown_derivatives(field, self.size, self.grid))
-        truth = derivative_panels((self.pixels + 1) / 2, *self._true_derivatives())
-        return panels | {f"true_{name}": panel for name, panel in truth.items()}
+        """The regained image."""
+        return {"fit": ImagePanel(self.render(field))}
+
+    def summary(self, field: Field) -> Rows:
+        """Image, gradient and Laplacian, each beside the truth."""
+        gradient, laplacian = shown_derivatives(field, self.size, self.grid)
+        true_gradient, true_laplacian = self._true_derivatives()
+        titles = "Truth", "Result, best scale and constant", "Error"
+        image = image_row((self.pixels + 1) / 2, self.render(field), titles)
+        return [image, gradient_row(true_gradient, gradient), laplacian_row(true_laplacian, laplacian)]
 
     def render(self, field: Field) -> Float[Tensor, "H W C"]:
         """The regained image on [0, 1], clipped, with the scale and the constants that fit the truth best."""

@@ -19,14 +19,18 @@ from torch import Tensor
 from hypersiren.fields.coords import cell_centers, grid, strata
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_sound
-from hypersiren.plotting import figure_pixels
+from hypersiren.plotting import Plot
 from hypersiren.signals.metrics import log_spectral_distance, si_snr, snr
 from hypersiren.signals.sound.opening import as_wave, open_sound
-from hypersiren.signals.sound.picture import draw_spectrogram, draw_waveform
+from hypersiren.signals.sound.picture import level_picture, waveform
 from hypersiren.signals.sound.spectrum import rms_omega, spectrogram
-from hypersiren.tasks.panels import ImagePanel, Panel, SoundPanel
+from hypersiren.tasks.panels import Panel, SoundPanel
 from hypersiren.tasks.recordings.settings import AudioSettings
+from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, Points, content_digest
+
+SHOWN_CHANNELS = 2
+"""Channels of a summary at most."""
 
 LEAST_OMEGA = 30.0
 """First omega of sounds so short or low that their own is less: the paper's of images."""
@@ -57,6 +61,7 @@ class Audio(FieldTask):
     unit = "points"
     criterion: str | None = "mse"
     in_features = 1
+    headline = Measure("si_snr", "scale-invariant SNR", "dB", "higher")
 
     def __init__(self, wave: Any, rate: float | None = None, *, scale: float | None = None, points: int | None = None):
         wave, rate, scale = as_wave(wave, rate, scale)
@@ -111,22 +116,29 @@ class Audio(FieldTask):
         }
 
     def panels(self, field: Field) -> dict[str, Panel]:
-        """The sound, its waveform and its spectrogram, each beside the truth's, and the error's waveform."""
+        """The sound and the truth."""
+        fit = render_sound(field, len(self.wave), device=self.device)
+        pairs = {"fit": fit, "true_fit": self.wave}
+        return {name: SoundPanel(wave * self.playback["scale"], self.rate) for name, wave in pairs.items()}
+
+    def summary(self, field: Field) -> Rows:
+        """Waveforms and spectrograms of truth, result and error; of the first channels."""
         fit = render_sound(field, len(self.wave), device=self.device)
         hop = max(256, len(fit) // 1000)  # no more frames than a picture has columns
-        top = 10 * np.ceil(spectrogram(self.wave, hop=hop).max().item() / 10)
-        panels: dict[str, Panel] = {}
-        for name, kind, wave in (("", "fit", fit), ("true_", "truth", self.wave)):
+        top = float(10 * np.ceil(spectrogram(self.wave, hop=hop).max().item() / 10))
+        rows: list[dict[str, Plot]] = [{} for _ in range(2 * min(SHOWN_CHANNELS, self.out_features))]
+        for name, kind, wave in (
+            ("true_", "Truth", self.wave), ("", "Result", fit), ("error_", "Error (result - truth)", fit - self.wave)
+        ):  # fmt: skip
             levels = spectrogram(wave, hop=hop).cpu().numpy()
-            panels[f"{name}fit"] = SoundPanel(wave * self.playback["scale"], self.rate)
-            panels[f"{name}waveform"] = self._waveform(wave, f"Waveform of the {kind}")
-            figure = draw_spectrogram(levels, self.seconds, self.rate, top, title=f"Spectrogram of the {kind}")
-            panels[f"{name}spectrogram"] = ImagePanel.of(figure_pixels(figure))
-        return {**panels, "error": self._waveform(fit - self.wave, "Waveform of the error, fit - truth")}
+            for i in range(len(rows) // 2):
+                title = kind if self.out_features == 1 else f"{kind}, channel {i + 1}"
+                amplitudes = wave[:, i].cpu().numpy()
+                rows[2 * i][f"{name}waveform_{i + 1}"] = waveform(amplitudes, self.seconds, 1.0, title=title)
+                level = level_picture(levels[i], self.seconds, self.rate, top, title=f"{title}: spectrogram")
+                rows[2 * i + 1][f"{name}spectrogram_{i + 1}"] = level
+        return rows
 
     @property
     def seconds(self) -> float:
         return len(self.wave) / self.rate
-
-    def _waveform(self, wave: Float[Tensor, "N C"], title: str) -> ImagePanel:
-        return ImagePanel.of(figure_pixels(draw_waveform(wave.cpu().numpy(), self.seconds, peak=1.0, title=title)))

@@ -6,6 +6,7 @@ Values are in [-1, 1]; errors are reported on [0, 1] after clipping.
 Symbols: T frames, H x W pixels, C channels, N points of a batch.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,11 +16,17 @@ from torch import Tensor
 from hypersiren.fields.coords import cell_centers, strata
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_frames, unit
+from hypersiren.plotting import Curve, Picture, Plot, beside
 from hypersiren.signals.metrics import image_mse, image_psnr
 from hypersiren.signals.video.opening import as_frames, open_clip
+from hypersiren.tasks.images.derivatives import image_row
 from hypersiren.tasks.panels import Panel, VideoPanel
 from hypersiren.tasks.recordings.settings import VideoSettings
+from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, Points, content_digest
+
+SHOWN = 4
+"""Frames of a summary, evenly through the clip."""
 
 
 class Video(FieldTask):
@@ -46,6 +53,7 @@ class Video(FieldTask):
     unit = "points"
     criterion: str | None = "mse"
     in_features = 3
+    headline = Measure("psnr", "PSNR, mean of the frames", "dB", "higher")
 
     def __init__(self, frames: Any, fps: float | None = None, *, points: int | None = None):
         pixels, fps = as_frames(frames, fps)
@@ -102,8 +110,34 @@ class Video(FieldTask):
         return {"mse": torch.cat(errors).mean().item(), "psnr": psnr.mean().item(), "psnr_deviation": deviation}
 
     def panels(self, field: Field) -> dict[str, Panel]:
-        """The clip beside the truth."""
+        """The clip, and beside the truth."""
         fit = torch.empty_like(self.pixels)
         for i, frame in enumerate(render_frames(field, self.samples, device=self.device)):
             fit[i] = unit(frame).mul(255).round()
-        return {"fit": VideoPanel(fit, self.fps), "true_fit": VideoPanel(self.pixels, self.fps)}
+        pair = {"truth": self.pixels.cpu().numpy(), "result": fit.cpu().numpy()}
+        sides = VideoPanel(torch.from_numpy(beside(pair)), self.fps)
+        return {"fit": VideoPanel(fit, self.fps), "side_by_side": sides}
+
+    def summary(self, field: Field) -> Rows:
+        """Frames of truth, result and error below each other, with their times; the PSNR of every frame."""
+        count = len(self.pixels)
+        chosen = sorted({round(i * (count - 1) / (SHOWN - 1)) for i in range(SHOWN)})
+        columns: list[dict[str, Picture]] = []
+        decibels = []
+        for i, frame in enumerate(render_frames(field, self.samples, device=self.device)):
+            fit, truth = unit(frame), self.pixels[i] / 255
+            decibels.append(image_psnr(fit[None], truth[None]).item())
+            if i in chosen:
+                time = f"t = {i / self.fps:.2f} s"
+                columns.append(image_row(truth, fit, (f"Truth, {time}", f"Result, {time}", f"Error, {time}")))
+        # One colour bar for all errors.
+        top = max(limits[1] for column in columns if (limits := column["error"].limits))
+        rows: list[dict[str, Plot]] = [
+            {f"{name}_{i}": column[name] for i, column in zip(chosen, columns, strict=True)}
+            for name in ("true_fit", "fit")
+        ]
+        rows.append({
+            f"error_{i}": replace(column["error"], limits=(0.0, top)) for i, column in zip(chosen, columns, strict=True)
+        })  # fmt: skip
+        times = [i / self.fps for i in range(count)]
+        return [*rows, {"psnr": Curve("PSNR of each frame", {"PSNR": (times, decibels)}, "time (s)", "PSNR (dB)")}]

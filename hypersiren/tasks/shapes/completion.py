@@ -162,7 +162,7 @@ class Shapes(SetTask):
         """For each number of context points a row for each of some unseen shapes: context, predicted surface, truth."""
         up = self.poses.get("up", 2)
         return {
-            str(count): ImagePanel(torch.from_numpy(rows_picture(self._posed(count, 4), predict, self.resolution, up)))
+            str(count): ImagePanel.of(rows_picture(self._posed(count, 4), predict, self.resolution, up))
             for count in self.evaluation
         }
 

@@ -13,6 +13,7 @@ from hypersiren.errors import UserError
 from hypersiren.fields.operators import Field
 from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.context import Context
+from hypersiren.plotting import Pixels, figure_pixels, image_grid
 from hypersiren.shapes.mesh import Mesh, is_watertight
 from hypersiren.shapes.metrics import mesh_errors
 from hypersiren.shapes.picture import blank, render_mesh, splats
@@ -108,16 +109,17 @@ def rows_picture(
     resolution: int,
     up: int,
     size: tuple[int, int] = (150, 200),
-) -> Float[np.ndarray, "H W 3"]:
-    """A row for each shape: its context, the predicted surface, and points of the true one."""
+) -> Pixels:
+    """A row for each shape: its context, the predicted surface, and points of the true one, with titles."""
     rows = []
     for shape in shapes:
         context = shape.context
         mesh = predicted_mesh(one_field(predict, context), shape.placement, resolution, context.x.device)
         seen = splats(context.x[0].cpu().numpy(), context.y[0].cpu().numpy())
         shown = [seen, mesh, splats(shape.points, shape.normals)]
-        rows.append(np.concatenate([blank(size) if m is None else render_mesh(m, size, up=up) for m in shown], 1))
-    return np.concatenate(rows).astype(np.float32)
+        rows.append([blank(size) if m is None else render_mesh(m, size, up=up) for m in shown])
+    columns = ["context, as discs", "result", "truth, as discs"]
+    return figure_pixels(image_grid(rows, [shape.name for shape in shapes], columns))
 
 
 @torch.no_grad()

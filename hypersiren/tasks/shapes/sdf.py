@@ -18,7 +18,7 @@ nothing where c is in doubt. In a room, the ways from the sensor to the points a
 Symbols: N points on the surface, M off it, K near it.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,9 @@ from torch import Tensor
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import evaluate, grid, strata
 from hypersiren.fields.operators import Field
-from hypersiren.plotting import figure_pixels
+from hypersiren.plotting import Picture, Plot
 from hypersiren.shapes.cloud import PointCloud, as_cloud, open_cloud
-from hypersiren.shapes.contours import draw_contours
+from hypersiren.shapes.contours import contour_picture
 from hypersiren.shapes.mesh import Mesh, components, is_watertight
 from hypersiren.shapes.metrics import eikonal_error, mesh_errors
 from hypersiren.shapes.picture import blank, render_mesh, splats
@@ -40,6 +40,7 @@ from hypersiren.shapes.surface import place_cloud, surface
 from hypersiren.tasks.panels import ImagePanel, MeshPanel, Panel
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import SDFLoss, SDFSettings
+from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, content_digest
 
 POOL = 200_000
@@ -85,6 +86,7 @@ class SDF(FieldTask):
     in_features = 3
     out_features = 1
     samples: tuple[int, ...] = (256, 256, 256)
+    headline = Measure("chamfer_l1", "chamfer-L1 distance to held-out points", "% of the diagonal")
 
     def __init__(
         self,
@@ -173,18 +175,28 @@ class SDF(FieldTask):
         return {**numbers, "eikonal": eikonal_error(field, x), **watertight, **parts}
 
     def panels(self, field: Field) -> dict[str, Panel]:
-        """The surface as a mesh and as a picture, the points as a picture, and slices through the field's middle."""
+        """The surface as a mesh, and its picture."""
         mesh = self.mesh(field)
-        up = self.placement.up
-        preview = blank() if mesh is None else render_mesh(mesh, up=up)
-        panels: dict[str, Panel] = {
-            "preview": ImagePanel.of(preview),
-            "true_preview": ImagePanel.of(render_mesh(splats(self.cloud.points, self.cloud.normals), up=up)),
-            **{f"slice_{axis}": self._slice(field, "xyz".index(axis)) for axis in "xyz"},
-        }
+        panels: dict[str, Panel] = {"preview": ImagePanel.of(self._preview(mesh))}
         if mesh is not None:
             panels["mesh"] = MeshPanel(mesh.moved(self.cloud.scale, self.cloud.centre))
         return panels
+
+    def summary(self, field: Field) -> Rows:
+        """The points as discs beside the surface, and slices through the field's middle."""
+        discs = splats(self.cloud.points, self.cloud.normals)
+        count = f"{len(self.cloud.points):,}"
+        solid: dict[str, Plot] = {
+            "true_preview": Picture(f"Input: {count} points, as discs", self._preview(discs)),
+            "preview": Picture(f"Result: surface at {self.resolution} cells per side", self._preview(self.mesh(field))),
+        }
+        slices = {f"slice_{axis}": self._slice(field, "xyz".index(axis)) for axis in "xyz"}
+        reach = max(each.limits[1] for each in slices.values() if each.limits)
+        lines = max(each.lines for each in slices.values() if each.lines)
+        return [solid, {name: replace(each, limits=(-reach, reach), lines=lines) for name, each in slices.items()}]
+
+    def _preview(self, mesh: Mesh | None) -> Float[np.ndarray, "H W 3"]:
+        return blank() if mesh is None else render_mesh(mesh, up=self.placement.up)
 
     def mesh(self, field: Field) -> Mesh | None:
         """The surface at `resolution`, in [-1, 1]^3; None if the field has none."""
@@ -193,7 +205,7 @@ class SDF(FieldTask):
         except UserError:
             return None
 
-    def _slice(self, field: Field, axis: int) -> ImagePanel:
+    def _slice(self, field: Field, axis: int) -> Picture:
         """The field on the plane across an axis through the middle of the points, as contours."""
         lower, upper = np.array(self.placement.lower), np.array(self.placement.upper)
         sides = upper - lower
@@ -203,10 +215,9 @@ class SDF(FieldTask):
         values = evaluate(field, grid(size.tolist(), lower.tolist(), upper.tolist(), device=self.device))
         image = values.view(*size.tolist()).squeeze(axis).T.flip(0).cpu().numpy()
         across, above = (i for i in range(3) if i != axis)
-        title = f"Signed distance where {'xyz'[axis]} = {middle[axis]:.2f}"
+        title = f"Slice {'xyz'[axis]} = {middle[axis]:.2f}"
         extent = (lower[across], upper[across], lower[above], upper[above])
-        figure = draw_contours(image, title, extent, x_label="xyz"[across], y_label="xyz"[above])
-        return ImagePanel.of(figure_pixels(figure))
+        return contour_picture(image, title, extent, x_label="xyz"[across], y_label="xyz"[above])
 
 
 def _off_surface(

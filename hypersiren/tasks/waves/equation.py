@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -12,16 +12,12 @@ from hypersiren.errors import UserError
 from hypersiren.fields.coords import grid
 from hypersiren.fields.jets import Jet
 from hypersiren.fields.operators import Field
-from hypersiren.plotting import figure_pixels, heatmap
-from hypersiren.tasks.panels import ImagePanel
+from hypersiren.plotting import Picture
 from hypersiren.tasks.waves.settings import ResidualLoss
 from hypersiren.waves.media import Medium, VelocityImage
 from hypersiren.waves.near_field import WithNearField
 from hypersiren.waves.pml import PML
 from hypersiren.waves.residuals import AMPLITUDE, gaussian_sources, helmholtz_residual
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Norm = Literal["l2", "l1"]
 
@@ -119,36 +115,25 @@ def check_equation(equation: Equation, points: int) -> None:
             )
 
 
-def square_panel(title: str, values: Float[Tensor, " N"], full: float, half: float) -> ImagePanel:
+def wave_picture(title: str, values: Float[Tensor, " N"], full: float, half: float, unit: str = "u") -> Picture:
     """A wavefield on the grid of the square |x_0|, |x_1| < `half`: -`full` is blue, 0 white, `full` red."""
-    return ImagePanel.of(
-        figure_pixels(draw_square(title, values, (-full, full), half, unit="wavefield u", colors="bwr"))
-    )
+    return square_picture(title, values, half, unit=unit, limits=(-full, full), colors="bwr")
 
 
-def velocity_panel(title: str, m: Float[Tensor, "N 1"], half: float, fastest: float = 2.0) -> ImagePanel:
+def velocity_picture(title: str, m: Float[Tensor, "N 1"], half: float, fastest: float = 2.0) -> Picture:
     """Velocities 1 / sqrt(m) on the grid of the square, from 0 to `fastest`."""
-    unit = "velocity c (1 = uniform plane)"
-    return ImagePanel.of(figure_pixels(draw_square(title, m.rsqrt().flatten(), (0.0, fastest), half, unit=unit)))
+    unit = "velocity c (uniform: 1)"
+    return square_picture(title, m.rsqrt().flatten(), half, unit=unit, limits=(0.0, fastest))
 
 
-def draw_square(
-    title: str,
-    values: Float[Tensor, " N"],
-    limits: tuple[float, float],
-    half: float,
-    *,
-    unit: str,
-    colors: str = "viridis",
-) -> "Figure":
-    """Values on the grid of the square: x_0 downwards, x_1 to the right."""
+def square_picture(title: str, values: Float[Tensor, " N"], half: float, **settings: Any) -> Picture:
+    """Values on the grid of the square: x_0 downwards, x_1 to the right.
+
+    Args:
+        title: Above it.
+        values: At the pixels.
+        half: Half of the square's width.
+        settings: `unit`, `limits` and `colors` of the `Picture`.
+    """
     square, extent = values.view(VIEW, VIEW).cpu().numpy(), (-half, half, half, -half)
-    return heatmap(
-        {title: square},
-        unit=unit,
-        limits=limits,
-        extent=extent,
-        x_label="$x_1$",
-        y_label="$x_0$",
-        colors=colors,
-    )
+    return Picture(title, square, extent=extent, x_label="$x_1$", y_label="$x_0$", **settings)

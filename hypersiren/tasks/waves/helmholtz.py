@@ -21,7 +21,8 @@ from torch import Tensor
 
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field, diagonal_jet
-from hypersiren.tasks.panels import Panel
+from hypersiren.plotting import Plot
+from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, content_digest
 from hypersiren.tasks.waves.equation import (
     VIEW,
@@ -29,8 +30,8 @@ from hypersiren.tasks.waves.equation import (
     WavePoints,
     check_equation,
     medium_values,
-    square_panel,
-    velocity_panel,
+    velocity_picture,
+    wave_picture,
 )
 from hypersiren.tasks.waves.settings import HelmholtzSettings
 from hypersiren.waves.complex_channels import to_channels
@@ -71,6 +72,7 @@ class Helmholtz(FieldTask):
     criterion: str | None = None
     in_features, out_features = 2, 2
     samples: tuple[int, ...] = (VIEW, VIEW)
+    headline = Measure("error", "relative L2 error", "%", factor=100)
 
     def __init__(self, equation: Equation, medium: Medium = uniform, *, points: int = 2048, cells: int = 384):
         self.equation, self.medium, self.cells = equation, medium, cells
@@ -140,15 +142,20 @@ class Helmholtz(FieldTask):
             "mse": difference.square().mean().item(),
         }
 
-    def panels(self, field: Field) -> dict[str, Panel]:
-        """Real and imaginary part beside the truth, their errors on the same scale, and the medium."""
+    def summary(self, field: Field) -> Rows:
+        """Real and imaginary part beside the truth, with their errors, and the medium."""
         found, full = self.solve(field), np.quantile(self.truth.abs().cpu(), 0.99).item()
-        half, panels = 1 - self.equation.pml.width, dict[str, Panel]()
-        for c, (part, fit, error) in enumerate([("Re", "fit", "error"), ("Im", "imaginary", "imaginary_error")]):
-            panels[fit] = square_panel(f"{part} u of the fit", found[:, c], full, half)
-            panels[f"true_{fit}"] = square_panel(f"{part} u of the truth", self.truth[:, c], full, half)
-            panels[error] = square_panel(f"Error of {part} u, fit - truth", (found - self.truth)[:, c], full, half)
-        return {**panels, "velocity": velocity_panel("Velocity of the medium", self.medium(self.grid), half)}
+        off = np.quantile((found - self.truth).abs().cpu(), 0.99).item() or 1e-12
+        half, rows = 1 - self.equation.pml.width, list[dict[str, Plot]]()
+        for c, (part, name) in enumerate([("Re u", "fit"), ("Im u", "imaginary")]):
+            rows.append({
+                f"true_{name}": wave_picture(f"{part}: truth", self.truth[:, c], full, half, part),
+                name: wave_picture(f"{part}: result", found[:, c], full, half, part),
+                f"{name}_error": wave_picture(
+                    f"{part}: error, gain {full / off:.2g}", (found - self.truth)[:, c], off, half, f"error of {part}"
+                ),
+            })  # fmt: skip
+        return [*rows, {"velocity": velocity_picture("Velocity of the medium", self.medium(self.grid), half)}]
 
     def solve(self, field: Field) -> Float[Tensor, "N 2"]:
         """The wavefield on the grid of the open square."""

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field, diagonal_jet
-from hypersiren.tasks.panels import Panel
+from hypersiren.plotting import Curve, Plot
+from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, content_digest
 from hypersiren.tasks.waves.equation import (
     VIEW,
@@ -29,8 +30,9 @@ from hypersiren.tasks.waves.equation import (
     check_equation,
     medium_values,
     misfit,
-    square_panel,
-    velocity_panel,
+    square_picture,
+    velocity_picture,
+    wave_picture,
 )
 from hypersiren.tasks.waves.settings import InversionLoss, InversionSettings
 from hypersiren.waves.complex_channels import to_channels
@@ -95,6 +97,9 @@ class Inversion(FieldTask):
         device: torch.device | str = "cpu",
     ):
         self.true_medium, self.data_weight = truth, loss.data
+        self.headline = Measure("data_error", "relative misfit of the data", "%", factor=100)
+        if truth is not None:
+            self.headline = Measure("velocity_mse", "mean squared error of the velocity")
         self.pretrain, self.known_beyond, self.variation = loss.pretrain, loss.known_beyond, loss.variation
         self.points = self.batch_size = points
         self.out_features = 2 * len(data.sources) + 1
@@ -188,16 +193,27 @@ class Inversion(FieldTask):
             metrics["correlation"] = (((m - 1) * (self.truth - 1)).sum() / sizes.clamp_min(1e-12)).item()
         return metrics
 
-    def panels(self, field: Field) -> dict[str, Panel]:
-        """The recovered velocity beside the true one, and the real part of the first wavefield."""
-        u = evaluate(self.equation.complete(field), self.grid)[:, 0]
-        half = 1 - self.equation.pml.width
-        panels: dict[str, Panel] = {"fit": velocity_panel("Velocity of the fit", self.recover(field), half)}
+    def summary(self, field: Field) -> Rows:
+        """The velocity beside the true one, the first wavefield, and its data at the receivers."""
+        complete, half = self.equation.complete(field), 1 - self.equation.pml.width
+        m = self.recover(field)
+        medium: dict[str, Plot] = {"fit": velocity_picture("Velocity: result", m, half)}
         if self.truth is not None:
-            panels["true_fit"] = velocity_panel("Velocity of the truth", self.truth, half)
+            error = m.rsqrt().flatten() - self.truth.rsqrt().flatten()
+            off = np.quantile(error.abs().cpu(), 0.995).item() or 1e-12
+            wrong = square_picture(
+                "Velocity: error", error, half, unit="result - truth", limits=(-off, off), colors="bwr"
+            )
+            medium = {"true_fit": velocity_picture("Velocity: truth", self.truth, half), **medium, "error": wrong}
+        u = evaluate(complete, self.grid)[:, 0]
         full = np.quantile(u.abs().cpu(), 0.99).item() or 1.0
-        panels["wavefield"] = square_panel("Re u of the fit, source 1", u, full, half)
-        return panels
+        at, data = range(1, len(self.receivers) + 1), evaluate(complete, self.receivers)[:, 0].cpu().numpy()
+        lines = {"measured": (at, self.measured[:, 0].cpu().numpy()), "result": (at, data)}
+        waves: dict[str, Plot] = {
+            "wavefield": wave_picture("Re u of source 1: result", u, full, half, "Re u"),
+            "data": Curve("Re u of source 1 at the receivers", lines, "receiver", "Re u"),
+        }
+        return [medium, waves]
 
 
 def smooth_norm(gradient: Float[Tensor, "*batch D"], least: float = 1e-3) -> Float[Tensor, "*batch"]:

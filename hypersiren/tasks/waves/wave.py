@@ -24,9 +24,9 @@ from torch import Tensor
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field, diagonal_jet
-from hypersiren.plotting import figure_pixels, heatmap
-from hypersiren.signals.image.colours import draw_wave
-from hypersiren.tasks.panels import ImagePanel, Panel, VideoPanel
+from hypersiren.plotting import Picture, film
+from hypersiren.tasks.panels import Panel, VideoPanel
+from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, content_digest
 from hypersiren.tasks.waves.equation import medium_values, misfit
 from hypersiren.tasks.waves.settings import WaveLoss, WaveSettings
@@ -84,6 +84,7 @@ class Wave(FieldTask):
     criterion: str | None = None
     in_features, out_features = 3, 1
     samples: tuple[int, ...] = (FRAMES, VIEW, VIEW)
+    headline = Measure("error", "relative L2 error", "%", factor=100)
 
     def __init__(
         self,
@@ -204,25 +205,26 @@ class Wave(FieldTask):
         }
 
     def panels(self, field: Field) -> dict[str, Panel]:
-        """Frames at several times side by side, the truth's, their difference, and all of it moving, truth below."""
-        found = self.solve(field)
-        every = FRAMES // SHOWN
-        # Later frames are weaker: each is drawn on the scale of its own truth.
+        """The wave moving, beside the truth."""
+        pairs = zip(self._at_times("Truth", self.truth), self._at_times("Result", self.solve(field)), strict=True)
+        return {"movie": VideoPanel(torch.from_numpy(film(list(pairs))), fps=10.0)}
+
+    def summary(self, field: Field) -> Rows:
+        """Frames of truth, result and error below each other, with their times."""
+        found, every = self.solve(field), FRAMES // SHOWN
+        rows = {"true_fit": ("Truth", self.truth), "fit": ("Result", found), "error": ("Error", found - self.truth)}
+        return [
+            {f"{name}_{i}": picture for i, picture in enumerate(self._at_times(*row)) if i and i % every == 0}
+            for name, row in rows.items()
+        ]
+
+    def _at_times(self, what: str, frames: Float[Tensor, "T H W"]) -> list[Picture]:
+        """Pictures of all frames. Later frames are weaker: each is drawn on the scale of its own truth."""
         full = reduce(self.truth.abs(), "t h w -> t 1 1", "max").clamp_min(1e-6)
-
-        def strip(what: str, frames: Tensor) -> ImagePanel:
-            parts = (frames / full).cpu().numpy()
-            shown = {f"{what}, t = {self.times[i]:.3g}": parts[i] for i in range(every, len(parts), every)}
-            figure = heatmap(
-                shown, unit="u / max |u| of the true frame", limits=(-1.0, 1.0), extent=(-1.0, 1.0, 1.0, -1.0),
-                x_label="$x_1$", y_label="$x_0$", colors="bwr", size=(280, 960),
-            )  # fmt: skip
-            return ImagePanel.of(figure_pixels(figure))
-
-        moving = draw_wave(torch.cat([found / full, self.truth / full], dim=1), 1.0)
-        return {
-            "fit": strip("Fit", found),
-            "true_fit": strip("Truth", self.truth),
-            "error": strip("Error", found - self.truth),
-            "movie": VideoPanel((255 * moving).round().to(torch.uint8), fps=10.0),
-        }
+        return [
+            Picture(
+                f"{what}, t = {time:.2f}", part, "u / max |u| of the truth", (-1.0, 1.0), "bwr", (-1.0, 1.0, 1.0, -1.0),
+                "$x_1$", "$x_0$",
+            )
+            for time, part in zip(self.times, (frames / full).cpu().numpy(), strict=True)
+        ]  # fmt: skip
