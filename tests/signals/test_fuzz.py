@@ -199,7 +199,7 @@ def bounded() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
-def escapes(name: str, tmp_path: Path, count: int) -> list[str]:
+def escapes(name: str, tmp_path: Path, count: int, first: int = 0) -> list[str]:
     """What came of so many mutants of a seed that is neither a signal nor a line; and the seed itself is read."""
     write, read = SEEDS[name]
     path = tmp_path / name
@@ -209,7 +209,7 @@ def escapes(name: str, tmp_path: Path, count: int) -> list[str]:
         warnings.simplefilter("ignore")
         read(path)
         found = []
-        for i in range(count):
+        for i in range(first, first + count):
             damaged = mutant(data, np.random.default_rng((i, len(name), *name.encode())))
             path.write_bytes(damaged)
             try:
