@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from hypersiren.cli.console import File, choose_device, fail, files_of, keep_freed_memory, make_folder, say
+from hypersiren.cli.console import File, check_least, choose_device, fail, files_of, keep_freed_memory, make_folder, say
 from hypersiren.cli.fit import open_signal, read_settings, run_name
 from hypersiren.settings import to_yaml
 from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, write_text
@@ -77,8 +77,10 @@ def initialisation(
         seed: Fixes the weights.
         out: The picture.
     """
-    if hidden_layers < 0 or hidden_features < 1 or seed < 0:
-        fail("expected --hidden-layers and --seed of at least 0 and --hidden-features of at least 1")
+    check_least(0, hidden_layers=hidden_layers, seed=seed)
+    check_least(1, hidden_features=hidden_features)
+    if not out.parent.is_dir():
+        fail(f"{out}: expected a name in a folder that exists")
     from hypersiren.signals.image.files import write_image
     from hypersiren.studies.initialisation import initialisation_study
 

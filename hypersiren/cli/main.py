@@ -3,7 +3,9 @@
 Exit codes: 0, and 130 after Ctrl-C; 2 with one clear line for bad input.
 """
 
+import atexit
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -69,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except OSError as error:
         fail(f"{error.filename or 'file'}: {error.strerror or error}")
+    finally:
+        # Another Ctrl-C while Python ends would print a traceback.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

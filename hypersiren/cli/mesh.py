@@ -2,7 +2,7 @@
 
 import time
 
-from hypersiren.cli.console import File, choose_device, fail, say
+from hypersiren.cli.console import File, check_least, choose_device, fail, say
 from hypersiren.training.folders import unused
 
 
@@ -32,8 +32,7 @@ def mesh(
         fail(f"{out}: expected the ending .ply, .obj or .glb, in a folder that exists")
     if out is not None and truth is not None and truth.exists() and out.exists() and out.samefile(truth):
         fail(f"{out}: would overwrite --truth")
-    if resolution < 1:
-        fail(f"expected --resolution of at least 1, got {resolution}")
+    check_least(1, resolution=resolution)
     import numpy as np
     from tqdm import tqdm
 

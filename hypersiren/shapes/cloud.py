@@ -108,6 +108,8 @@ def read_points(
             )
         data = read_bytes(path)
         if ending in MESHES and not (ending == ".ply" and (vertices or not ply_faces(data))):
+            if columns is not None:
+                raise SignalError(f"expected no columns, got {columns!r}: a mesh names its numbers itself")
             corners, faces = read_triangles(data, ending)
             points, normals = sample_surface(corners, turned(corners, faces, f"{os.fspath(path)}: "), count, seed)
             return make_cloud(points, normals, margin=margin)
@@ -225,6 +227,8 @@ def open_cloud(path: str | Path, *, count: int = 500_000, seed: int = 0, **argum
         SignalError: If the file cannot be read.
     """
     if str(path) == "knot" and not Path(path).exists():
+        if arguments.get("columns") is not None:
+            raise SignalError("expected no columns of a shape that is made here", path)
         return make_cloud(*knot(count, seed))
     return read_points(path, count=count, seed=seed, **arguments)
 

@@ -12,6 +12,8 @@ import math
 import os
 import platform
 import secrets
+import stat
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,8 +34,19 @@ class SignalError(UserError):
         return self.reason if self.path is None else f"{os.fspath(self.path)}: {self.reason}"
 
 
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Raise a SignalError if this is a pipe or a device: they may never end, and files are opened more than once."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # whoever opens it says why not
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise SignalError("a pipe or a device, not a file", path)
+
+
 def check_file(path: str | os.PathLike[str], what: str) -> None:
     """Raise a SignalError unless there is a readable file that holds anything; `what` it should be, e.g. "a sound"."""
+    check_regular(path)
     try:
         if os.path.isdir(path):
             raise SignalError(f"a folder, not {what}", path)
@@ -57,6 +70,8 @@ def guarded(what: str, path: str | os.PathLike[str] | None = None) -> Iterator[N
         hypersiren.signals.files.SignalError: a.csv: broken table (could not convert string to float: 'x')
     """
     try:
+        if path is not None:
+            check_regular(path)
         yield
     except SignalError as error:
         if error.path is None and path is not None:
@@ -77,6 +92,27 @@ def unlogged(name: str) -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Without what a C library prints to stderr of its own accord: the error that it raises is enough.
+
+    For the whole process, so only around the decoding of one file.
+    """
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except (OSError, ValueError, AttributeError):  # there is no stderr
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def limit() -> int:

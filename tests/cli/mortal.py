@@ -66,7 +66,9 @@ def arm(moment: str | float, passes: int, how: str) -> None:
         owner.atomic_write = wrapped
 
     if isinstance(moment, float):
-        threading.Timer(moment, strike, [how]).start()
+        timer = threading.Timer(moment, strike, [how])
+        timer.daemon = True  # a command that has ended is struck no more
+        timer.start()
         return
     match moment:
         case "decoding":
@@ -105,7 +107,10 @@ def run(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if moment is not None:
         arm(moment, passes, how)
-    command.main(words)
+    try:
+        command.main(words)
+    finally:  # what comes after is Python's own end
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -97,19 +97,24 @@ def test_killed_while_decoding_while_caching_and_while_drawing(run, pictures, st
 
 
 @pytest.mark.fuzz
-@pytest.mark.parametrize("seed", range(20))
-def test_killed_twice_at_any_moment(run, pictures, straight, seed):
-    draw = random.Random(seed)
-    folder = pictures.parent / f"many{seed}"
-    codes = []
-    for _ in range(2):
-        how = draw.choice(HOW)
-        if draw.random() < 0.4:
-            moment, passes = draw.uniform(0, 3), 1
-        else:
-            moment = draw.choice(list(PASSES))
-            passes = draw.randint(1, PASSES[moment])
-        codes.append(train(run, pictures, folder, moment=moment, passes=passes, how=how))
-        assert codes[-1] in (0, -9, -15, 130), (moment, passes, how)
-    assert train(run, pictures, folder) == 0
-    check(folder, straight)
+def test_forty_kills_at_any_moment(run, pictures, straight):
+    draw = random.Random(0)
+    struck = runs = 0
+    while struck < 40:
+        runs += 1
+        folder = pictures.parent / f"many{runs}"
+        for _ in range(draw.randint(1, 3)):
+            how = draw.choice(HOW)
+            if draw.random() < 0.4:
+                moment, passes = draw.uniform(0, 2), 1
+            else:
+                moment = draw.choice(list(PASSES))
+                passes = draw.randint(1, PASSES[moment])
+            code = train(run, pictures, folder, moment=moment, passes=passes, how=how)
+            print(runs, struck, how, moment, passes, code)
+            assert code in (0, -9, -15, 130)
+            if code == 0:  # it was faster
+                break
+            struck += 1
+        assert train(run, pictures, folder) == 0
+        check(folder, straight)

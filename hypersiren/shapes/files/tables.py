@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from hypersiren.signals.files import SignalError
+from hypersiren.signals.files import SignalError, check_regular
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class RawPoints:
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """A whole file; a SignalError if that is impossible or it is empty."""
+    check_regular(path)
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
