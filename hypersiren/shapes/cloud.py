@@ -88,7 +88,8 @@ def read_points(
         SignalError: If the file cannot be read as such, or `make_cloud` refuses its points.
 
     Warns:
-        UserWarning: If normals are estimated, with the side that they are turned to; or if faces of a mesh were turned.
+        UserWarning: If points are left out; if normals are estimated, with the side that they are turned to; or if
+            faces of a mesh were turned.
 
     Example:
         >>> import tempfile
@@ -119,6 +120,9 @@ def read_points(
         if sensor is None:
             seen_from, how = _seen_from(raw, reach)
         cloud = make_cloud(raw.points, raw.normals, sensor=seen_from, reach=reach, margin=margin)
+        if cloud.skipped:
+            kind = "not finite, or with a normal of no length"
+            warnings.warn(f"{os.fspath(path)}: {cloud.skipped} points are left out, {kind}", stacklevel=2)
         if cloud.estimated:
             side = "outwards" if seen_from is None else f"towards the sensor at {tuple(map(float, seen_from))}"
             warnings.warn(f"{os.fspath(path)}: normals are estimated and turned {side}, {how}", stacklevel=2)

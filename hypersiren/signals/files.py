@@ -152,11 +152,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     What a process that was killed left of an earlier one is removed.
     """
     path = Path(path)
-    here = f".{path.name[:64]}.{zlib.crc32(platform.node().encode()):08x}-"
-    for old in path.parent.glob(f"{glob.escape(here)}*.part"):
-        if not _is_alive(old.name.removeprefix(here).partition("-")[0]):
-            old.unlink(missing_ok=True)
-    part = path.with_name(f"{here}{os.getpid()}-{secrets.token_hex(4)}.part")
+    name = path.name[:64]
+    remove_stale(path.parent, glob.escape(name))
+    part = path.with_name(f".{name}.{_computer()}-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         with open(part, "xb") as file:
             yield file
@@ -167,6 +165,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename in (None, os.fspath(part)):  # a full disk names no file
             error.filename = os.fspath(path)
         raise
+
+
+def remove_stale(folder: Path, name: str = "*") -> None:
+    """Remove what killed processes of this computer left half written of files whose names match."""
+    for old in folder.glob(f".{name}.{_computer()}-*-*.part"):
+        if not _is_alive(old.name.split("-")[-2]):
+            old.unlink(missing_ok=True)
+
+
+def _computer() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 def _is_alive(process: str) -> bool:

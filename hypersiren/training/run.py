@@ -46,7 +46,9 @@ class Run:
             return 0
         content = checkpoints.read(path)
         there, here = content["record"], self.record
-        found = tell_differences(there["settings"], here["settings"], there.get("digest"), here.get("digest"))
+        if not isinstance(settings := there.get("settings", {}), dict):
+            raise CheckpointError(f"{path}: expected the settings of a run in it, got {settings!r}")
+        found = tell_differences(settings, here["settings"], there.get("digest"), here.get("digest"))
         refuse_others(self.folder, found)
         if "optimizers" not in content:
             raise CheckpointError(
@@ -57,10 +59,10 @@ class Run:
             self.average.load_state_dict(content["ema"])
             for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
                 optimizer.load_state_dict(state)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            self.best, self.metrics, self.seconds = float(content["best"]), content["metrics"], content["seconds"]
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise CheckpointError(f"{path}: does not fit what is trained here ({reason})") from None
-        self.best, self.metrics, self.seconds = content["best"], content["metrics"], content["seconds"]
         return content["step"]
 
     def save(self, step: int, metrics: dict[str, float] | None = None) -> None:

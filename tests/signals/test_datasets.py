@@ -573,7 +573,7 @@ def shapes(monkeypatch):
                 if split not in splits:
                     raise ValueError(f"Unknown value '{split}' for argument split. Valid values are {splits}.")
                 if not (Path(root) / name).is_dir():
-                    raise RuntimeError("Dataset not found. You can use download=True to download it")
+                    raise RuntimeError("Dataset not found. You can use --data.download to download it")
                 self.files = sorted((Path(root) / name / split).iterdir())
                 self._base_folder = Path(root) / name
 

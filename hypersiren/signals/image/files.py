@@ -128,7 +128,7 @@ def read_values(
                     warnings.warn(f"{os.fspath(path)}: holds several pictures, the first is taken", stacklevel=2)
                 whole = None if size is None else _reduce_while_decoding(image, size)
                 if size is None:
-                    check_size(4 * image.width * image.height * len(image.getbands()), path, "give a smaller size")
+                    check_size(4 * image.width * image.height * _channels(image, gray), path, "give a smaller size")
                 wide = wide_image(image)
                 if wide is None:
                     plain = upright_image(image, gray=gray)
@@ -225,9 +225,14 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int], *, whole: boo
 def upright_image(image: Image.Image, *, gray: bool | None = None) -> Image.Image:
     """A Pillow image decoded, turned as its EXIF tag says, and of mode L or RGB; gray=None for what it has."""
     gray = is_gray(image) if gray is None else gray  # before loading, which may convert
-    check_size(image.width * image.height * len(image.getbands()))
+    check_size(image.width * image.height * max(_channels(image, gray), len(image.getbands())))
     load(image)
     return convert_image(_upright(image), gray=gray)
+
+
+def _channels(image: Image.Image, gray: bool | None) -> int:
+    """Of what the picture becomes: one of a palette comes to three."""
+    return 1 if gray or (gray is None and is_gray(image)) else 3
 
 
 def is_gray(image: Image.Image) -> bool:
