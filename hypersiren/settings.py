@@ -381,6 +381,8 @@ def _models(annotation: Any) -> list[type[Section]]:
 
 
 def _read_yaml(path: Path) -> dict[Any, Any]:
+    if path.exists() and not path.is_file() and not path.is_dir():  # it is read twice
+        raise ConfigError(f"{path}: a pipe or a device, not a file")
     try:
         with open(path, encoding="utf-8") as file:
             data = from_yaml(file.read(MOST_TEXT + 1))
@@ -423,14 +425,16 @@ def _full_key(root: type[Section], key: str, data: Mapping[str, Any]) -> str:
 
 
 def _flag_value(root: type[Section], key: str, text: str | None) -> Any:
-    if text is None:
-        return True
     models = [root]
     *sections, name = key.split(".")
     for section in sections:
         fields = [model.model_fields[section] for model in models if section in model.model_fields]
         models = [inner for field in fields for inner in _models(field)]
     kinds = [_leaves(model.model_fields[name].annotation) for model in models if name in model.model_fields]
+    if text is None:
+        if kinds and not any(bool in types for types in kinds):
+            raise ConfigError(f"--{key}: expected a value after it")
+        return True
     if any(Path in types or types == {str} for types in kinds):
         if len(text) > 4096:  # as long as a path can be
             raise ConfigError(f"--{key}: expected at most 4,096 characters, got {len(text):,}")
@@ -461,7 +465,7 @@ def _kind(root: type[Section], name: str, section: Mapping[str, Any], known: Map
         return next(iter(_models(field)), None)
     kind = str(section.get("kind", known.get("kind", field.default.kind)))
     if kind not in models:
-        near = difflib.get_close_matches(kind, models, n=1, cutoff=0.4)
+        near = _near(kind, list(models))
         raise ConfigError(f'{name}.kind: expected one of {", ".join(models)}, got "{kind}"{_did_you_mean(near)}')
     return models[kind]
 

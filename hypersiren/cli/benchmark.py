@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from hypersiren.cli.complete import open_run
-from hypersiren.cli.console import File, choose_device, fail
+from hypersiren.cli.console import File, check_least, choose_device, fail
 from hypersiren.cli.train import read_train_settings
 
 benchmark = App(name="benchmark", help="Measure speed, as ratios within one run.", help_format="plaintext")
@@ -21,8 +21,7 @@ def jets(*, points: int = 16384, width: int = 256, rounds: int = 7, device: str 
         rounds: Rounds in which all variants take turns, and whose median is printed.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
-    if min(points, width, rounds) < 1:
-        fail(f"expected --points, --width and --rounds of at least 1, got {points}, {width} and {rounds}")
+    check_least(1, points=points, width=width, rounds=rounds)
     from hypersiren.studies.benchmarks.jets import jet_table
 
     print(jet_table(points, width, rounds=rounds, device=choose_device(device)))
@@ -53,8 +52,7 @@ def steps(
 
     where = choose_device(device)
     points = default_points(task, where) if points is None else points
-    if min(points, width, rounds) < 1:
-        fail(f"expected --points, --width and --rounds of at least 1, got {points}, {width} and {rounds}")
+    check_least(1, points=points, width=width, rounds=rounds)
     print(f"{task}: {points:,} points, three hidden layers of {width}, median of {rounds} rounds, {where}")
     times = step_times(task, points=points, hidden_features=width, rounds=rounds, compiled=compiled, device=where)
     print(report(times))
@@ -73,8 +71,7 @@ def loop(
         steps: Training steps to measure.
     """
     row, checked = read_train_settings(config, settings)
-    if steps < 1:
-        fail(f"expected --steps of at least 1, got {steps}")
+    check_least(1, steps=steps)
 
     from hypersiren.studies.benchmarks.loop import loop_shares
     from hypersiren.training.hypernet import prepare
@@ -95,8 +92,7 @@ def warm(run: File, *, context: str = "1000", steps: int = 500, device: str = "a
         steps: Steps of the fresh fits.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
-    if steps < 1:
-        fail(f"expected --steps of at least 1, got {steps}")
+    check_least(1, steps=steps)
     from hypersiren.studies.benchmarks.loop import warm_start
     from hypersiren.tasks.images.completion import open_sets
 

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from hypersiren.cli.console import File, choose_device, fail, files_of, keep_freed_memory, make_folder, say
+from hypersiren.cli.console import File, check_least, choose_device, fail, files_of, keep_freed_memory, make_folder, say
 from hypersiren.cli.fit import open_signal, read_settings, run_name
 from hypersiren.settings import to_yaml
-from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, write_text
+from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, unused, write_text
 
 
 def compare(
@@ -66,7 +66,7 @@ def initialisation(
     hidden_layers: int = 6,
     hidden_features: int = 256,
     seed: int = 0,
-    out: File = Path("initialisation.png"),
+    out: File | None = None,
 ) -> None:
     """Draw how activations and gradients are distributed by depth before any training (paper, section 3.2).
 
@@ -75,10 +75,12 @@ def initialisation(
         hidden_layers: Layers between the first and the last.
         hidden_features: Width.
         seed: Fixes the weights.
-        out: The picture.
+        out: The picture; by default initialisation.png, with a number if that is there.
     """
-    if hidden_layers < 0 or hidden_features < 1 or seed < 0:
-        fail("expected --hidden-layers and --seed of at least 0 and --hidden-features of at least 1")
+    check_least(0, hidden_layers=hidden_layers, seed=seed)
+    check_least(1, hidden_features=hidden_features)
+    if out is not None and not out.parent.is_dir():
+        fail(f"{out}: expected a name in a folder that exists")
     from hypersiren.signals.image.files import write_image
     from hypersiren.studies.initialisation import initialisation_study
 
@@ -86,5 +88,6 @@ def initialisation(
         fields.split(","), hidden_layers=hidden_layers, hidden_features=hidden_features, seed=seed
     )
     print(study.table())
-    write_image(out, study.picture())
-    say(str(out))
+    target = out or unused(Path("initialisation.png"))[0]
+    write_image(target, study.picture())
+    say(str(target))

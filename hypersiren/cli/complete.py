@@ -1,9 +1,10 @@
 """The command `complete`. Imports no torch before it must."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypersiren.cli.console import File, choose_device, fail, make_folder, say, say_skipped
+from hypersiren.cli.console import File, check_least, choose_device, fail, make_folder, say, say_skipped
 from hypersiren.training.folders import check_folder, sign
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ def complete(
     given = {name: value for name, value in asked.items() if value is not None}
     if not files and (only := [f"--{name}" for name in given if name not in ("extent", "samples")]):
         fail(f"{only[0]} needs a picture or points to complete")
-    if seed < 0 or baseline_images < 1 or refine < 0:
-        fail("expected --seed and --refine of at least 0 and --baseline-images of at least 1")
-    if samples is not None and samples < 1:
-        fail("expected --samples of at least 1")
+    check_least(0, seed=seed, refine=refine)
+    check_least(1, baseline_images=baseline_images, size=size, context=context, samples=samples)
+    if not 0 < extent < math.inf:
+        fail(f"expected --extent above 0, got {extent:g}")
     if refine and interpolate is not None:
         fail("--refine and --interpolate exclude each other: between two pictures there is nothing to fit to")
     from hypersiren.training.checkpoints import results_folder

@@ -67,6 +67,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**30)
 
 
+def check_least(least: int, **numbers: int | None) -> None:
+    """Refuse a flag whose number is lower; None, if it is not given, is not."""
+    for name, number in numbers.items():
+        if number is not None and number < least:
+            fail(f"expected --{name.replace('_', '-')} of at least {least}, got {number}")
+
+
 def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
 """The command `fit`, and how it reads its words. Imports no torch before it must."""
 
 import difflib
+import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,6 +110,8 @@ def read_settings(task: str, words: Sequence[str], preset: str, config: Path | N
         fail(f'unknown task "{task}"; {expected}')
     files = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
     keys = TASKS[task].files
+    if mistyped := [word for word in words[:files] if re.fullmatch(r"-[A-Za-z]\w*", word) and not os.path.exists(word)]:
+        fail(f"unknown flag {mistyped[0]}; settings are given as --key value")
     if files > len(keys):
         fail(f"{task} takes {len(keys)} file{'s' * (len(keys) > 1)}, got {' '.join(words[:files])}")
     if config is None and preset == "paper":

@@ -3,8 +3,10 @@
 Exit codes: 0, and 130 after Ctrl-C; 2 with one clear line for bad input.
 """
 
+import atexit
 import itertools
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -106,6 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except OSError as error:
         fail(f"{error.filename or 'file'}: {error.strerror or error}")
+    finally:
+        # Another Ctrl-C while Python ends would print a traceback.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import time
 
-from hypersiren.cli.console import File, choose_device, fail, say
+from hypersiren.cli.console import File, check_least, choose_device, fail, say
 from hypersiren.training.folders import unused
 
 
@@ -22,8 +22,8 @@ def mesh(
     Args:
         run: Run folder of `hypersiren fit sdf`.
         resolution: Cells along the longest side.
-        out: File .ply, .obj or .glb; by default mesh.ply in the run folder, with preview.png, and with a number if one
-            is there.
+        out: File .ply, .obj or .glb, with a picture .png beside it; by default mesh.ply in the run folder, with
+            preview.png, and with a number if one is there.
         view: Where the picture looks from, in degrees: around the upward axis, and above the horizon.
         truth: File of the true mesh, or of points with normals, in the same units: how far the surface is from it.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
@@ -32,8 +32,7 @@ def mesh(
         fail(f"{out}: expected the ending .ply, .obj or .glb, in a folder that exists")
     if out is not None and truth is not None and truth.exists() and out.exists() and out.samefile(truth):
         fail(f"{out}: would overwrite --truth")
-    if resolution < 1:
-        fail(f"expected --resolution of at least 1, got {resolution}")
+    check_least(1, resolution=resolution)
     import numpy as np
     from tqdm import tqdm
 
@@ -65,7 +64,7 @@ def mesh(
         found = surface(field, placement, resolution, device=place, progress=show)
     seconds = time.perf_counter() - started
     default = unused(path.parent / "mesh.ply", path.parent / "preview.png")
-    target, picture = (out, out.with_suffix(".png")) if out else default
+    target, picture = (out, unused(out.with_suffix(".png"))[0]) if out else default
     made = found.mesh.moved(placement.scale, np.array(placement.centre))
     write_mesh(target, made)
     write_image(picture, render_mesh(found.mesh, view=view, up=placement.up))

@@ -88,7 +88,8 @@ def read_points(
         SignalError: If the file cannot be read as such, or `make_cloud` refuses its points.
 
     Warns:
-        UserWarning: If normals are estimated, with the side that they are turned to; or if faces of a mesh were turned.
+        UserWarning: If points are left out; if normals are estimated, with the side that they are turned to; or if
+            faces of a mesh were turned.
 
     Example:
         >>> import tempfile
@@ -108,6 +109,8 @@ def read_points(
             )
         data = read_bytes(path)
         if ending in MESHES and not (ending == ".ply" and (vertices or not ply_faces(data))):
+            if columns is not None:
+                raise SignalError(f"expected no columns, got {columns!r}: a mesh names its numbers itself")
             corners, faces = read_triangles(data, ending)
             points, normals = sample_surface(corners, turned(corners, faces, f"{os.fspath(path)}: "), count, seed)
             return make_cloud(points, normals, margin=margin)
@@ -117,6 +120,9 @@ def read_points(
         if sensor is None:
             seen_from, how = _seen_from(raw, reach)
         cloud = make_cloud(raw.points, raw.normals, sensor=seen_from, reach=reach, margin=margin)
+        if cloud.skipped:
+            kind = "not finite, or with a normal of no length"
+            warnings.warn(f"{os.fspath(path)}: {cloud.skipped} points are left out, {kind}", stacklevel=2)
         if cloud.estimated:
             side = "outwards" if seen_from is None else f"towards the sensor at {tuple(map(float, seen_from))}"
             warnings.warn(f"{os.fspath(path)}: normals are estimated and turned {side}, {how}", stacklevel=2)
@@ -225,6 +231,8 @@ def open_cloud(path: str | Path, *, count: int = 500_000, seed: int = 0, **argum
         SignalError: If the file cannot be read.
     """
     if str(path) == "knot" and not Path(path).exists():
+        if arguments.get("columns") is not None:
+            raise SignalError("expected no columns of a shape that is made here", path)
         return make_cloud(*knot(count, seed))
     return read_points(path, count=count, seed=seed, **arguments)
 

@@ -12,6 +12,8 @@ import math
 import os
 import platform
 import secrets
+import stat
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,8 +34,19 @@ class SignalError(UserError):
         return self.reason if self.path is None else f"{os.fspath(self.path)}: {self.reason}"
 
 
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Raise a SignalError if this is a pipe or a device: they may never end, and files are opened more than once."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # whoever opens it says why not
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise SignalError("a pipe or a device, not a file", path)
+
+
 def check_file(path: str | os.PathLike[str], what: str) -> None:
     """Raise a SignalError unless there is a readable file that holds anything; `what` it should be, e.g. "a sound"."""
+    check_regular(path)
     try:
         if os.path.isdir(path):
             raise SignalError(f"a folder, not {what}", path)
@@ -57,6 +70,8 @@ def guarded(what: str, path: str | os.PathLike[str] | None = None) -> Iterator[N
         hypersiren.signals.files.SignalError: a.csv: broken table (could not convert string to float: 'x')
     """
     try:
+        if path is not None:
+            check_regular(path)
         yield
     except SignalError as error:
         if error.path is None and path is not None:
@@ -77,6 +92,27 @@ def unlogged(name: str) -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Without what a C library prints to stderr of its own accord: the error that it raises is enough.
+
+    For the whole process, so only around the decoding of one file.
+    """
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except (OSError, ValueError, AttributeError):  # there is no stderr
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def limit() -> int:
@@ -116,11 +152,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     What a process that was killed left of an earlier one is removed.
     """
     path = Path(path)
-    here = f".{path.name[:64]}.{zlib.crc32(platform.node().encode()):08x}-"
-    for old in path.parent.glob(f"{glob.escape(here)}*.part"):
-        if not _is_alive(old.name.removeprefix(here).partition("-")[0]):
-            old.unlink(missing_ok=True)
-    part = path.with_name(f"{here}{os.getpid()}-{secrets.token_hex(4)}.part")
+    name = path.name[:64]
+    remove_stale(path.parent, glob.escape(name))
+    part = path.with_name(f".{name}.{_computer()}-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         with open(part, "xb") as file:
             yield file
@@ -131,6 +165,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename in (None, os.fspath(part)):  # a full disk names no file
             error.filename = os.fspath(path)
         raise
+
+
+def remove_stale(folder: Path, name: str = "*") -> None:
+    """Remove what killed processes of this computer left half written of files whose names match."""
+    for old in folder.glob(f".{name}.{_computer()}-*-*.part"):
+        if not _is_alive(old.name.split("-")[-2]):
+            old.unlink(missing_ok=True)
+
+
+def _computer() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 def _is_alive(process: str) -> bool:

@@ -438,8 +438,8 @@ def complete_files(
     """
     model, raw = run.model, run.settings.data.size
     h, w = (raw, raw) if isinstance(raw, int) else raw
-    if size < 1 or (context is not None and not 1 <= context <= h * w) or not extent > 0:
-        raise UserError(f"expected --size of at least 1, --context from 1 to {h * w} and --extent above 0")
+    if context is not None and context > h * w:
+        raise UserError(f"expected --context of at most {h * w}, the pixels of the model, got {context}")
     if interpolate is not None and (len(files) != 2 or interpolate < 2):
         raise UserError(f"--interpolate needs two pictures and at least 2 steps, got {len(files)} and {interpolate}")
     if mask is not None and len(files) != 1:

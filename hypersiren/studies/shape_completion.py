@@ -228,8 +228,6 @@ def complete_files(
         UserError: If a number is out of its range or a file cannot be read.
     """
     model, settings = run.model, run.settings
-    if size < 1 or (context is not None and context < 1):
-        raise UserError(f"expected --size and --context of at least 1, got {size} and {context}")
     if len({path.stem for path in files}) < len(files):
         raise UserError("files of one name would overwrite each other's results; complete them one by one with --out")
     low, high = settings.data.scale

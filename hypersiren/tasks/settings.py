@@ -56,6 +56,12 @@ class Optimisation(Section):
     validate_every: PositiveInt = 500
     """Steps between validations, pictures and checkpoints."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Any:
+        if self.optimizer == "lbfgs" and self.accumulate > 1:
+            raise ValueError(f"expected accumulate of 1 with the optimizer lbfgs, got {self.accumulate}")
+        return self
+
 
 class Training(Optimisation):
     """The optimisation."""

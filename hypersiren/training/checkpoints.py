@@ -141,12 +141,21 @@ def restore(content: dict[str, Any], device: torch.device | str = "cpu") -> nn.M
 
 
 def playback(content: dict[str, Any]) -> dict[str, Any]:
-    """What a rendering of a checkpoint's field must know: `task`, `samples`, and what the task adds."""
+    """What a rendering of a checkpoint's field must know: `task`, `samples`, and what the task adds.
+
+    Raises:
+        CheckpointError: If the checkpoint does not say it.
+    """
     record = content["record"]
     if "playback" in record:
-        return record["playback"]
-    about = dict(record.get("model") or {})  # as version 0.1 wrote them
-    return {"samples": about.pop("field", {}).get("samples", []), **about}
+        found = record["playback"]
+    else:
+        about = dict(record.get("model") or {})  # as version 0.1 wrote them
+        found = {"samples": about.pop("field", {}).get("samples", []), **about}
+    samples = found.get("samples", []) if isinstance(found, dict) else None
+    if not isinstance(samples, list) or not all(isinstance(count, int) for count in samples):
+        raise CheckpointError("the checkpoint does not say how its field is to be rendered")
+    return found
 
 
 def save(model: nn.Module | BoundSiren, path: str | os.PathLike[str]) -> None:

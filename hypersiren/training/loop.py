@@ -28,7 +28,7 @@ from hypersiren.fields.savable import describe
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.task import digest_of
 from hypersiren.training import checkpoints
-from hypersiren.training.folders import TrainingError, locked
+from hypersiren.training.folders import locked
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
 from hypersiren.training.optimizers import closure, learning_rate, make_optimizers
@@ -134,8 +134,6 @@ def _optimise(
     optimizers = make_optimizers(trained, optimizer, training.lr, training.weight_decay, objective.lr_factors())
     run = Run(run_dir, record, model, average, optimizers, task.criterion)
     closing = optimizer == "lbfgs"
-    if closing and accumulate > 1:
-        raise TrainingError(f"training.accumulate: expected 1 with the optimizer lbfgs, got {accumulate}")
     start = run.resume()
     if start >= steps:
         return True, run.history

@@ -47,7 +47,9 @@ class Run:
             return 0
         content = checkpoints.read(path)
         there, here = content["record"], self.record
-        found = tell_differences(there["settings"], here["settings"], there.get("digest"), here.get("digest"))
+        if not isinstance(settings := there.get("settings", {}), dict):
+            raise CheckpointError(f"{path}: expected the settings of a run in it, got {settings!r}")
+        found = tell_differences(settings, here["settings"], there.get("digest"), here.get("digest"))
         refuse_others(self.folder, found)
         if "optimizers" not in content:
             raise CheckpointError(
@@ -58,11 +60,11 @@ class Run:
             self.average.load_state_dict(content["ema"])
             for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
                 optimizer.load_state_dict(state)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            self.best, self.metrics, self.seconds = float(content["best"]), content["metrics"], content["seconds"]
+            self.history = list(content.get("history", []))  # version 0.1 kept none
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise CheckpointError(f"{path}: does not fit what is trained here ({reason})") from None
-        self.best, self.metrics, self.seconds = content["best"], content["metrics"], content["seconds"]
-        self.history = content.get("history", [])  # version 0.1 kept none
         return content["step"]
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

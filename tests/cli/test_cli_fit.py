@@ -105,6 +105,14 @@ def test_compare_writes_a_table_and_a_picture(photo, capsys):
     assert (folder / "comparison.png").exists()
 
 
+def test_what_a_picture_would_overwrite_stays(photo, capsys):
+    Path("initialisation.png").write_text("mine")
+    words = ["--hidden-layers", 1, "--hidden-features", 4, "--fields", "relu"]
+    assert run(capsys, "initialisation", *words)[0] == 0
+    assert Path("initialisation.png").read_text() == "mine"
+    assert Path("initialisation-2.png").exists()
+
+
 def test_initialisation_draws(photo, capsys):
     words = ["--fields", "siren,relu", "--hidden-layers", 1, "--hidden-features", 8]
     code, out, _ = run(capsys, "initialisation", *words)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from hypersiren.shapes.cloud import as_cloud, read_points
+from hypersiren.shapes.cloud import as_cloud, open_cloud, read_points
 from hypersiren.shapes.files.mesh import read_triangles
 from hypersiren.shapes.files.points import read_raw_points
 from hypersiren.shapes.mesh import Mesh, is_watertight, outward_faces
@@ -354,3 +354,26 @@ def test_claims_are_compared_with_what_is_there(tmp_path, monkeypatch):
     (tmp_path / "b.npy").write_bytes(data)
     with pytest.raises(SignalError, match=r"b\.npy: .*truncated"):
         read_points(tmp_path / "b.npy")
+
+
+def test_points_that_are_left_out_are_counted(tmp_path):
+    (tmp_path / "a.xyz").write_text("nan 0 0\n" + "".join(f"{i} {i * i} 1\n" for i in range(20)))
+    with pytest.warns(UserWarning, match="1 points are left out, not finite"):
+        assert len(read_points(tmp_path / "a.xyz").points) == 20
+
+
+def test_columns_are_refused_where_there_are_none(tmp_path):
+    trimesh.creation.icosphere(1).export(tmp_path / "a.obj")
+    for open_it in (
+        lambda: read_points(tmp_path / "a.obj", columns="x,y,z"),
+        lambda: open_cloud("knot", columns="x,y,z"),
+    ):
+        with pytest.raises(SignalError, match="expected no columns"):
+            open_it()
+
+
+def test_the_advice_of_numpy_is_not_shown(tmp_path):
+    (tmp_path / "a.xyz").write_text("1 2 3\n" * 20 + "1 2\n")
+    with pytest.raises(SignalError, match="changed from 3 to 2 at row 21") as caught:
+        read_points(tmp_path / "a.xyz")
+    assert "usecols" not in str(caught.value)

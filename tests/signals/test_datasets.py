@@ -616,7 +616,7 @@ def test_broken_items_of_torchvision_are_skipped(tmp_path, shapes):
     loaded = load_images("DTD", "val", root=tmp_path)
     assert len(loaded) == 3
     assert loaded.skipped[0].startswith("DTD[2]: cannot be read (UnidentifiedImageError")
-    with pytest.raises(DatasetError, match=r"DTD in .*nowhere: Dataset not found. You can use download=True"):
+    with pytest.raises(DatasetError, match=r"DTD in .*nowhere: Dataset not found. You can use --data.download"):
         load_images("DTD", "val", root=tmp_path / "nowhere")
 
 

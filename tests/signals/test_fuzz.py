@@ -5,9 +5,11 @@ A short sample runs with the suite; `pytest -m fuzz` tries 300 mutants of each s
 
 import contextlib
 import io
+import os
 import resource
 import signal
 import struct
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,10 +24,12 @@ import trimesh
 from scipy.io import savemat
 
 from hypersiren.errors import UserError
+from hypersiren.settings import load_settings
 from hypersiren.shapes.cloud import read_points
 from hypersiren.signals.image.files import read_image, read_mask, read_values
 from hypersiren.signals.sound.files import read_sound
 from hypersiren.signals.video.files import read_video, write_video
+from hypersiren.tasks.images.settings import CompletionSettings
 from hypersiren.waves.measurements import read_inversion
 from hypersiren.waves.media import open_medium
 from tests.shapes.test_point_files import pcd, ply
@@ -89,6 +93,10 @@ def sized(path: Path) -> Any:
 
 def cloud(path: Path) -> Any:
     return read_points(path, count=200)
+
+
+def load_settings_of(path: Path) -> Any:
+    return load_settings(CompletionSettings, path)
 
 
 def vertices(path: Path) -> Any:
@@ -199,7 +207,7 @@ def bounded() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
-def escapes(name: str, tmp_path: Path, count: int) -> list[str]:
+def escapes(name: str, tmp_path: Path, count: int, first: int = 0) -> list[str]:
     """What came of so many mutants of a seed that is neither a signal nor a line; and the seed itself is read."""
     write, read = SEEDS[name]
     path = tmp_path / name
@@ -209,7 +217,7 @@ def escapes(name: str, tmp_path: Path, count: int) -> list[str]:
         warnings.simplefilter("ignore")
         read(path)
         found = []
-        for i in range(count):
+        for i in range(first, first + count):
             damaged = mutant(data, np.random.default_rng((i, len(name), *name.encode())))
             path.write_bytes(damaged)
             try:
@@ -295,3 +303,31 @@ def test_what_libraries_log_is_not_shown(tmp_path, caplog):
     (tmp_path / "a.tiff").write_bytes(data[:20] + b"\xff\xff\xff\xff" + data[24:])
     one_line(lambda: read_values(tmp_path / "a.tiff"))
     assert not caplog.records
+
+
+def test_what_c_libraries_print_is_not_shown(tmp_path, capfd):
+    PIL.Image.fromarray(PIXELS).save(tmp_path / "a.tiff", compression="tiff_lzw")
+    data = (tmp_path / "a.tiff").read_bytes()
+    (tmp_path / "a.tiff").write_bytes(data[:8] + bytes(100) + data[108:])
+    one_line(lambda: read_values(tmp_path / "a.tiff"))
+    soundfile.write(tmp_path / "a.mp3", WAVE, 8000)
+    data = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "a.mp3").write_bytes(data[:900] + bytes(300) + data[1200:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read_sound(tmp_path / "a.mp3")
+    assert capfd.readouterr().err == ""
+    print("heard again", file=sys.stderr)
+    assert capfd.readouterr().err == "heard again\n"
+
+
+READERS = [read_image, read_values, mask, read_sound, read_video, cloud, open_medium, read_inversion, load_settings_of]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("name", ["a.png", "a.tiff", "a.wav", "a.mp4", "a.ply", "a.xyz", "a.npy", "a.mat", "a.yaml"])
+def test_pipes_are_refused_at_once(tmp_path, read, name):
+    os.mkfifo(tmp_path / name)
+    with bounded():
+        assert name in one_line(lambda: read(tmp_path / name))

@@ -52,6 +52,15 @@ def test_parts_of_lossy_files_are_at_their_place(tmp_path, ending):
         np.testing.assert_allclose(sound.wave, tones(44100, 2)[start:stop], atol=0.1)
 
 
+@pytest.mark.parametrize("subtype", ["GSM610", "G721_32", "NMS_ADPCM_16"])
+def test_codecs_in_which_one_cannot_seek(tmp_path, subtype):
+    wave = 0.5 * np.sin(np.arange(4000) / 50)
+    soundfile.write(tmp_path / "a.wav", wave, 8000, subtype=subtype)
+    whole, part = read_sound(tmp_path / "a.wav"), read_sound(tmp_path / "a.wav", start=0.25, stop=0.4)
+    assert np.abs(whole.wave[:4000, 0] - wave).max() < 0.1
+    np.testing.assert_array_equal(part.wave, whole.wave[2000:3200])
+
+
 def test_floats_beyond_full_scale_are_kept(tmp_path):
     soundfile.write(tmp_path / "a.wav", 7 * tones(100), 8000, subtype="FLOAT")
     np.testing.assert_array_equal(read_sound(tmp_path / "a.wav").wave, 7 * tones(100))

@@ -256,6 +256,16 @@ def noisy(t: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (t, 48, 64, 3), dtype=np.uint8)
 
 
+def test_a_later_frame_that_claims_to_be_larger_is_refused(tmp_path):
+    frames = [Image.fromarray(f) for f in np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    data, part = (tmp_path / "a.gif").read_bytes(), b"\x2c\0\0\0\0\x20\0\x20\0"
+    at = data.rindex(part)
+    (tmp_path / "a.gif").write_bytes(data[:at] + b"\x2c\0\0\0\0\xc8\x32\xc8\x32" + data[at + 9 :])
+    with pytest.raises(SignalError, match=r"would take 1\.4 GiB"):
+        read_video(tmp_path / "a.gif")
+
+
 def test_a_damaged_file_is_read_up_to_there(tmp_path):
     write_video(tmp_path / "whole.mp4", noisy(60), 25)
     data = bytearray((tmp_path / "whole.mp4").read_bytes())

@@ -210,6 +210,13 @@ def test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded(tm
     (tmp_path / "bomb.png").write_bytes(wide)
     with pytest.raises(SignalError, match=r"bomb\.png: would take 2\.8 GiB"):
         open_picture(tmp_path / "bomb.png")
+    for mode, size in (("L", 4 * 400), ("P", 3 * 4 * 400), ("1", 4 * 400), ("RGBA", 3 * 4 * 400)):
+        PIL.Image.new(mode, (20, 20)).save(tmp_path / "a.png")
+        monkeypatch.setenv("HYPERSIREN_LIMIT", f"{(size + 1) / 2**30}")
+        open_picture(tmp_path / "a.png")
+        monkeypatch.setenv("HYPERSIREN_LIMIT", f"{(size - 1) / 2**30}")
+        with pytest.raises(SignalError, match="HYPERSIREN_LIMIT"):
+            open_picture(tmp_path / "a.png")
     PIL.Image.fromarray(GRAY).save(tmp_path / "a.png")
     monkeypatch.setenv("HYPERSIREN_LIMIT", "1e-8")
     with pytest.raises(SignalError, match="HYPERSIREN_LIMIT"):

@@ -207,7 +207,10 @@ def test_fit_and_mesh_need_only_the_run_folder(fitted, tmp_path, capsys):
     assert {line.split()[0] for line in out.splitlines()} >= {"watertight", "components", "evaluations", "faces"}
     found = trimesh.load(tmp_path / "a.obj", process=False).vertices - [100, 200, 300]
     assert np.median(abs(np.linalg.norm(found, axis=1) - 30)) < 10
-    assert (tmp_path / "a.png").exists()
+    first = (tmp_path / "a.png").read_bytes()
+    main(["mesh", str(fitted), "--resolution", "32", "--out", str(tmp_path / "a.ply"), "--device", "cpu"])
+    assert (tmp_path / "a.png").read_bytes() == first
+    assert (tmp_path / "a-2.png").exists()
     main(["mesh", str(fitted), "--resolution", "32", "--device", "cpu"])
     assert len(read_points(fitted / "mesh.ply", vertices=True).points) > 100
 

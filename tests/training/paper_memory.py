@@ -23,7 +23,7 @@ def main() -> None:
     model = build(**parts, channels=3)
     assert sum(p.numel() for p in model.hypernet.parameters()) == 52_436_995
     with tempfile.TemporaryDirectory() as folder:
-        objective = HypernetObjective(model, task, **settings.loss.model_dump())
+        objective = HypernetObjective(model, task, **settings.loss.model_dump(include={"latent", "weights"}))
         optimise(objective, Path(folder), {"settings": {}, "model": {}}, settings.training.replace(steps=2))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 

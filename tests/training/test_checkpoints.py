@@ -1,5 +1,6 @@
 """Checkpoints that are damaged, foreign or of the wrong kind are refused in one line, never read as other weights."""
 
+import contextlib
 import os
 import pickle
 import shutil
@@ -11,17 +12,19 @@ import pytest
 import torch
 
 from hypersiren import Image, Siren, fit, load, save
+from hypersiren.errors import UserError
 from hypersiren.training import checkpoints
 from hypersiren.training.checkpoints import CheckpointError
 from tests.cli.test_cli import run
 
+PICTURE = torch.linspace(-1, 1, 36).view(6, 6, 1)
 QUICK = {"steps": 2, "validate_every": 1, "network": {"hidden_features": 8}}
 
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "a"
-    fit(Image(2 * torch.rand(6, 6, 1) - 1), run_dir=folder, **QUICK)
+    fit(Image(PICTURE), run_dir=folder, **QUICK)
     return folder
 
 
@@ -120,3 +123,34 @@ def test_what_is_no_run_says_what_a_run_is(command, name, tmp_path, monkeypatch,
     assert name in err
     if not name.startswith(("other", "part", "list")):
         assert "expected a run folder of `hypersiren fit`" in err
+
+
+def harm(content: dict, *place: str, value=None) -> dict:
+    """The content with something else at a place, or without it."""
+    inner = content
+    for key in place[:-1]:
+        inner = inner[key]
+    if value is None:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = value
+    return content
+
+
+@pytest.mark.parametrize("value", [None, 5, "ab", [], {}])
+@pytest.mark.parametrize(
+    "place", [("record",), ("record", "model"), ("record", "playback"), ("record", "playback", "samples"), ("ema",)]
+)
+def test_a_record_of_another_shape_is_one_line(fitted, tmp_path, capsys, place, value):
+    torch.save(harm(torch.load(fitted / "best.pt"), *place, value=value), tmp_path / "a.pt")
+    code, out, err = run(capsys, "render", tmp_path / "a.pt", "--out", tmp_path / "a.png")
+    assert (code, out, len(err.strip().splitlines())) == (2, "", 1)
+
+
+@pytest.mark.parametrize("value", [None, 5, "ab", [], {}])
+@pytest.mark.parametrize("place", [("best",), ("optimizers",), ("model",), ("record", "settings")])
+def test_a_last_checkpoint_of_another_shape_is_no_crash(fitted, tmp_path, place, value):
+    shutil.copytree(fitted, tmp_path / "a")
+    torch.save(harm(torch.load(fitted / "last.pt"), *place, value=value), tmp_path / "a/last.pt")
+    with contextlib.suppress(UserError):
+        fit(Image(PICTURE), run_dir=tmp_path / "a", **QUICK)

@@ -11,7 +11,7 @@ import torch
 from hypersiren import Image, fit
 from hypersiren.settings import to_yaml
 from hypersiren.shapes.cloud import open_cloud
-from hypersiren.signals.files import atomic_write
+from hypersiren.signals.files import atomic_write, remove_stale
 from hypersiren.tasks.images.completion import Completion
 from hypersiren.tasks.images.edit import Edit, blend, clone
 from hypersiren.tasks.images.inpaint import Inpaint
@@ -220,5 +220,11 @@ def test_half_a_file_of_a_dead_process_is_removed_and_that_of_a_living_one_stays
         with atomic_write(tmp_path / "a.txt") as again:
             again.write(b"other")
         assert list(tmp_path.glob(".*.part")) == [living]
+    subprocess.run([sys.executable, "-c", code, tmp_path / "gone-1.npy"], check=False)
+    (tmp_path / ".mine.part").touch()
+    assert len(list(tmp_path.glob(".*.part"))) == 2
+    remove_stale(tmp_path)
+    assert [p.name for p in tmp_path.glob(".*.part")] == [".mine.part"]
+    (tmp_path / ".mine.part").unlink()
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_bytes() == b"mine"

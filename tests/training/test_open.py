@@ -132,7 +132,7 @@ def test_what_cannot_be_saved_or_loaded_is_told(tmp_path):
     holder = HyperSiren(Plain(2), FullHypernet(siren.shapes, 4, 4), siren)
     with pytest.raises(UserError, match="HyperSiren cannot be saved: its constructor was given a Plain"):
         save(holder, tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="no such run folder"):
         load(tmp_path / "a.safetensors")
     (tmp_path / "b.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(UserError, match="not a file that hypersiren saved"):

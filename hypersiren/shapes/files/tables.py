@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from hypersiren.signals.files import SignalError
+from hypersiren.signals.files import SignalError, check_regular
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class RawPoints:
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """A whole file; a SignalError if that is impossible or it is empty."""
+    check_regular(path)
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
@@ -52,7 +53,8 @@ def numbers(data: bytes, rows: int | None = None, columns: int | None = None) ->
             warnings.simplefilter("ignore")  # NumPy's of an empty table
             table = np.loadtxt(io.BytesIO(data), np.float64, comments=("#", "//"), ndmin=2, max_rows=most)
     except ValueError as error:
-        raise SignalError(f"expected rows of numbers, all of one length ({' '.join(str(error).split())})") from error
+        reason = " ".join(str(error).split()).partition("; use")[0]  # NumPy's advice is for programmers
+        raise SignalError(f"expected rows of numbers, all of one length ({reason})") from error
     if len(table) < (rows or 0):
         raise SignalError(f"truncated: expected {rows} rows of numbers, got {len(table)}")
     if columns is not None and len(table) and table.shape[1] != columns:

@@ -171,5 +171,6 @@ def _numbers(body: str, named: bool) -> Float[np.ndarray, "N C"]:
             warnings.simplefilter("ignore")  # NumPy's of an empty table
             table = np.loadtxt(io.StringIO(body), np.float64, comments=None, delimiter=delimiter, ndmin=2)
     except ValueError as error:
-        raise SignalError(f"expected rows of numbers, all of one length ({one_line(error)})") from error
+        reason = one_line(error).partition("; use")[0]  # NumPy's advice is for programmers
+        raise SignalError(f"expected rows of numbers, all of one length ({reason})") from error
     return table if len(table) else np.empty((0, 3))

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from PIL import Image, UnidentifiedImageError
 
-from hypersiren.signals.files import SignalError, atomic_write, check_size, guarded, one_line
-from hypersiren.signals.image.wide import HINT, Wide, orientation, read_wide, to_range, wide_image
+from hypersiren.signals.files import SignalError, atomic_write, check_regular, check_size, guarded, one_line
+from hypersiren.signals.image.wide import HINT, Wide, load, orientation, read_wide, to_range, wide_image
 
 Crop = Literal["center", "none"]
 
@@ -128,7 +128,7 @@ def read_values(
                     warnings.warn(f"{os.fspath(path)}: holds several pictures, the first is taken", stacklevel=2)
                 whole = None if size is None else _reduce_while_decoding(image, size)
                 if size is None:
-                    check_size(4 * image.width * image.height * len(image.getbands()), path, "give a smaller size")
+                    check_size(4 * image.width * image.height * _channels(image, gray), path, "give a smaller size")
                 wide = wide_image(image)
                 if wide is None:
                     plain = upright_image(image, gray=gray)
@@ -196,7 +196,7 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int], *, whole: boo
             with open_image(path) as image:
                 wide = wide_image(image)
                 if wide is None:
-                    image.load()
+                    load(image)
                     upright = _upright(image)
                     if upright.has_transparency_data:
                         pixels = np.asarray(upright.convert("RGBA"))
@@ -206,7 +206,7 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int], *, whole: boo
                         wide = Wide(_as_array(convert_image(upright, gray=True)), (0, 255))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*nearly black")  # the errors below say it
-            values = to_range(Wide(wide.values, wide.full), guess=False).mean(2)
+            values = to_range(Wide(wide.values, wide.full), guess=False, hint=STORED).mean(2)
     opaque = np.ones(values.shape, bool) if wide.alpha is None else wide.alpha >= 0.5
     known = opaque & (values >= 128 / 127.5 - 1 - 1e-9 if wide.full == (0, 255) else values >= 0)
     if known.shape != size:
@@ -225,9 +225,14 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int], *, whole: boo
 def upright_image(image: Image.Image, *, gray: bool | None = None) -> Image.Image:
     """A Pillow image decoded, turned as its EXIF tag says, and of mode L or RGB; gray=None for what it has."""
     gray = is_gray(image) if gray is None else gray  # before loading, which may convert
-    check_size(image.width * image.height * len(image.getbands()))
-    image.load()
+    check_size(image.width * image.height * max(_channels(image, gray), len(image.getbands())))
+    load(image)
     return convert_image(_upright(image), gray=gray)
+
+
+def _channels(image: Image.Image, gray: bool | None) -> int:
+    """Of what the picture becomes: one of a palette comes to three."""
+    return 1 if gray or (gray is None and is_gray(image)) else 3
 
 
 def is_gray(image: Image.Image) -> bool:
@@ -365,6 +370,7 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """A Pillow image of a file, not yet decoded; a SignalError if it is missing, forbidden or no image."""
+    check_regular(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # see check_size

@@ -3,6 +3,7 @@
 Letters in shapes: H height, W width, C channels.
 """
 
+import difflib
 import math
 import os
 import warnings
@@ -171,6 +172,8 @@ def _open_sized(
         image = convert_image(pixels, gray=pixels.ndim == 2 if gray is None else gray)
         whole = (image.height, image.width)
         return torch.from_numpy(fit_image(image, shape or whole)) / 127.5 - 1, whole
+    if not os.path.exists(path) and (near := difflib.get_close_matches(str(path), SAMPLES, n=1, cutoff=0.75)):
+        raise SignalError(f'no such file; did you mean the photograph "{near[0]}"?', path)
     values, whole = read_values(path, gray=gray, size=shape, range=_checked(range))
     return torch.from_numpy(values), whole
 

@@ -7,6 +7,7 @@ being in [0, 1]; see `to_range` for values that are not so. Imports no torch.
 Letters in shapes: H height, W width, C channels.
 """
 
+import contextlib
 import io
 import os
 import re
@@ -20,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 
-from hypersiren.signals.files import SignalError, check_size, guarded, one_line, unlogged
+from hypersiren.signals.files import SignalError, check_size, guarded, muted, one_line, unlogged
 
 ROUNDING = 1e-6
 """Share of the range by which floats may lie outside it, as computing in single precision leaves them."""
@@ -81,12 +82,18 @@ def wide_image(image: Image.Image) -> Wide | None:
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return None
     check_size(4 * image.width * image.height)
-    image.load()
+    load(image)
     values = upright(np.asarray(image), orientation(image))[..., None]
     # Mode I is how Pillow holds 16-bit files of some formats (PGM), and 32-bit ones of others.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         return Wide(values.astype(np.uint16), (0, 65535))
     return Wide(values, None)
+
+
+def load(image: Image.Image) -> None:
+    """Decode a Pillow image. Its libtiff prints what it finds wrong."""
+    with muted() if image.format == "TIFF" else contextlib.nullcontext():
+        image.load()
 
 
 def orientation(image: Image.Image) -> int:

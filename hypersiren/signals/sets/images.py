@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 from torch.utils.data import Dataset
 
-from hypersiren.signals.files import atomic_write
+from hypersiren.signals.files import atomic_write, remove_stale
 from hypersiren.signals.image.files import Crop, read_image
 from hypersiren.signals.sets import sources, torchvision_sets
 from hypersiren.signals.sets.decoding import decode
@@ -388,6 +388,7 @@ def _write_cache(path: Path, key: dict[str, Any], pixels: np.ndarray, skipped: t
     about = {"key": key, "images": len(pixels), "crc32": zlib.crc32(pixels.data), "skipped": skipped}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(path.parent)  # also of sets that have changed since, whose names do not come back
         with atomic_write(path) as file:
             np.save(file, pixels)
         # Last, since it is what vouches for the pixels.

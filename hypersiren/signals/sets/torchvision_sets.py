@@ -69,7 +69,8 @@ def _construct(make: Any, root: Path, arguments: dict[str, Any]) -> Any:
     except Exception as error:  # RuntimeError, ValueError, zlib.error ...: each set fails in its own way
         if "Unknown value" in str(error):
             raise _UnknownSplit(str(error)) from None
-        raise DatasetError(f"{make.__name__} in {root}: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split()).replace("download=True", "--data.download (download=True in Python)")
+        raise DatasetError(f"{make.__name__} in {root}: {reason}") from error
 
 
 def _official_splits(make: Any) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float, Float32
 
-from hypersiren.signals.files import SignalError, atomic_write, check_file, check_size, one_line
+from hypersiren.signals.files import SignalError, atomic_write, check_file, check_size, muted, one_line
 
 if TYPE_CHECKING:
     import soundfile
@@ -78,13 +78,15 @@ def read_sound(path: str | os.PathLike[str], start: float = 0.0, stop: float | N
 
     check_file(path, "a sound")
     try:
-        file = soundfile.SoundFile(os.fspath(path))
+        with muted():
+            file = soundfile.SoundFile(os.fspath(path))
     except Exception as error:  # TypeError for headerless endings such as .raw, LibsndfileError for all else
         raise SignalError("not a sound that libsndfile can read, or one cut off within its header", path) from error
     with file:
         rate, first, last = file.samplerate, *sample_range(file.frames, file.samplerate, start, stop, path)
-        check_size(4 * file.channels * (last - (0 if file.format == "MP3" else first)), path, "ask for a shorter part")
-        wave = _decode(file, first, last)
+        check_size(4 * file.channels * (last - (first if _seeks(file) else 0)), path, "ask for a shorter part")
+        with muted():
+            wave = _decode(file, first, last)
     if not len(wave):
         raise SignalError(f"damaged or cut off: nothing can be decoded from {start:g} s on", path)
     if len(wave) < last - first:
@@ -209,15 +211,20 @@ def sample_range(
     return first, last
 
 
+def _seeks(file: "soundfile.SoundFile") -> bool:
+    return file.format != "MP3" and file.seekable()
+
+
 def _decode(file: "soundfile.SoundFile", first: int, last: int) -> Float32[np.ndarray, "N C"]:
     """The samples from first to last, or those of them that come before a damaged place."""
     import soundfile
 
-    # soundfile seeks with every read, and seeking in an MP3 leaves gaps: that is read from its beginning, at once.
-    begin, block = (0, last) if file.format == "MP3" else (first, BLOCK)
+    # soundfile seeks with every read, and seeking in an MP3 leaves gaps: that is read from its beginning, at once. In
+    # old codecs of telephones one cannot seek.
+    begin, block = (first, BLOCK) if _seeks(file) else (0, last)
     blocks = [np.empty((0, file.channels), np.float32)]
     with contextlib.suppress(soundfile.LibsndfileError):
-        for position in range(file.seek(begin), last, block):
+        for position in range(file.seek(begin) if begin else 0, last, block):
             wanted = min(block, last - position)
             blocks.append(file.read(wanted, "float32", always_2d=True))
             if len(blocks[-1]) < wanted:  # fewer samples than the file claims

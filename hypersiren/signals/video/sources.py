@@ -131,10 +131,10 @@ def animation(path: str | os.PathLike[str], whole: bool = False) -> Iterator[Fra
         durations: list[float] = []
         try:
             count = getattr(image, "n_frames", 1)
-            if whole:
-                check_size(3 * count * image.width * image.height, path, MEND)
             for i in range(count):
                 image.seek(i)
+                if whole:  # each time, as a frame may be larger than the ones before
+                    check_size(3 * count * image.width * image.height, path, MEND)
                 image.load()
                 durations.append(image.info.get("duration") or 100)  # as browsers do
         except SignalError:
