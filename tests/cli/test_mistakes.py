@@ -72,7 +72,7 @@ def home(tmp_path_factory):
 
 MISTAKES = r"""
 fit  ->  Command "fit" parameter --task requires an argument.
-fti image a.png  ->  Unknown command "fti". Did you mean "fit"? Available commands: fit,
+fti image a.png  ->  Unknown command "fti". Did you mean "fit"? Available commands: 
 fit imag a.png  ->  unknown task "imag"; did you mean "image"?
 fit photo.png  ->  unknown task "photo.png"; expected one of image, inpaint, poisson, edit,
 fit image missing.png  ->  missing.png: no such file
@@ -88,8 +88,8 @@ fit image a.png --signal.sise 32  ->  --signal.sise: unknown key "signal.sise"; 
 fit image a.png --signal.size abc  ->  signal.size: input should be a valid integer, unable to parse string as an
 fit image a.png --signal.size -3  ->  signal.size: input should be greater than 0, got -3
 fit image a.png --signal.size [1,2,3]  ->  signal.size: input should be a valid integer, got [1, 2, 3]
-fit image a.png --size 32  ->  --size: unknown key "size"; did you mean "signal.size"?
-fit image a.png --steps 10  ->  --steps: unknown key "steps"; did you mean "training.steps"?
+fit image a.png --siz 32  ->  --siz: unknown key "siz"; did you mean "signal.size"?
+fit image a.png --step 10  ->  --step: unknown key "step"; did you mean "training.steps"?
 fit image a.png --training.steps -5  ->  training.steps: input should be greater than 0, got -5
 fit image a.png --training.steps 1.5  ->  training.steps: input should be a valid integer, got a number with a
 fit image a.png --training.steps many  ->  training.steps: input should be a valid integer, unable to parse string as
@@ -111,7 +111,7 @@ fit image a.png --device gpu  ->  device "gpu" cannot be used: Expected one of c
 fit image a.png --device  ->  --device: expected a value after it
 fit image a.png --signal.share 2  ->  signal.share: input should be less than or equal to 1, got 2
 fit image a.png --signal.range 5  ->  signal.range: input should be a valid tuple, got 5
-fit image a.png --signal.range 5,1  ->  signal.range: expected black and white, the first the lower, got '5,1'
+fit image a.png --signal.range 5,1  ->  signal.range: expected black and white, the first the lower, got [5, 1]
 fit image a.png --run-dir a.png  ->  a.png: expected a folder for the run, got a file
 fit image a.png --run-dir .  ->  .: expected an empty folder or that of a run, got one with other files;
 fit image a.png --run-dir photos  ->  photos: expected an empty folder or that of a run, got one with other
@@ -125,7 +125,7 @@ fit inpaint a.png --signal.mask missing.png  ->  missing.png: no such file
 fit inpaint a.png --signal.mask small.png  ->  small.png: expected a mask of the picture's 30x20 pixels, got 30x10
 fit inpaint a.png --signal.mask black.png  ->  black.png: no pixel is known: the mask has nothing transparent, values
 fit inpaint a.png --signal.mask text.png  ->  text.png: not an image that Pillow can read
-fit inpaint a.png --mask mask.png  ->  --mask: unknown key "mask"; did you mean "signal.mask"?
+fit inpaint a.png --maks mask.png  ->  --maks: unknown key "maks"; did you mean "signal.mask"?
 fit edit a.png b.jpg mask.png  ->  edit takes 2 files, got a.png b.jpg mask.png
 fit edit a.png missing.png  ->  missing.png: no such file
 fit edit a.png b.jpg --signal.mask mask.png --signal.offset 5  ->  signal.offset: input should be a valid tuple, got 5
@@ -169,7 +169,7 @@ train --data.kind CIFAR10 --data.root photos  ->  CIFAR10 in photos: Dataset not
 train --data.root photos  ->  root has no meaning for images of kind 'faces'
 train --data.size big  ->  data.size: input should be a valid integer, unable to parse string as an
 train --training.batch_size 0  ->  training.batch_size: input should be greater than 0, got 0
-train --encoder.kind transformer  ->  encoder.kind: expected one of none, set, conv, paper_conv, got
+train --encoder.kind transformer  ->  encoder.kind: expected one of none, set, conv, tokens, paper_conv, got
 train --hypernet.hidden_feature 3  ->  --hypernet.hidden_feature: unknown key "hypernet.hidden_feature"; did you
 train --signal.size 3  ->  --signal.size: unknown key "signal"
 train --run-dir photos  ->  photos: expected an empty folder or that of a run, got one with other
@@ -234,7 +234,7 @@ initialisation --out missing/a.png --hidden-features 4  ->  missing/a.png: expec
 settings imag  ->  unknown task "imag"; expected one of image, inpaint, poisson, edit, audio,
 settings faces  ->  unknown task "faces"; expected one of image, inpaint, poisson, edit,
 benchmark loops  ->  Unknown command "loops". Did you mean "loop"? Available commands: jets,
-nonsense  ->  Unknown command "nonsense". Available commands: fit, compare, render,
+nonsense  ->  Unknown command "nonsense". Available commands: 
 fit sdf knot --signal.columns x,y  ->  knot: expected no columns of a shape that is made here
 fit image a.png --training.optimizer lbfgs --training.accumulate 2  ->  training: expected accumulate of 1 with
 """
