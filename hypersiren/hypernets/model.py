@@ -16,13 +16,18 @@ from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.conv_encoder import ConvEncoder
 from hypersiren.hypernets.full import FullHypernet
 from hypersiren.hypernets.last_layer import LastLayerSolve
+from hypersiren.hypernets.mixture import MixtureSolve
 from hypersiren.hypernets.paper_encoder import PaperConvEncoder
 from hypersiren.hypernets.set_encoder import SetEncoder
 
 ENCODERS: dict[str, type[nn.Module]] = {"set": SetEncoder, "conv": ConvEncoder, "paper_conv": PaperConvEncoder}
 
 HYPERNETS: dict[str, type[nn.Module]] = {"full": FullHypernet}
-ADAPTERS: dict[str, Callable[..., nn.Module | None]] = {"none": lambda features: None, "solve": LastLayerSolve}
+ADAPTERS: dict[str, Callable[..., nn.Module | None]] = {
+    "none": lambda features: None,
+    "solve": LastLayerSolve,
+    "mixture": MixtureSolve,
+}
 
 
 @savable

@@ -14,7 +14,7 @@ Symbols: B signals, N known points, P points, C channels, F features, R columns 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -127,6 +127,33 @@ def with_last_layer(siren: Siren, params: Params, theta: Float[Tensor, "*b G C"]
     return {**params, weight: theta[..., :-1, :].mT, bias: theta[..., -1, :]}
 
 
+@runtime_checkable
+class Uncertainty(Protocol):
+    """What is still open of B fields: `Posterior`, or one like it."""
+
+    @property
+    def siren(self) -> Siren:
+        """The hypo-SIREN."""
+
+    @property
+    def params(self) -> Params:
+        """The fields' weights; their last layer is the mean."""
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, N), which points are known."""
+
+    @property
+    def columns(self) -> int:
+        """R, numbers that a field has under its prior."""
+
+    def variance(self, x: Tensor) -> Tensor:
+        """The variance of the fields' values at x, (B, P, C)."""
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Params:
+        """Parameters of `count` fields for each signal."""
+
+
 @dataclass(frozen=True)
 class Posterior:
     """What is still open of the last layers of B fields.
@@ -153,6 +180,11 @@ class Posterior:
     noise: Float[Tensor, " B"]
     dual: bool
     spread: Tensor
+
+    @property
+    def columns(self) -> int:
+        """R."""
+        return self.factor.shape[1]
 
     @property
     def seen(self) -> Float[Tensor, "B N R"]:

@@ -33,7 +33,7 @@ def prepare(
     description = {**parts, **task.describe()}
     with seeded(settings.seed):
         model = build(**description).to(device)
-    if settings.adapter.kind == "solve":
+    if settings.adapter.kind in ("solve", "mixture"):
         start_at_prior(model, task, settings.prior)
     loss = settings.loss
     objective = HypernetObjective(
