@@ -33,6 +33,9 @@ from hypersiren.hypernets.posterior import Posterior, last_layer, with_last_laye
 BANDS = 40
 """Bands of the power spectrum by which signals are told apart."""
 
+NOTHING = 1e-6
+"""Share of the mean power below which a frequency tells nothing."""
+
 FEWEST = 8
 """Signals below which a cluster has no prior of its own."""
 
@@ -99,7 +102,9 @@ class MixtureSolve(LastLayerSolve):
         priors: K; fewer where clusters of signals are too small.
         rank: R, the axes that each prior keeps; None for all.
         noise, slope: As of `LastLayerSolve`, for every prior at first; what `rank` cuts off is added.
-        learned: Whether covariances, noise and shares are trained.
+        learned: Whether noise and shares (and how far the evidence is tempered) are trained.
+        covariance: Whether the covariances are trained, too, and with them the SIREN. That costs several times as much;
+            without, `set_prior` freezes the SIREN, whose features they belong to.
         spread: Multiplies the posterior's standard deviation.
 
     Example:
@@ -119,12 +124,13 @@ class MixtureSolve(LastLayerSolve):
         noise: float = 1e-3,
         slope: float = 0.0,
         learned: bool = True,
+        covariance: bool = False,
         spread: float = 1.0,
     ):
         super().__init__(features, noise, slope, learned, spread)
         self.priors, self.rank, self.least = priors, rank, noise
         one = self.factor.data if rank is None else self.factor.data[:, :rank]
-        self.factor = nn.Parameter(one.expand(priors, -1, -1).clone(), requires_grad=learned)
+        self.factor = nn.Parameter(one.expand(priors, -1, -1).clone(), requires_grad=covariance)
         self.noise = nn.Parameter(self.noise.data.expand(priors, -1).clone(), requires_grad=learned)
         self.shares = nn.Parameter(torch.full((priors,), -math.log(priors)), requires_grad=learned)
         self.tempering = nn.Parameter(torch.zeros(()), requires_grad=learned)
@@ -208,7 +214,8 @@ class MixtureSolve(LastLayerSolve):
         if not chunks:
             raise ValueError("expected signals to take a prior from, got none")
         everything = torch.cat(chunks)
-        kind = clusters(everything, self.priors)
+        # So many that not all of them can be too small.
+        kind = clusters(everything, min(self.priors, max(1, len(everything) // FEWEST)))
         first = Moments(siren, everything[:1], ridge)
         total = copy.copy(first)
         total.add(everything)
@@ -227,15 +234,17 @@ class MixtureSolve(LastLayerSolve):
             factors.append(kept)
             noises.append(self.least + cut / max(1, len(moments.features) - kept.shape[1]))
             counts.append(len(members))
-        learned, like = self.factor.requires_grad, self.factor
+        learned, like = self.noise.requires_grad, self.factor
         noise = torch.stack([torch.as_tensor(n).to(like).log() for n in noises])
         slope = torch.full_like(noise, self.noise[0, 1].item())
-        self.factor = nn.Parameter(torch.stack(factors).to(like), requires_grad=learned)
+        self.factor = nn.Parameter(torch.stack(factors).to(like), requires_grad=like.requires_grad)
         self.noise = nn.Parameter(torch.stack([noise, slope], 1), requires_grad=learned)
         self.shares = nn.Parameter(torch.tensor(counts).to(like).log().log_softmax(0), requires_grad=learned)
         weight, bias = siren.last().values()
         weight.copy_(theta[:-1].mT)
         bias.copy_(theta[-1])
+        if not like.requires_grad:
+            siren.requires_grad_(False)
 
 
 def _known(siren: Siren, params: Params, theta: Float[Tensor, "*b G C"], context: Context) -> _Known:
@@ -273,14 +282,18 @@ def clusters(signals: Float[Tensor, "M *size C"], count: int, rounds: int = 20, 
         values = torch.fft.rfftfreq(n) if axis == len(size) - 1 else torch.fft.fftfreq(n)
         frequency = frequency + values.to(frequency).view(shape).square()
     order = frequency.flatten().argsort(stable=True)
-    bands = min(BANDS, len(order))
-    form = []
-    for part in signals.split(4096):
-        power = torch.fft.rfftn(part * window.unsqueeze(-1), dim=dims).abs().square().sum(-1).flatten(1)[:, order]
-        power = nn.functional.adaptive_avg_pool1d(power.unsqueeze(1), bands).squeeze(1)
-        logarithm = (power + 1e-4 * power.mean(1, keepdim=True) + 1e-20).log()
-        form.append(logarithm - logarithm.mean(1, keepdim=True))
-    points = torch.cat(form)
+    spectra = torch.cat(
+        [
+            torch.fft.rfftn(part * window.unsqueeze(-1), dim=dims).abs().square().sum(-1).flatten(1)[:, order]
+            for part in signals.split(4096)
+        ]
+    )
+    # On a raster finer than the signals are, the highest frequencies hold nothing that could tell them apart.
+    mean = spectra.mean(0)
+    spectra = spectra[:, mean > NOTHING * mean.mean()]
+    spectra = nn.functional.adaptive_avg_pool1d(spectra.unsqueeze(1), min(BANDS, spectra.shape[1])).squeeze(1)
+    logarithm = (spectra + 1e-4 * spectra.mean(1, keepdim=True) + 1e-20).log()
+    points = logarithm - logarithm.mean(1, keepdim=True)
     generator = torch.Generator().manual_seed(seed)
     centres = points[torch.randperm(len(points), generator=generator)[:count].to(points.device)]
     for _ in range(rounds):

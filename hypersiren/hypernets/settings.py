@@ -133,7 +133,9 @@ class MixtureSolve(Section):
     slope: float = 0.0
     """The noise is multiplied by (N / 100) to this power, N being the number of known points."""
     learned: bool = True
-    """Train the covariances, the noise and the shares of the priors, too."""
+    """Train the noise and the shares of the priors."""
+    covariance: bool = False
+    """Train the covariances, too, and with them the SIREN's hidden layers: several times as slow."""
 
 
 class Prior(Section):

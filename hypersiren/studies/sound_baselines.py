@@ -3,7 +3,8 @@
 Each takes windows (M, N), of which only the samples under `mask` are looked at, and returns completed windows.
 
 - linear: linear interpolation between known samples, the nearest one outside; known samples keep their values
-- band-limited: least squares of the cosine series of the lowest frequencies, with a ridge
+- band-limited: least squares of the cosine series of the lowest frequencies, with a ridge; where all samples are known,
+  with no more terms than the model has numbers: with all of them it would be a copy
 - PCA: the same least squares, of the principal axes of the training windows
 - Gaussian: the conditional mean of a Gaussian fitted to the training windows (see `pixel_baselines`)
 
@@ -43,9 +44,9 @@ def linear(waves: Float[Tensor, "M N"], mask: Bool[Tensor, "M N"]) -> Float[Tens
 
 
 def band_limited(
-    waves: Float[Tensor, "M N"], mask: Bool[Tensor, "M N"], density: float, ridge: float
+    waves: Float[Tensor, "M N"], mask: Bool[Tensor, "M N"], density: float, ridge: float, most: int | None = None
 ) -> Float[Tensor, "M N"]:
-    """The least-squares series of cosines: so many as known samples, times `density`.
+    """The least-squares series of cosines: so many as known samples, times `density`, and no more than `most`.
 
     Example:
         >>> wave = cosines(20, (torch.arange(40) + 0.5) / 40)[:, 3][None]
@@ -55,7 +56,7 @@ def band_limited(
     """
     n = waves.shape[1]
     basis = cosines(n, (torch.arange(n, dtype=torch.float64) + 0.5) / n)
-    counts = [max(1, round(density * k)) for k in mask.sum(1).tolist()]
+    counts = [min(most or n, max(1, round(density * k))) for k in mask.sum(1).tolist()]
     return torch.stack(
         [_regress(y, known, basis[:, :count], ridge) for y, known, count in zip(waves, mask, counts, strict=True)]
     )
@@ -112,8 +113,9 @@ class Baselines:
         """What each method makes of windows, its settings chosen on others with such a context."""
         out = {"linear": linear(judged.waves, judged.mask)}
         pairs = [(density, ridge) for density in DENSITIES for ridge in RIDGES]
-        best = min(pairs, key=lambda p: chosen_on.error(band_limited(chosen_on.waves, chosen_on.mask, *p)))
-        out["band-limited"] = band_limited(judged.waves, judged.mask, *best)
+        most = self.numbers if torch.equal(judged.mask, judged.inside) else None
+        best = min(pairs, key=lambda p: chosen_on.error(band_limited(chosen_on.waves, chosen_on.mask, *p, most)))
+        out["band-limited"] = band_limited(judged.waves, judged.mask, *best, most)
         ridge = min(RIDGES, key=lambda r: chosen_on.error(on_axes(chosen_on.waves, chosen_on.mask, self.axes, r)))
         out[f"PCA, {self.numbers} numbers"] = on_axes(judged.waves, judged.mask, self.axes, ridge)
         scales = [rms(w.waves, w.mask) for w in (chosen_on, judged)]

@@ -32,6 +32,9 @@ LEAST = 0.125
 SILENCE = 60.0
 """Decibels below the loudest window of its recording from which on a window is left out."""
 
+NOTHING = 1e-6
+"""Root mean square, of full scale, below which a window holds nothing but rounding."""
+
 
 @dataclass(frozen=True)
 class SoundSet:
@@ -175,7 +178,8 @@ def cut(
 
     A window begins every `hop` samples. The last may reach beyond the end: its samples there are masked, if at least an
     eighth of it lies within and holds what no earlier one does. Windows so many decibels (of root mean squares) below
-    the loudest of their recording are left out: silence teaches nothing, and no error can be measured against it.
+    the loudest of their recording, or 120 below full scale, are left out: silence teaches nothing, and no error can be
+    measured against it.
 
     Args:
         recordings: Names and waves.
@@ -193,7 +197,7 @@ def cut(
         found = [w for w in found if len(w) >= (LEAST * window if partial == "mask" else window)]
         loudness = [float(np.sqrt(np.square(w, dtype=np.float64).mean())) for w in found]
         least = max(loudness, default=0.0) * 10 ** (-silence / 20)
-        kept = [w for w, level in zip(found, loudness, strict=True) if level >= least and level > 0]
+        kept = [w for w, level in zip(found, loudness, strict=True) if level >= max(least, NOTHING)]
         if not kept:
             left.append(f"{label}: silent" if found else f"{label}: {len(wave)} samples fill no window of {window}")
         rows += [np.pad(w, (0, window - len(w))) for w in kept]

@@ -32,7 +32,7 @@ CONTEXTS = ("10%", "25%", "50%", "gap", "all")
 FLOOR = 1e-6
 """Root mean square, of full scale, that no window is scaled above."""
 
-MOST = 200
+MOST = 100
 """Validation windows that a model is judged on during training."""
 
 
@@ -291,13 +291,16 @@ def known_context(sounds: SoundSet, mask: Bool[Tensor, "M N"]) -> tuple[Context,
 def complete(
     predict: Predict, sounds: SoundSet, mask: Bool[Tensor, "M N"], points: int = 16384
 ) -> Float[Tensor, "M N"]:
-    """Complete every window from its known samples, about so many samples at a time; silence where none is known."""
+    """Complete every window from its known samples, about so many samples at a time.
+
+    Where nothing is known, or nothing but silence, the completion is silence.
+    """
     n = sounds.window
     x = grid((n,), device=sounds.waves.device)
     out = []
     for index in torch.arange(len(sounds), device=x.device).split(max(1, points // n)):
         context, scale = known_context(sounds.at(index), mask[index])
-        some = mask[index].any(1, keepdim=True)
+        some = scale > FLOOR
         out.append(torch.where(some, evaluate(predict(context), x, chunk=points).squeeze(-1) * scale, 0))
     return torch.cat(out)
 
@@ -323,7 +326,7 @@ def completion_picture(
         one.plot(milliseconds[inside], found[inside], color="tab:orange", lw=1, label="completion")
         dots = {"ls": "", "marker": ".", "ms": 3, "color": "tab:blue"}
         one.plot(milliseconds[known], truth[known], label="known", **dots)
-        peak = 1.15 * max(float(np.abs(truth).max()), FLOOR)
+        peak = 1.3 * max(float(np.abs(truth).max()), FLOOR)
         one.set(ylabel="amplitude", ylim=(-peak, peak), xlim=(0, 1000 * sounds.window / sounds.rate))
     axes[0, 0].legend(loc="upper right", ncols=3, fontsize=8)
     axes[-1, 0].set_xlabel("time (ms)")

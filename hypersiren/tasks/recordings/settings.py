@@ -81,6 +81,14 @@ class SoundTraining(Training):
 
     batch_size: PositiveInt = 16
     """Windows a step (before accumulation)."""
+    steps: PositiveInt = 60
+    """Optimiser updates."""
+    lr: PositiveFloat = 3e-2
+    """Peak learning rate; what came from data learns at this times its own size."""
+    ema: Share = 0.0
+    """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
+    validate_every: PositiveInt = 60
+    """Steps between validations, pictures and checkpoints."""
     target_points: PositiveInt | None = None
     """Random target samples for each window; null: all."""
 
@@ -90,8 +98,9 @@ class SoundSettings(SetSettings):
 
     data: SoundData = SoundData()
     context: SoundContext = SoundContext()
-    # The first layer's frequencies reach to the Nyquist frequency of 512 samples on [-1, 1], an omega of 256 pi.
-    siren: HypoSiren = HypoSiren(hidden_features=(256, 640), first_omega=800.0, hidden_omega=15.0)
-    adapter: Adapter = MixtureSolve(priors=32, rank=256, slope=-1.0)
-    prior: Prior = Prior(shrinkage=0.9, copies=0, finer=2)
+    # The Nyquist frequency of 512 samples on [-1, 1] is an omega of 256 pi = 804, which the second layer reaches. With
+    # more, fields ring between the samples.
+    siren: HypoSiren = HypoSiren(hidden_features=(256, 640), first_omega=300.0, hidden_omega=15.0)
+    adapter: Adapter = MixtureSolve(priors=32, rank=256, slope=-0.5)
+    prior: Prior = Prior(shrinkage=0.9, copies=0, finer=1)
     training: SoundTraining = SoundTraining()
