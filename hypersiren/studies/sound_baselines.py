@@ -114,8 +114,10 @@ class Baselines:
         out = {"linear": linear(judged.waves, judged.mask)}
         pairs = [(density, ridge) for density in DENSITIES for ridge in RIDGES]
         most = self.numbers if torch.equal(judged.mask, judged.inside) else None
-        best = min(pairs, key=lambda p: chosen_on.error(band_limited(chosen_on.waves, chosen_on.mask, *p, most)))
-        out["band-limited"] = band_limited(judged.waves, judged.mask, *best, most)
+        density, ridge = min(
+            pairs, key=lambda p: chosen_on.error(band_limited(chosen_on.waves, chosen_on.mask, p[0], p[1], most))
+        )
+        out["band-limited"] = band_limited(judged.waves, judged.mask, density, ridge, most)
         ridge = min(RIDGES, key=lambda r: chosen_on.error(on_axes(chosen_on.waves, chosen_on.mask, self.axes, r)))
         out[f"PCA, {self.numbers} numbers"] = on_axes(judged.waves, judged.mask, self.axes, ridge)
         scales = [rms(w.waves, w.mask) for w in (chosen_on, judged)]
