@@ -16,6 +16,7 @@ from .hypernets.conv_encoder import ConvEncoder as ConvEncoder
 from .hypernets.full import FullHypernet as FullHypernet
 from .hypernets.gradient_steps import GradientSteps as GradientSteps
 from .hypernets.last_layer import LastLayerSolve as LastLayerSolve
+from .hypernets.mixture import MixtureSolve as MixtureSolve
 from .hypernets.model import HyperSiren as HyperSiren
 from .hypernets.paper_encoder import PaperConvEncoder as PaperConvEncoder
 from .hypernets.set_encoder import SetEncoder as SetEncoder
@@ -24,6 +25,8 @@ from .hypernets.token_encoder import TokenHypernet as TokenHypernet
 from .signals.image.opening import open_picture as open_picture
 from .signals.sets.images import ImageSet as ImageSet
 from .signals.sets.images import load_images as load_images
+from .signals.sets.sounds import SoundSet as SoundSet
+from .signals.sets.sounds import load_sounds as load_sounds
 from .tasks.images.completion import Completion as Completion
 from .tasks.images.edit import Edit as Edit
 from .tasks.images.image import Image as Image
@@ -31,6 +34,7 @@ from .tasks.images.inpaint import Inpaint as Inpaint
 from .tasks.images.poisson import Poisson as Poisson
 from .tasks.panels import ImagePanel as ImagePanel
 from .tasks.recordings.audio import Audio as Audio
+from .tasks.recordings.completion import SoundCompletion as SoundCompletion
 from .tasks.recordings.video import Video as Video
 from .tasks.registry import open_task as open_task
 from .tasks.shapes.completion import Shapes as Shapes

@@ -19,6 +19,7 @@ from hypersiren.fields.baselines import BASELINES
 from hypersiren.fields.settings import Network
 from hypersiren.settings import ConfigError, describe_settings, differing_keys, from_yaml, load_settings, to_yaml
 from hypersiren.tasks.images.settings import CompletionSettings, ImageSettings
+from hypersiren.tasks.recordings.settings import SoundSettings
 from hypersiren.tasks.registry import SETS, TASKS
 from hypersiren.tasks.shapes.settings import ShapeSettings
 
@@ -75,6 +76,12 @@ def test_solids_yaml_spells_out_the_defaults_of_shapes():
     path = next(p for p in CONFIGS if p.name == "solids.yaml")
     assert load_settings(ShapeSettings, path) == ShapeSettings()
     assert set(yaml.safe_load(path.read_text())) == set(ShapeSettings.model_fields)
+
+
+def test_digits_yaml_spells_out_the_defaults_of_sounds():
+    path = next(p for p in CONFIGS if p.name == "digits.yaml")
+    assert load_settings(SoundSettings, path) == SoundSettings()
+    assert set(yaml.safe_load(path.read_text())) == set(SoundSettings.model_fields)
 
 
 def test_the_papers_settings():

@@ -21,21 +21,24 @@ def complete(
     interpolate: int | None = None,
     refine: int = 0,
     samples: int | None = None,
+    share: float | None = None,
+    gap: float | None = None,
     out: File | None = None,
     seed: int = 0,
     baseline_images: int = 100,
     device: str = "auto",
 ) -> None:
-    """Complete images or shapes with a trained run: the table over the test set, or files of your own.
+    """Complete images, shapes or sounds with a trained run: the table over the test set, or files of your own.
 
     Args:
         run: Run folder of `hypersiren train`, a checkpoint, or the name of a model that comes with hypersiren: faces,
             natural.
-        files: Pictures to complete, or files of points (or meshes) if the run is one of shapes; without any, the
-            completion table of the test set.
+        files: Pictures to complete, files of points (or meshes) if the run is one of shapes, recordings if it is one of
+            sounds; without any, the completion table of the test set.
         context: Known random pixels of each picture, counted at the model's resolution; by default 100, or all that a
             mask leaves, or all to interpolate. Of shapes: random points.
-        mask: Mask image of the picture's size: known where it is bright.
+        mask: Mask image of the picture's size: known where it is bright. Of a recording: a sound file of its length,
+            known where it is not 0.
         size: Height of the completed picture in pixels; cells along the longest side of a mesh.
         extent: Look beyond the picture: coordinates reach from -extent to extent.
         refine: Fit each predicted field further to its known pixels, so many steps (50 is a good number; for shapes
@@ -44,10 +47,13 @@ def complete(
             encoder, a cross-fade of weights.
         samples: Draw so many samples of what each picture may be, if the model knows what is still open; without
             pictures, so many of test images.
+        share: Known random share of the samples of each recording; by default 0.25, or all that --mask or --gap leave.
+        gap: Milliseconds of a recording that are lost in every window.
         out: Folder for the results; by default `completion` in the run folder. Results for files never overwrite
             others: they get a number.
         seed: Fixes the choice of random pixels.
-        baseline_images: Test images that the (slow) baselines are measured on; at most so many test shapes are used.
+        baseline_images: Test images that the (slow) baselines are measured on; at most so many test shapes, or windows
+            of sound, are used.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     asked = {
@@ -56,10 +62,12 @@ def complete(
         "interpolate": interpolate,
         "extent": None if extent == 1 else extent,
         "samples": samples,
+        "share": share,
+        "gap": gap,
     }
     given = {name: value for name, value in asked.items() if value is not None}
     if not files and (only := [f"--{name}" for name in given if name not in ("extent", "samples")]):
-        fail(f"{only[0]} needs a picture or points to complete")
+        fail(f"{only[0]} needs a picture, points or a recording to complete")
     check_least(0, seed=seed, refine=refine)
     check_least(1, baseline_images=baseline_images, size=size, context=context, samples=samples)
     if not 0 < extent < math.inf:

@@ -31,7 +31,7 @@ def train(
     run_dir: File | None = None,
     restart: bool = False,
 ) -> None:
-    """Train a hypernetwork on a set of images or shapes, then print its completion table.
+    """Train a hypernetwork on a set of images, shapes or sounds, then print its completion table.
 
     The same command resumes an unfinished run; with other settings, or other data, it gets a folder of its own. Any
     setting of the YAML file can be overridden by a flag, such as --training.lr 2e-3 or, for short, --lr 2e-3;
@@ -39,7 +39,7 @@ def train(
 
     Args:
         config: YAML file of settings, or the name of one that comes with hypersiren: faces, photos, celeba_fast,
-            celeba_set, solids, meshes ...; without one, the built-in experiment on faces, or on shapes with
+            celeba_set, solids, meshes, digits ...; without one, the built-in experiment on faces, or on shapes with
             --data.kind solids.
         run_dir: Folder of the run; by default runs/ and the name of the YAML file, with a number if that holds another
             run.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hypersiren.fields.siren import BoundSiren, Params, Siren
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.posterior import Posterior
+from hypersiren.hypernets.posterior import Uncertainty
 
 Decode = Callable[[Tensor], Params]
 """From the latents to the weights that the hypernetwork predicts."""
@@ -28,7 +28,7 @@ class Prediction:
     siren: Siren
     params: Params
     z: Tensor | None = None
-    posterior: Posterior | None = None
+    posterior: Uncertainty | None = None
 
     @property
     def field(self) -> BoundSiren:

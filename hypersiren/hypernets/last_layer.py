@@ -155,9 +155,9 @@ class LastLayerSolve(nn.Module):
         Raises:
             ValueError: If there is no signal.
         """
-        moments: _Moments | None = None
+        moments: Moments | None = None
         for chunk in signals:
-            moments = _Moments(siren, chunk, ridge) if moments is None else moments
+            moments = Moments(siren, chunk, ridge) if moments is None else moments
             moments.add(chunk)
         if moments is None:
             raise ValueError("expected signals to take a prior from, got none")
@@ -169,7 +169,7 @@ class LastLayerSolve(nn.Module):
         bias.copy_(theta[-1])
 
 
-class _Moments:
+class Moments:
     """Sums over signals on one raster, and what they say of a last layer.
 
     A fit's weights are W U^T y, with the features phi = U S V^T and W = V S / (S^2 + ridge); so the moments of U^T y,
@@ -184,7 +184,7 @@ class _Moments:
         least = ridge * values.mean()
         kept = values > 1e-3 * least  # the others are fitted as good as not at all
         values, vectors = values[kept], vectors[:, kept]
-        self.basis = phi @ vectors / values.sqrt()
+        self.features, self.basis = phi, phi @ vectors / values.sqrt()
         self.weights = vectors * (values.sqrt() / (values + least))
         self.quick = self.basis.to(like.dtype)
         self.total: Tensor | float = 0.0
@@ -202,7 +202,7 @@ class _Moments:
         self.power = self.power + self._power(rows)
 
     def prior(self, shrinkage: float) -> tuple[Float[Tensor, "G C"], Float[Tensor, "G R"]]:
-        """Mean and factor of the covariance of the last layer."""
+        """Mean and factor of the covariance of the last layer; columns in ascending order of what they explain."""
         assert isinstance(self.total, Tensor)
         mean = self.total / self.count
         channels, middle = mean.shape[-1], self.basis.mT @ mean

@@ -4,7 +4,6 @@ Context -> encoder -> z -> hypernetwork -> Params -> SIREN(x) -> y
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from hypersiren.hypernets.conv_encoder import ConvEncoder
 from hypersiren.hypernets.full import FullHypernet
 from hypersiren.hypernets.gradient_steps import GradientSteps
 from hypersiren.hypernets.last_layer import LastLayerSolve
+from hypersiren.hypernets.mixture import MixtureSolve
 from hypersiren.hypernets.paper_encoder import PaperConvEncoder
 from hypersiren.hypernets.posterior import fit_spread
 from hypersiren.hypernets.set_encoder import SetEncoder
@@ -89,8 +89,10 @@ class HyperSiren(nn.Module):
                 raise ValueError(f"expected an encoder with token_size {anchors} as the hypo-SIREN has, got {places}")
         self.encoder, self.hypernet, self.siren, self.adapter = encoder, hypernet, siren, adapter
         predicted: Any = {} if hypernet is None else hypernet.shapes
+        # A mixture whose covariances are not trained: they belong to the features as these are.
+        fixed = isinstance(adapter, MixtureSolve) and not adapter.factor.requires_grad
         for name, parameter in siren.named_parameters():
-            parameter.requires_grad_(name not in predicted)
+            parameter.requires_grad_(name not in predicted and not fixed)
 
     def set_prior(
         self, signals: Iterable[Float[Tensor, "M *size C"]], ridge: float = 1e-6, shrinkage: float = 0.2
@@ -119,14 +121,14 @@ class HyperSiren(nn.Module):
         if not isinstance(self.adapter, LastLayerSolve):
             return
         found = []
+        self.adapter.spread.zero_()
         for context, x, y, unknown in cases:
             predicted = self.predict(context)
             if predicted.posterior is None or not unknown.any():
                 continue
             errors = (predicted.field(x) - y).abs()
-            plain = replace(predicted.posterior, spread=torch.zeros_like(self.adapter.spread))
-            deviations = plain.variance(x).sqrt().clamp(min=1e-6)
-            found.append((plain.open_share.mean(), (errors / deviations)[unknown].flatten()))
+            deviations = predicted.posterior.variance(x).sqrt().clamp(min=1e-6)
+            found.append((predicted.posterior.open_share.mean(), (errors / deviations)[unknown].flatten()))
         if found:
             self.adapter.spread.copy_(fit_spread(found))
 
@@ -245,8 +247,9 @@ def build(
 
 
 def _adapter(kind: str, arguments: Mapping[str, Any], field: Siren, hypernet: nn.Module | None) -> nn.Module | None:
-    if kind == "solve":
-        return LastLayerSolve(list(field.shapes.values())[-2][1], **arguments)
+    if kind in ("solve", "mixture"):
+        solve = LastLayerSolve if kind == "solve" else MixtureSolve
+        return solve(list(field.shapes.values())[-2][1], **arguments)
     if kind == "gradient":
         assert hypernet is not None
         latent: Any = hypernet.latent_features

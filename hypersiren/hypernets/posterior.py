@@ -17,7 +17,7 @@ C channels, F features, R columns of S, X right-hand sides.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -145,6 +145,37 @@ def signals_apart(values: Float[Tensor, "S N X"], signals: int) -> Float[Tensor,
     return values if len(values) == signals else rearrange(values, "1 n (b c) -> b n c", b=signals)
 
 
+@runtime_checkable
+class Uncertainty(Protocol):
+    """What is still open of B fields: `Posterior`, or one like it."""
+
+    @property
+    def siren(self) -> Siren:
+        """The hypo-SIREN."""
+
+    @property
+    def params(self) -> Params:
+        """The fields' weights; their last layer is the mean."""
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, N), which points are known."""
+
+    @property
+    def columns(self) -> int:
+        """R, numbers that a field has under its prior."""
+
+    @property
+    def open_share(self) -> Tensor:
+        """The share of the prior's variance that is still open, of each signal or one for all, from 0 to 1."""
+
+    def variance(self, x: Tensor) -> Tensor:
+        """The variance of the fields' values at x, (B, P, C)."""
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Params:
+        """Parameters of `count` fields for each signal."""
+
+
 @dataclass(frozen=True)
 class Posterior:
     """What is still open of the last layers of B fields.
@@ -181,6 +212,11 @@ class Posterior:
         return len(last_layer(self.siren, self.params))
 
     @property
+    def columns(self) -> int:
+        """R."""
+        return self.factor.shape[1]
+
+    @property
     def seen(self) -> Float[Tensor, "S N R"]:
         """A for each system."""
         return self.points if self.cells is None else self.points[self.cells] * self.mask.unsqueeze(-1)
@@ -202,17 +238,13 @@ class Posterior:
     @property
     def open_share(self) -> Float[Tensor, " S"]:
         """u: the share of the prior's variance that is still open, over [-1, 1]^D, from 0 to 1."""
-        d = self.siren.in_features
-        x = grid([round(256 ** (1 / d))] * d, device=self.points.device, dtype=self.points.dtype)
-        a = self._features(x)
+        a = self._features(probes(self.siren, self.points))
         return (self.raw_variance(a).mean(-1) / a.square().sum(-1).mean(-1)).clamp(1e-6, 1)
 
     @cached_property
     def spreads(self) -> Float[Tensor, " S"]:
         """What multiplies the standard deviation of each system."""
-        if not self.spread.any():
-            return torch.ones_like(self.noise)
-        return torch.exp(self.spread[0] + self.spread[1] * self.open_share.log())
+        return spreads(self.spread, self)
 
     def left_open(self, w: Float[Tensor, "B R X"], error: Tensor | float = 0.0) -> Float[Tensor, "B R X"]:
         """What the known points leave of a change S w of the last layers, themselves known with an error (S N X)."""
@@ -249,6 +281,19 @@ class Posterior:
     def _features(self, x: Float[Tensor, "*b P D"]) -> Float[Tensor, "*c P R"]:
         hidden = {name: p for name, p in self.params.items() if name not in self.siren.last()}
         return with_one(self.siren.features(x, hidden)) @ self.factor
+
+
+def probes(siren: Siren, like: Tensor) -> Float[Tensor, "P D"]:
+    """Some 256 points over [-1, 1]^D."""
+    d = siren.in_features
+    return grid([round(256 ** (1 / d))] * d, device=like.device, dtype=like.dtype)
+
+
+def spreads(spread: Float[Tensor, " 2"], posterior: Uncertainty) -> Tensor:
+    """What multiplies the standard deviation, see `Posterior`; 1 where the spread is zero, without asking for more."""
+    if not spread.any():
+        return torch.ones((1,)).to(spread)
+    return torch.exp(spread[0] + spread[1] * posterior.open_share.log())
 
 
 def fit_spread(found: Sequence[tuple[Tensor, Tensor]]) -> Float[Tensor, " 2"]:

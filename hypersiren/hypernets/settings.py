@@ -160,6 +160,25 @@ class GradientSteps(Section):
     """Without an encoder: numbers of each token."""
 
 
+class MixtureSolve(Section):
+    """The last layer solved from the context, under several priors that are taken from clusters of training signals."""
+
+    kind: Literal["mixture"] = "mixture"
+    """The adapter's name: the last layer is solved under a mixture of priors."""
+    priors: PositiveInt = 32
+    """Priors, each for signals of one form of power spectrum."""
+    rank: PositiveInt | None = None
+    """Leading axes that each prior keeps, so many numbers for a signal; null: all."""
+    noise: PositiveFloat = 1e-3
+    """Variance of the noise at 100 known points; what `rank` cuts off is added."""
+    slope: float = 0.0
+    """The noise is multiplied by (N / 100) to this power, N being the number of known points."""
+    learned: bool = True
+    """Train the noise and the shares of the priors."""
+    covariance: bool = False
+    """Train the covariances, too, and with them the SIREN's hidden layers: several times as slow."""
+
+
 class Prior(Section):
     """How the prior of the last layer is taken from the training signals before the first step."""
 
@@ -173,7 +192,7 @@ class Prior(Section):
     """Fit on a raster so many times as fine, so that fields do not ring between the pixels."""
 
 
-Adapter = Annotated[LastLayerSolve | GradientSteps | NoAdapter, Field(discriminator="kind")]
+Adapter = Annotated[LastLayerSolve | MixtureSolve | GradientSteps | NoAdapter, Field(discriminator="kind")]
 """The sections of all adapters; `kind` says which."""
 
 Encoder = Annotated[NoEncoder | SetEncoder | ConvEncoder | TokenEncoder | PaperConvEncoder, Field(discriminator="kind")]

@@ -17,7 +17,7 @@ from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.adapter import Prediction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
-from hypersiren.hypernets.posterior import Posterior, last_layer
+from hypersiren.hypernets.posterior import Uncertainty, last_layer
 from hypersiren.hypernets.refine import refine
 from hypersiren.plotting import sheet
 from hypersiren.signals.sets.images import ImageSet
@@ -58,7 +58,7 @@ def completed(
     return means, torch.cat(variances).unflatten(1, images.size).sqrt() / 2 if variances else None
 
 
-def posterior_for_samples(found: Prediction) -> Posterior:
+def posterior_for_samples(found: Prediction) -> Uncertainty:
     """The posterior of a prediction.
 
     Raises:
@@ -89,24 +89,24 @@ def render_fields(field: BoundSiren, size: tuple[int, int], extent: float = 1.0)
 
 
 @torch.no_grad()
-def render_deviation(posterior: Posterior, size: tuple[int, int], extent: float = 1.0) -> Float[Tensor, "B H W 1"]:
+def render_deviation(posterior: Uncertainty, size: tuple[int, int], extent: float = 1.0) -> Float[Tensor, "B H W 1"]:
     """The standard deviation of B fields as images on [0, 1] have it, its mean square over channels."""
-    x = grid(size, -extent, extent, device=posterior.points.device)
+    x = grid(size, -extent, extent, device=posterior.mask.device)
     variance = evaluate(posterior.variance, x, _chunk(posterior))
     return variance.mean(-1, keepdim=True).sqrt().unflatten(1, size) / 2
 
 
 @torch.no_grad()
 def render_samples(
-    posterior: Posterior, count: int, size: tuple[int, int], extent: float = 1.0, seed: int = 0
+    posterior: Uncertainty, count: int, size: tuple[int, int], extent: float = 1.0, seed: int = 0
 ) -> Float[Tensor, "B K H W C"]:
     """So many samples of each of B fields, as images on [0, 1]."""
-    generator = torch.Generator(posterior.points.device).manual_seed(seed)
+    generator = torch.Generator(posterior.mask.device).manual_seed(seed)
     field = posterior.siren.bind(posterior.sample(count, generator))
     return render_fields(field, size, extent).unflatten(0, (-1, count))
 
 
-def _chunk(posterior: Posterior) -> int:
+def _chunk(posterior: Uncertainty) -> int:
     """Points at which variances are asked for at once: a matrix of these times the known points is 64 MB."""
     signals, known = posterior.mask.shape
-    return max(1, 2**24 // (signals * (known + posterior.factor.shape[1])))
+    return max(1, 2**24 // (signals * (known + posterior.columns)))

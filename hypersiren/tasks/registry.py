@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypersiren.errors import UserError
 from hypersiren.shapes.sets.settings import SHAPE_KINDS
+from hypersiren.signals.sets.settings import SOUND_KINDS
 from hypersiren.tasks.images.settings import (
     CompletionSettings,
     EditSettings,
@@ -17,7 +18,7 @@ from hypersiren.tasks.images.settings import (
     InpaintSettings,
     PoissonSettings,
 )
-from hypersiren.tasks.recordings.settings import AudioSettings, VideoSettings
+from hypersiren.tasks.recordings.settings import AudioSettings, SoundSettings, VideoSettings
 from hypersiren.tasks.settings import FitSettings, SetSettings
 from hypersiren.tasks.shapes.settings import SDFSettings, ShapeSettings
 from hypersiren.tasks.waves.settings import HelmholtzSettings, InversionSettings, WaveSettings
@@ -96,6 +97,9 @@ TASKS: dict[str, Row] = {
 SETS: dict[str, SetRow] = {
     "completion": SetRow(CompletionSettings, "images.completion:Completion", "studies.completion", "images"),
     "shapes": SetRow(ShapeSettings, "shapes.completion:Shapes", "studies.shape_completion", "shapes", SHAPE_KINDS),
+    "sounds": SetRow(
+        SoundSettings, "recordings.completion:SoundCompletion", "studies.sound_completion", "sounds", SOUND_KINDS
+    ),
 }
 """The tasks of `hypersiren train`: a hypernetwork for a set of signals; data.kind chooses, images where it says none of
 the others' kinds."""

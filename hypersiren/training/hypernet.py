@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from hypersiren.fields.savable import describe
+from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren, build
 from hypersiren.hypernets.settings import Prior
 from hypersiren.plotting import ZOOM, figure_pixels
@@ -38,13 +39,14 @@ def prepare(
     with seeded(settings.seed):
         model = build(**description).to(device)
     loss = settings.loss
+    solves = isinstance(model.adapter, LastLayerSolve)
     objective = HypernetObjective(
         model,
         task,
         latent=loss.latent,
         weights=loss.weights,
         autocast=settings.training.autocast,
-        start=partial(start_at_prior, model, task, settings.prior) if settings.adapter.kind == "solve" else None,
+        start=partial(start_at_prior, model, task, settings.prior) if solves else None,
     )
     record = {"settings": settings.model_dump(mode="json"), "model": describe(model), "digest": digest_of(task)}
     return objective, record

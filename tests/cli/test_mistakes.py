@@ -72,7 +72,7 @@ def home(tmp_path_factory):
 
 MISTAKES = r"""
 fit  ->  Command "fit" parameter --task requires an argument.
-fti image a.png  ->  Unknown command "fti". Did you mean "fit"? Available commands: 
+fti image a.png  ->  Unknown command "fti". Did you mean "fit"? Available commands:
 fit imag a.png  ->  unknown task "imag"; did you mean "image"?
 fit photo.png  ->  unknown task "photo.png"; expected one of image, inpaint, poisson, edit,
 fit image missing.png  ->  missing.png: no such file
@@ -234,7 +234,7 @@ initialisation --out missing/a.png --hidden-features 4  ->  missing/a.png: expec
 settings imag  ->  unknown task "imag"; expected one of image, inpaint, poisson, edit, audio,
 settings faces  ->  unknown task "faces"; expected one of image, inpaint, poisson, edit,
 benchmark loops  ->  Unknown command "loops". Did you mean "loop"? Available commands: jets,
-nonsense  ->  Unknown command "nonsense". Available commands: 
+nonsense  ->  Unknown command "nonsense". Available commands:
 fit sdf knot --signal.columns x,y  ->  knot: expected no columns of a shape that is made here
 fit image a.png --training.optimizer lbfgs --training.accumulate 2  ->  training: expected accumulate of 1 with
 """

@@ -1,11 +1,14 @@
-"""Settings of a set of images. Imports no torch."""
+"""Settings of a set of images or sounds. Imports no torch."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from hypersiren.settings import Section
+
+SOUND_KINDS = ("sounds",)
+"""Values of data.kind by which settings are those of sounds."""
 
 
 class ImageData(Section):
@@ -33,3 +36,22 @@ class ImageData(Section):
     """Magnify or shrink training images by up to this share."""
     rotation: Annotated[float, Field(ge=0, le=180)] = 8.0
     """Turn training images by up to so many degrees."""
+
+
+class SoundData(Section):
+    """The set of sounds, and the windows that recordings are cut into."""
+
+    kind: Literal["sounds"] = "sounds"
+    """sounds: audio files in a folder; subfolders train, val and test are the splits, if there are any."""
+    root: Path | None = None
+    """Folder of the recordings, of any kind that libsndfile reads."""
+    rate: PositiveInt = 8000
+    """Samples a second; recordings of another rate are resampled, channels are averaged."""
+    window: Annotated[int, Field(ge=8)] = 512
+    """Samples of a window."""
+    hop: PositiveInt | None = None
+    """Samples from a training window to the next; null: half a window. Validation and test windows do not overlap."""
+    partial: Literal["mask", "drop"] = "mask"
+    """What becomes of a recording's last samples where they fill no window: kept, the rest being masked, or dropped."""
+    silence: PositiveFloat = 60.0
+    """Leave out windows that lie so many dB below the loudest window of their recording."""

@@ -147,7 +147,7 @@ def folder(root: Path, split: str, seed: int) -> ImageSource:
     Subfolders train, val and test are the splits. Where one of val and test is missing, the other is the test split and
     val is 5 % of train, at random. Without train, or with nothing beside it, all files are split 90/5/5 at random.
     """
-    _check_folder(root)
+    check_folder(root)
     label = f"{root.resolve().name}/{split}"
     has = {name for name in SPLITS if os.path.isdir(root / name)}
     if not ("train" in has and len(has) > 1):
@@ -273,14 +273,16 @@ def _files(
     return ImageSource(label, names, functools.partial(_read_file, str(root), names), key)
 
 
-def part_of(items: Sequence[Any], split: str, seed: int, *, has_test: bool, what: str) -> list[Any]:
+def part_of(
+    items: Sequence[Any], split: str, seed: int, *, has_test: bool, what: str, unit: str = "images"
+) -> list[Any]:
     """The part of items, in their order, that a seeded draw gives to a split; at least one for each.
 
     The draw is a hash of each item's name, so that a file more or less moves hardly any other to another split.
     """
     n, parts = len(items), 2 if has_test else 3
     if n < parts:
-        raise DatasetError(f"expected at least {parts} images in {what} to split them, found {n}")
+        raise DatasetError(f"expected at least {parts} {unit} in {what} to split them, found {n}")
     held = max(1, round(HELD_OUT * n))
     names = [str(item[0] if isinstance(item, tuple) else item) for item in items]
     order = sorted(range(n), key=lambda i: digest([(f"{seed} {names[i]}", 0, 0)]))
@@ -319,7 +321,7 @@ def _photo(name: str) -> np.ndarray:
     return photo[0] if isinstance(photo, tuple) else photo  # a stereo pair: the left view
 
 
-def _check_folder(root: Path) -> None:
+def check_folder(root: Path) -> None:
     # os.path's questions answer False where Path's raise, as in a folder that may not be entered.
     if not os.path.lexists(root):
         raise DatasetError(f"no such folder: {root}")

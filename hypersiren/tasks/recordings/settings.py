@@ -1,12 +1,15 @@
-"""Configuration of the tasks on recordings: audio, video. Pure description."""
+"""Configuration of the tasks on recordings: audio, video, sets of sounds. Pure description."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hypersiren.fields.settings import Network
-from hypersiren.settings import NotNegative, Section, Size
-from hypersiren.tasks.settings import FitSettings, FitTraining
+from hypersiren.hypernets.settings import Adapter, HypoSiren, MixtureSolve, Prior
+from hypersiren.settings import NotNegative, Section, Share, Size
+from hypersiren.signals.sets.settings import SoundData
+from hypersiren.tasks.settings import FitSettings, FitTraining, SetSettings, Training
 
 
 class AudioSignal(Section):
@@ -49,3 +52,55 @@ class VideoSettings(FitSettings):
 
     signal: VideoSignal = VideoSignal()
     training: FitTraining = FitTraining(steps=1500, points=4096, lr=4e-4)
+
+
+Known = Annotated[float, Field(gt=0, le=1)]
+
+
+class SoundContext(Section):
+    """Which samples of a training window are known."""
+
+    fewest: Known = 0.1
+    """Least share of known samples."""
+    most: Known = 0.5
+    """Largest share of known samples; the law is log-uniform, a share for each batch."""
+    gaps: Share = 0.25
+    """Share of the batches whose windows miss one run of samples instead."""
+    gap: Annotated[float, Field(gt=0, lt=1)] = 0.125
+    """Length of such a run, as a share of the window; in the table, too."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "SoundContext":
+        if self.fewest > self.most:
+            raise ValueError(f"fewest ({self.fewest}) must not exceed most ({self.most})")
+        return self
+
+
+class SoundTraining(Training):
+    """The optimisation."""
+
+    batch_size: PositiveInt = 16
+    """Windows a step (before accumulation)."""
+    steps: PositiveInt = 60
+    """Optimiser updates."""
+    lr: PositiveFloat = 3e-2
+    """Peak learning rate; what came from data learns at this times its own size."""
+    ema: Share = 0.0
+    """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
+    validate_every: PositiveInt = 60
+    """Steps between validations, pictures and checkpoints."""
+    target_points: PositiveInt | None = None
+    """Random target samples for each window; null: all."""
+
+
+class SoundSettings(SetSettings):
+    """Everything that `hypersiren train` can be told of sounds."""
+
+    data: SoundData = SoundData()
+    context: SoundContext = SoundContext()
+    # The Nyquist frequency of 512 samples on [-1, 1] is an omega of 256 pi = 804, which the second layer reaches. With
+    # more, fields ring between the samples.
+    siren: HypoSiren = HypoSiren(hidden_features=(256, 640), first_omega=300.0, hidden_omega=15.0)
+    adapter: Adapter = MixtureSolve(priors=32, rank=256, slope=-0.5)
+    prior: Prior = Prior(shrinkage=0.9, copies=0, finer=1)
+    training: SoundTraining = SoundTraining()

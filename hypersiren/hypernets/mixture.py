@@ -1,0 +1,387 @@
+"""The last layer solved under several priors at once: a mixture of Gaussians, each for signals of one kind.
+
+One Gaussian knows one covariance, and completes a vowel and a hiss alike. `MixtureSolve` has K of them, taken from
+clusters of training signals whose power spectra are alike. What is known of a signal says how likely each is,
+
+    r_k  ~  p_k (det K_k)^(-C / 2) exp(-tr(y^T K_k^-1 y) / 2)^t,      K_k = A_k A_k^T + s_k^2 I,   A_k = phi S_k,
+
+and the prediction is the mixture of their conditional means: theta = m + sum_k r_k S_k w_k. It is no longer linear in
+what is known. Each prior may be cut to its R leading axes, so that a signal has R numbers; what is cut off becomes the
+prior's noise (probabilistic principal component analysis, Tipping and Bishop 1999).
+
+Symbols: B signals, K priors, N known points, P points of a raster, C channels, F features, G = F + 1, R columns of S_k.
+"""
+
+import copy
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from hypersiren.fields.coords import grid
+from hypersiren.fields.savable import savable
+from hypersiren.fields.siren import BoundSiren, Params, Siren
+from hypersiren.hypernets.adapter import Decode, Prediction
+from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.last_layer import LastLayerSolve, Moments
+from hypersiren.hypernets.posterior import Posterior, last_layer, probes, spreads, with_last_layer, with_one
+
+BANDS = 40
+"""Bands of the power spectrum by which signals are told apart."""
+
+NOTHING = 1e-6
+"""Share of the mean power below which a frequency tells nothing."""
+
+IMPOSSIBLE = -1e4
+"""The logarithm of the share of a prior that is not there."""
+
+FEWEST = 8
+"""Signals below which a cluster has no prior of its own."""
+
+
+class _SolveWithDeterminant(torch.autograd.Function):
+    """K^-1 r and log det K of symmetric positive definite K; no gradient goes through the Cholesky factor itself."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        factor = torch.linalg.cholesky_ex(matrix).L
+        solution = torch.cholesky_solve(right, factor)
+        ctx.save_for_backward(factor, solution)
+        ctx.mark_non_differentiable(factor)
+        return solution, 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1), factor
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, Tensor]:
+        factor, solution = ctx.saved_tensors
+        right = torch.cholesky_solve(gradients[0], factor)
+        outer = right @ solution.mT
+        return gradients[1][..., None, None] * torch.cholesky_inverse(factor) - 0.5 * (outer + outer.mT), right
+
+
+def solve_with_determinant(
+    matrix: Float[Tensor, "*b N N"], right: Float[Tensor, "*b N C"]
+) -> tuple[Float[Tensor, "*b N C"], Float[Tensor, "*b"], Float[Tensor, "*b N N"]]:
+    """K^-1 r, log det K, and the lower Cholesky factor of K, through which no gradient goes.
+
+    Example:
+        >>> x, logarithm, _ = solve_with_determinant(torch.diag(torch.tensor([2.0, 4.0])), torch.ones(2, 1))
+        >>> x.flatten().tolist(), round(logarithm.exp().item(), 4)
+        ([0.5, 0.25], 8.0)
+    """
+    return _SolveWithDeterminant.apply(matrix, right)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of B signals, and the features there.
+
+    Attributes:
+        features: (P, G) of the whole raster, or (B, N, G) of each signal's own points.
+        cells: Which of the raster's points are known; None where features are each signal's own.
+        mask: Which of the N points are known.
+        wrong: Their values less what the mean says, 0 where unknown.
+    """
+
+    features: Float[Tensor, "*b P G"]
+    cells: Int[Tensor, "B N"] | None
+    mask: Bool[Tensor, "B N"]
+    wrong: Float[Tensor, "B N C"]
+
+    def rows(self, points: Float[Tensor, "*b P R"]) -> Float[Tensor, "B N R"]:
+        """Of values at the features' points those at the known ones, 0 elsewhere."""
+        return (points if self.cells is None else points[self.cells]) * self.mask.unsqueeze(-1)
+
+
+@savable
+class MixtureSolve(LastLayerSolve):
+    """The conditional mean of the last layer under a mixture of priors, given the known points.
+
+    Args:
+        features: F, the width of the last sine layer.
+        priors: K; fewer where clusters of signals are too small.
+        rank: R, the axes that each prior keeps; None for all.
+        noise, slope: As of `LastLayerSolve`, for every prior at first; what `rank` cuts off is added.
+        learned: Whether noise and shares (and how far the evidence is tempered) are trained.
+        covariance: Whether the covariances are trained, too, and with them the SIREN. That costs several times as much;
+            without, a `HyperSiren` freezes the SIREN, whose features they belong to.
+
+    Example:
+        >>> siren = Siren(1, 1, hidden_features=(16, 32))
+        >>> solve = MixtureSolve(32, priors=3)
+        >>> context = Context.from_rasters(torch.rand(2, 20, 1), torch.rand(2, 20) < 0.5)
+        >>> found = solve(siren, None, {}, context)
+        >>> found.field(grid((7,))).shape, found.posterior.variance(grid((7,))).shape
+        (torch.Size([2, 7, 1]), torch.Size([2, 7, 1]))
+    """
+
+    def __init__(
+        self,
+        features: int,
+        priors: int = 32,
+        rank: int | None = None,
+        noise: float = 1e-3,
+        slope: float = 0.0,
+        learned: bool = True,
+        covariance: bool = False,
+    ):
+        super().__init__(features, noise, slope, learned)
+        self.priors, self.rank, self.least = priors, rank, noise
+        one = self.factor.data if rank is None else self.factor.data[:, :rank]
+        self.factor = nn.Parameter(one.expand(priors, -1, -1).clone(), requires_grad=covariance)
+        self.noise = nn.Parameter(self.noise.data.expand(priors, -1).clone(), requires_grad=learned)
+        self.shares = nn.Parameter(torch.full((priors,), -math.log(priors)), requires_grad=learned)
+        self.tempering = nn.Parameter(torch.zeros(()), requires_grad=learned)
+
+    def forward(
+        self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None
+    ) -> Prediction:
+        """The prediction with its last layer corrected; arguments as of `LastLayerSolve`.
+
+        Raises:
+            ValueError: If the SIREN's last sine layer has another width.
+        """
+        width = list(siren.shapes.values())[-2][1]
+        if self.factor.shape[1] != width + 1:
+            raise ValueError(
+                f"expected a SIREN of {self.factor.shape[1] - 1} features in its last sine layer, got {width}"
+            )
+        with torch.autocast(context.y.device.type, enabled=False):
+            theta = last_layer(siren, params)
+            known = _known(siren, params, theta, context)
+            noise = self._noises(context.mask)
+            found = [self._solve_one(known, k, noise[:, k]) for k in range(len(self.factor))]
+            evidence = torch.stack([one[1] for one in found], 1) + self.shares.log_softmax(0)
+            shares = (self.tempering.exp() * evidence).softmax(1)
+            change = torch.stack([self.factor[k] @ one[0] for k, one in enumerate(found)], 1)
+            mixed = (shares[..., None, None] * change).sum(1)
+            solved = with_last_layer(siren, params, theta + mixed)
+        posterior = MixturePosterior(siren, solved, self, params, known, noise, shares.detach())
+        return Prediction(siren, solved, z, posterior)
+
+    def _noises(self, mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B K"]:
+        count = mask.sum(1, keepdim=True).clamp(min=1).to(self.noise.dtype)
+        return torch.exp(self.noise[:, 0] + self.noise[:, 1] * torch.log(count / 100))
+
+    def _solve_one(
+        self, known: _Known, k: int, noise: Float[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B R C"], Float[Tensor, " B"], Tensor]:
+        """w of one prior, the logarithm of its evidence (up to a constant), and the Cholesky factor."""
+        seen = known.rows(known.features @ self.factor[k])
+        wrong, mask = known.wrong, known.mask
+        channels, count = wrong.shape[-1], mask.sum(1)
+        if seen.shape[1] <= seen.shape[2]:
+            gram = seen @ seen.mT + torch.diag_embed(torch.where(mask, noise[:, None], 1.0))
+            solution, logarithm, lower = solve_with_determinant(gram, wrong)
+            w, square = seen.mT @ solution, (wrong * solution).sum((1, 2))
+        else:
+            right = seen.mT @ wrong
+            # Where all is known of all signals, they have one matrix.
+            same = known.cells is not None and seen.shape[1] == len(known.features) and bool(mask.all())
+            rows, level = (seen[:1], noise[:1]) if same else (seen, noise)
+            gram = rows.mT @ rows + level[:, None, None] * torch.eye(rows.shape[-1]).to(rows)
+            given = right.movedim(0, 1).flatten(1).unsqueeze(0) if same else right
+            w, logarithm, lower = solve_with_determinant(gram, given)
+            w = w[0].unflatten(1, (len(right), -1)).movedim(1, 0) if same else w
+            lower = lower.expand(len(right), -1, -1)
+            square = (wrong.square().sum((1, 2)) - (right * w).sum((1, 2))) / noise
+            logarithm = logarithm + (count - gram.shape[-1]) * noise.log()
+        return w, -0.5 * (square + channels * logarithm), lower
+
+    @torch.no_grad()
+    def set_prior(
+        self, siren: Siren, signals: Iterable[Float[Tensor, "M *size C"]], ridge: float = 1e-6, shrinkage: float = 0.2
+    ) -> None:
+        """Take mean and covariances of the last layer from signals on a raster, and clusters of them.
+
+        All priors have one mean; see `LastLayerSolve.set_prior` for arguments. Signals are told apart by k-means on the
+        logarithms of their power spectra, in bands, less their means: by the form of the spectrum and not by loudness.
+
+        Raises:
+            ValueError: If there is no signal.
+        """
+        chunks = list(signals)
+        if not chunks:
+            raise ValueError("expected signals to take a prior from, got none")
+        everything = torch.cat(chunks)
+        # So many that not all of them can be too small.
+        kind = clusters(everything, min(self.priors, max(1, len(everything) // FEWEST)))
+        first = Moments(siren, everything[:1], ridge)
+        total = copy.copy(first)
+        total.add(everything)
+        theta, _ = total.prior(shrinkage)
+        apart = everything - everything.mean(0)
+        factors, noises, counts = [], [], []
+        for k in range(self.priors):
+            if len(members := apart[kind == k]) < min(FEWEST, len(everything)):
+                continue
+            moments = copy.copy(first)
+            moments.add(members)
+            moments.add(-members)  # second moments about the common mean
+            _, factor = moments.prior(shrinkage)
+            kept = factor[:, -self.rank :] if self.rank else factor
+            cut = (moments.features @ factor[:, : factor.shape[1] - kept.shape[1]]).square().sum()
+            factors.append(kept)
+            noises.append(self.least + cut / max(1, len(moments.features) - kept.shape[1]))
+            counts.append(len(members))
+        # Priors and columns that the signals do not fill are empty, and no prior is likely that is.
+        self.factor.zero_()
+        self.shares.fill_(IMPOSSIBLE)
+        for k, (factor, level, count) in enumerate(zip(factors, noises, counts, strict=True)):
+            self.factor[k, :, : factor.shape[1]] = factor.to(self.factor)
+            self.noise[k, 0], self.shares[k] = math.log(level), math.log(count)
+        weight, bias = siren.last().values()
+        weight.copy_(theta[:-1].mT)
+        bias.copy_(theta[-1])
+
+
+def _known(siren: Siren, params: Params, theta: Float[Tensor, "*b G C"], context: Context) -> _Known:
+    mask, b = context.mask, len(context.mask)
+    hidden = {name: p for name, p in params.items() if name not in siren.last()}
+    known, cells = mask.unsqueeze(-1), None
+    if context.cells is not None and context.size is not None and not hidden:
+        features = with_one(siren.features(grid(context.size, device=context.x.device, dtype=context.y.dtype)))
+        cells = torch.where(mask, context.cells, 0)
+        mean = (features @ theta).expand(b, -1, -1)
+        mean = mean.gather(1, cells.unsqueeze(-1).expand(-1, -1, mean.shape[-1]))
+    else:
+        features = with_one(siren.features(torch.where(known, context.x, 0), hidden)).expand(b, -1, -1)
+        mean = features @ theta
+    return _Known(features, cells, mask, torch.where(known, context.y - mean, 0))
+
+
+@torch.no_grad()
+def clusters(signals: Float[Tensor, "M *size C"], count: int, rounds: int = 20, seed: int = 0) -> Int[Tensor, " M"]:
+    """A cluster for each signal, by the form of its power spectrum.
+
+    Example:
+        >>> t = torch.arange(64.0)
+        >>> tones = torch.stack([torch.sin(f * t + i) for i in range(4) for f in (0.2, 1.5)])
+        >>> kind = clusters(tones[..., None], 2)
+        >>> bool((kind[::2] == kind[0]).all()), bool((kind[1::2] == 1 - kind[0]).all())
+        (True, True)
+    """
+    size, dims = signals.shape[1:-1], list(range(1, signals.ndim - 1))
+    window = torch.ones(size, device=signals.device, dtype=signals.dtype)
+    frequency = torch.zeros(size, device=signals.device)[..., : size[-1] // 2 + 1]
+    for axis, n in enumerate(size):
+        shape = [-1 if i == axis else 1 for i in range(len(size))]
+        window = window * torch.hann_window(n, periodic=False).to(window).view(shape)
+        values = torch.fft.rfftfreq(n) if axis == len(size) - 1 else torch.fft.fftfreq(n)
+        frequency = frequency + values.to(frequency).view(shape).square()
+    order = frequency.flatten().argsort(stable=True)
+    spectra = torch.cat(
+        [
+            torch.fft.rfftn(part * window.unsqueeze(-1), dim=dims).abs().square().sum(-1).flatten(1)[:, order]
+            for part in signals.split(4096)
+        ]
+    )
+    # On a raster finer than the signals are, the highest frequencies hold nothing that could tell them apart.
+    mean = spectra.mean(0)
+    spectra = spectra[:, mean > NOTHING * mean.mean()]
+    spectra = nn.functional.adaptive_avg_pool1d(spectra.unsqueeze(1), min(BANDS, spectra.shape[1])).squeeze(1)
+    logarithm = (spectra + 1e-4 * spectra.mean(1, keepdim=True) + 1e-20).log()
+    points = logarithm - logarithm.mean(1, keepdim=True)
+    generator = torch.Generator().manual_seed(seed)
+    centres = points[torch.randperm(len(points), generator=generator)[:count].to(points.device)]
+    for _ in range(rounds):
+        kind = torch.cdist(points, centres).argmin(1)
+        total = torch.zeros_like(centres).index_add(0, kind, points)
+        members = torch.bincount(kind, minlength=len(centres)).unsqueeze(-1)
+        centres = torch.where(members > 0, total / members.clamp(min=1), centres)
+    return torch.cdist(points, centres).argmin(1)
+
+
+@dataclass(frozen=True)
+class MixturePosterior:
+    """What is still open of the last layers of B fields under a mixture of priors.
+
+    Each question solves anew, one prior after the other, so that no matrix is kept.
+
+    Attributes:
+        siren, params: The fields; their last layer is the mean of the mixture.
+        solver: The priors.
+        believed: The parameters before the solve.
+        known: What is known.
+        noise: s^2 of each signal under each prior.
+        shares: How likely each prior is, given what is known.
+    """
+
+    siren: Siren
+    params: Params
+    solver: MixtureSolve
+    believed: Params
+    known: _Known
+    noise: Float[Tensor, "B K"]
+    shares: Float[Tensor, "B K"]
+
+    @property
+    def mask(self) -> Bool[Tensor, "B N"]:
+        """Which points are known."""
+        return self.known.mask
+
+    @property
+    def columns(self) -> int:
+        """R."""
+        return self.solver.factor.shape[2]
+
+    @cached_property
+    def likely(self) -> list[int]:
+        """Priors that any signal may be of."""
+        return (self.shares > 1e-6).any(0).nonzero().flatten().tolist()
+
+    def parts(self, k: int) -> Posterior:
+        """The posterior under one prior, without the spread."""
+        known, solver = self.known, self.solver
+        w, _, lower = solver._solve_one(known, k, self.noise[:, k])
+        theta = last_layer(self.siren, self.believed) + solver.factor[k] @ w
+        solved = with_last_layer(self.siren, self.believed, theta)
+        points = known.features @ solver.factor[k]
+        if known.cells is None:
+            points = points * known.mask.unsqueeze(-1)
+        dual = known.mask.shape[1] <= points.shape[-1]
+        none = torch.zeros_like(solver.spread)
+        return Posterior(
+            self.siren, solved, solver.factor[k], points, known.cells, known.mask, lower, self.noise[:, k], dual, none
+        )
+
+    def variance(self, x: Float[Tensor, "*b P D"]) -> Float[Tensor, "B P C"]:
+        """The variance of the fields' values at x: that within the priors and that between them."""
+        return self.spreads.square()[:, None, None] * self._variance(x)
+
+    def _variance(self, x: Float[Tensor, "*b P D"]) -> Float[Tensor, "B P C"]:
+        mean = BoundSiren(self.siren, self.params)(x)
+        total = torch.zeros_like(mean)
+        for k in self.likely:
+            part = self.parts(k)
+            apart = BoundSiren(self.siren, part.params)(x) - mean
+            total = total + self.shares[:, k, None, None] * (part.variance(x) + apart.square())
+        return total
+
+    @property
+    def open_share(self) -> Float[Tensor, " B"]:
+        """As that of `Posterior`; the prior is the mixture."""
+        x = probes(self.siren, self.solver.factor)
+        features = with_one(self.siren.features(x))
+        each = torch.stack([(features @ factor).square().sum(-1).mean() for factor in self.solver.factor])
+        return (self._variance(x).mean((1, 2)) / (self.solver.shares.softmax(0) @ each)).clamp(1e-6, 1)
+
+    @cached_property
+    def spreads(self) -> Tensor:
+        """What multiplies the standard deviation of each signal."""
+        return spreads(self.solver.spread, self)
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Params:
+        """Parameters of `count` fields for each signal: (B * count, *shape), the first signal's first."""
+        chosen = torch.multinomial(self.shares, count, replacement=True, generator=generator).flatten()
+        mean = last_layer(self.siren, self.params).repeat_interleave(count, 0)
+        theta, repeated = mean, self.params
+        for k in self.likely:
+            repeated = self.parts(k).sample(count, generator)
+            theta = torch.where((chosen == k)[:, None, None], last_layer(self.siren, repeated), theta)
+        spread = self.spreads.expand(len(self.shares)).repeat_interleave(count)[:, None, None]
+        return with_last_layer(self.siren, repeated, mean + spread * (theta - mean))

@@ -1,0 +1,328 @@
+"""Data sets: a SET of sounds, cut into windows of equal length that one tensor holds.
+
+Recordings are read anew each time, 3,000 short ones in about two seconds; nothing is cached. Windows keep the
+amplitudes of their recording: whoever learns from them scales each by what is known of it, see
+`hypersiren.tasks.recordings.completion`.
+
+Letters in shapes: M windows in the set, N samples of a window.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from hypersiren.signals.arrays import to_tensor
+from hypersiren.signals.files import SignalError
+from hypersiren.signals.sets.sources import SPLITS, DatasetError, check_folder, part_of, scan
+from hypersiren.signals.sound.files import read_sound
+from hypersiren.signals.sound.opening import FULL_SCALE
+
+LEAST = 0.125
+"""Share of a window that a recording's end must fill to be kept."""
+
+SILENCE = 60.0
+"""Decibels below the loudest window of its recording from which on a window is left out."""
+
+NOTHING = 1e-6
+"""Root mean square, of full scale, below which a window holds nothing but rounding."""
+
+
+@dataclass(frozen=True)
+class SoundSet:
+    """Windows of recordings, resident on a device.
+
+    Attributes:
+        waves: (M, N) amplitudes, 0 beyond the end of a recording.
+        inside: Which samples lie within their recording.
+        recording: Which recording each window is of; windows of one follow each other in time.
+        rate: Samples a second.
+        name: What people call it, e.g. "digits/train".
+        skipped: "path: reason" for each file that could not be read or holds nothing to learn from.
+
+    Example:
+        >>> sounds = as_sounds([np.ones(10), np.ones(7)], rate=8000, window=4)
+        >>> sounds.waves.shape, sounds.recording.tolist(), sounds.inside.sum(1).tolist()
+        (torch.Size([5, 4]), [0, 0, 0, 1, 1], [4, 4, 2, 4, 3])
+    """
+
+    waves: Float[Tensor, "M N"]
+    inside: Bool[Tensor, "M N"]
+    recording: Int[Tensor, " M"]
+    rate: int
+    name: str = "sounds"
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.waves)
+
+    @property
+    def window(self) -> int:
+        """N."""
+        return self.waves.shape[1]
+
+    def to(self, device: torch.device | str) -> "SoundSet":
+        """The same set on another device."""
+        parts = {name: getattr(self, name).to(device) for name in ("waves", "inside", "recording")}
+        return replace(self, **parts)
+
+    def at(self, index: Tensor | slice) -> "SoundSet":
+        """Some of the windows."""
+        return replace(self, waves=self.waves[index], inside=self.inside[index], recording=self.recording[index])
+
+    def spread(self, count: int) -> "SoundSet":
+        """So many windows (or all there are) from all over the set, the first and the last among them."""
+        return self.at(torch.linspace(0, len(self) - 1, min(count, len(self)), device=self.waves.device).long())
+
+    def of(self, recording: int) -> "SoundSet":
+        """The windows of one recording."""
+        return self.at((self.recording == recording).nonzero()[:, 0])
+
+
+Sounds = np.ndarray | Tensor | Sequence[Any] | Dataset[Any]
+"""What `as_sounds` makes a set of."""
+
+
+def as_sounds(
+    sounds: SoundSet | Sounds,
+    *,
+    rate: int = 8000,
+    window: int | None = None,
+    hop: int | None = None,
+    name: str = "sounds",
+) -> SoundSet:
+    """A set of sounds.
+
+    Args:
+        sounds: A set, as it is; or an array or tensor (M, N), a recording in each row; or a sequence or Dataset of
+            recordings: waves (N,) or (1, N), files, or tuples whose first item is such, as torchaudio's. Floats, int16
+            or int32 (which are divided by their full scale).
+        rate: Samples a second; that of files must be the same.
+        window: Samples of a window; None for the longest recording, shorter ones being masked.
+        hop: Samples from a window to the next; None for a window.
+        name: What people call it.
+
+    Raises:
+        DatasetError: If it is none of these; the message says what was expected and what came.
+
+    Example:
+        >>> as_sounds(np.ones((3, 100))).waves.shape, as_sounds([np.ones(100), np.ones(60)]).inside.sum(1).tolist()
+        (torch.Size([3, 100]), [100, 60])
+        >>> as_sounds([np.full(100, np.nan)])
+        Traceback (most recent call last):
+        ...
+        hypersiren.signals.sets.sources.DatasetError: sounds: expected finite samples in recording 0
+    """
+    if isinstance(sounds, SoundSet):
+        return sounds
+    try:
+        count = len(sounds)  # type: ignore[arg-type]
+    except TypeError:
+        kind = type(sounds).__name__
+        raise DatasetError(f"sounds: expected an array (M, N), a sequence or a Dataset, got a {kind}") from None
+    if isinstance(sounds, np.ndarray | Tensor) and sounds.ndim != 2:
+        raise DatasetError(f"sounds: expected an array (M, N), a recording in each row, got {tuple(sounds.shape)}")
+    if not count:
+        raise DatasetError("sounds: expected at least one recording, got none")
+    waves = [_wave(sounds[i], i, rate) for i in range(count)]
+    length = max(map(len, waves)) if window is None else window
+    made = cut([(str(i), wave) for i, wave in enumerate(waves)], rate, length, hop or length, name=name)
+    if not len(made):
+        raise DatasetError(f"sounds: nothing to learn from in {count} recordings; the first: {made.skipped[0]}")
+    return made
+
+
+def _wave(sound: Any, i: int, rate: int) -> Float32[np.ndarray, " N"]:
+    sound = sound[0] if isinstance(sound, tuple | list) else sound
+    try:
+        if isinstance(sound, str | Path):
+            read = read_sound(sound)
+            if read.rate != rate:
+                raise DatasetError(f"sounds: expected {rate} samples a second, got {read.rate} in {sound}")
+            return read.wave.mean(1)
+        values = to_tensor(sound, "a wave or a file").cpu()
+    except SignalError as error:
+        raise DatasetError(f"sounds: recording {i}: {error}") from None
+    values = values[0] if values.ndim == 2 and len(values) == 1 else values
+    if values.ndim != 1 or not len(values):
+        raise DatasetError(f"sounds: expected a wave (N,) or (1, N) of recording {i}, got {tuple(values.shape)}")
+    if values.dtype in FULL_SCALE:
+        values = values.double() / FULL_SCALE[values.dtype]
+    elif not values.is_floating_point():
+        raise DatasetError(f"sounds: expected floats, int16 or int32 in recording {i}, got {values.dtype}")
+    if not values.isfinite().all():
+        raise DatasetError(f"sounds: expected finite samples in recording {i}")
+    return values.float().numpy()
+
+
+def cut(
+    recordings: Iterable[tuple[str, np.ndarray]],
+    rate: int,
+    window: int,
+    hop: int,
+    *,
+    partial: Literal["mask", "drop"] = "mask",
+    silence: float = SILENCE,
+    name: str = "sounds",
+    skipped: Sequence[str] = (),
+) -> SoundSet:
+    """Windows of recordings.
+
+    A window begins every `hop` samples. The last may reach beyond the end: its samples there are masked, if at least an
+    eighth of it lies within and holds what no earlier one does. Windows so many decibels (of root mean squares) below
+    the loudest of their recording, or 120 below full scale, are left out: silence teaches nothing, and no error can be
+    measured against it.
+
+    Args:
+        recordings: Names and waves.
+        rate: Samples a second.
+        window: Samples of a window.
+        hop: Samples from a window to the next.
+        partial: "drop" leaves out windows that reach beyond the end.
+        silence: In decibels.
+        name, skipped: Handed on.
+    """
+    rows, lengths, owners, left = [], [], [], list(skipped)
+    for i, (label, wave) in enumerate(recordings):
+        starts = [s for s in range(0, len(wave), hop) if s == 0 or s - hop + window < len(wave)]
+        found = [wave[s : s + window] for s in starts]
+        found = [w for w in found if len(w) >= (LEAST * window if partial == "mask" else window)]
+        loudness = [float(np.sqrt(np.square(w, dtype=np.float64).mean())) for w in found]
+        least = max(loudness, default=0.0) * 10 ** (-silence / 20)
+        kept = [w for w, level in zip(found, loudness, strict=True) if level >= max(least, NOTHING)]
+        if not kept:
+            left.append(f"{label}: silent" if found else f"{label}: {len(wave)} samples fill no window of {window}")
+        rows += [np.pad(w, (0, window - len(w))) for w in kept]
+        lengths += [len(w) for w in kept]
+        owners += [i] * len(kept)
+    waves = torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, window)
+    inside = torch.arange(window) < torch.tensor(lengths, dtype=torch.long)[:, None]
+    return SoundSet(waves, inside, torch.tensor(owners, dtype=torch.long), rate, name, tuple(left))
+
+
+def split_sounds(train: SoundSet, validation: SoundSet | None) -> tuple[SoundSet, SoundSet]:
+    """Both sets; without one for validation every tenth recording is held out for it.
+
+    Raises:
+        DatasetError: If there are fewer than two recordings to split.
+    """
+    if validation is not None:
+        return train, validation
+    which = train.recording.unique()
+    if len(which) < 2:
+        raise DatasetError(f"sounds: expected at least 2 recordings, to hold one out for validation, got {len(which)}")
+    held = which[torch.arange(len(which), device=which.device) % 10 == min(9, len(which) - 1)]
+    out = torch.isin(train.recording, held)
+    return train.at(~out), train.at(out)
+
+
+def load_sounds(
+    root: Path | None,
+    split: str,
+    *,
+    rate: int = 8000,
+    window: int = 512,
+    hop: int | None = None,
+    partial: Literal["mask", "drop"] = "mask",
+    silence: float = SILENCE,
+    seed: int = 0,
+) -> SoundSet:
+    """The windows of all recordings of a split, from a folder.
+
+    Subfolders train, val and test are the splits. Where one of val and test is missing, the other is the test split and
+    val is 5 % of the files of train, at random. Without train, or with nothing beside it, all files are split 90/5/5 at
+    random. So no two splits have windows of one recording.
+
+    Args:
+        root: The folder; its subfolders are searched, too.
+        split: "train", "val" or "test".
+        rate: Samples a second: recordings of another rate are resampled (polyphase, SciPy), channels are averaged.
+        window: Samples of a window.
+        hop: Samples from a training window to the next, None for half a window; windows of val and test do not overlap.
+        partial, silence: See `cut`.
+        seed: Of splits drawn at random.
+
+    Raises:
+        DatasetError: If there is no root, the folder cannot be read, or holds too few sounds.
+    """
+    if split not in SPLITS:
+        raise DatasetError(f"expected a split of {', '.join(SPLITS)}, got {split!r}")
+    if root is None:
+        raise DatasetError("sounds need a root, the folder that holds them: --data.root DIR")
+    root = Path(root).expanduser()
+    check_folder(root)
+    names, dropped = _files(root, split, seed)
+    skipped = list(dropped)
+    recordings = []
+    for name in names:
+        try:
+            sound = read_sound(root / name)
+            recordings.append((name, at_rate(sound.wave.mean(1), sound.rate, rate)))
+        except SignalError as error:
+            skipped.append(f"{name}: {error.reason}")
+    step = (hop or max(1, window // 2)) if split == "train" else window
+    label = f"{root.resolve().name}/{split}"
+    made = cut(recordings, rate, window, step, partial=partial, silence=silence, name=label, skipped=skipped)
+    if not len(made):
+        why = f"; the first: {made.skipped[0]}" if made.skipped else ""
+        raise DatasetError(f"{label}: none of {len(names)} files holds a window of sound{why}")
+    return made
+
+
+def _files(root: Path, split: str, seed: int) -> tuple[list[str], tuple[str, ...]]:
+    """Files of a split, relative to the root, and "name: reason" for those that are no sounds (told of train only)."""
+    has = {name for name in SPLITS if (root / name).is_dir()}
+    made = not {"val", "test"} <= has
+    if "train" in has and len(has) > 1:
+        part = {"train": "train", "val": "train" if made else "val", "test": "test" if "test" in has else "val"}[split]
+        names, dropped = _sounds(root, [f"{part}/{name}" for name, *_ in scan(root / part)])
+        if not names:
+            raise DatasetError(f"expected audio files below {root / part}, found none{_first(dropped)}")
+        if split == "test" or not made:
+            return names, dropped
+        chosen = partial(part_of, names, has_test=True, what=str(root / part))
+    else:
+        names, dropped = _sounds(root, [name for name, *_ in scan(root)])
+        chosen = partial(part_of, names, has_test=False, what=f"{root}{_first(dropped)}")
+    return chosen(split, seed, unit="audio files"), dropped if split == "train" else ()
+
+
+def _first(dropped: Sequence[str]) -> str:
+    return f" ({len(dropped)} files left out, the first {dropped[0]})" if dropped else ""
+
+
+def _sounds(root: Path, names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Those files that begin as sounds do, and "name: reason" for the others."""
+    import soundfile
+
+    kept, dropped = [], []
+    for name in names:
+        try:
+            soundfile.SoundFile(root / name).close()
+            kept.append(name)
+        except Exception:  # TypeError for headerless endings such as .raw, LibsndfileError for all else
+            dropped.append(f"{name}: not a sound that libsndfile can read")
+    return kept, tuple(dropped)
+
+
+def at_rate(wave: Float32[np.ndarray, " N"], rate: int, wanted: int) -> Float32[np.ndarray, " L"]:
+    """A wave at another rate.
+
+    Example:
+        >>> at_rate(np.ones(441, np.float32), 44100, 8000).shape
+        (80,)
+    """
+    if rate == wanted:
+        return wave
+    from scipy.signal import resample_poly
+
+    common = math.gcd(rate, wanted)
+    return resample_poly(wave, wanted // common, rate // common).astype(np.float32)

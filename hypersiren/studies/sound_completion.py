@@ -1,0 +1,375 @@
+"""What a hypernetwork over sounds is worth: unseen recordings from some samples, beside what needs no network.
+
+The error of a window is its squared error divided by the power of the truth, the table's number the mean over windows;
+the signal to noise ratio in dB is -10 log10 of each window's error, and the mean of these. Windows differ in loudness
+by 60 dB: so none drowns the others.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from hypersiren.errors import UserError
+from hypersiren.fields.coords import evaluate, grid
+from hypersiren.hypernets.mixture import MixtureSolve
+from hypersiren.hypernets.model import HyperSiren
+from hypersiren.signals.image.files import write_image
+from hypersiren.signals.sets.sounds import SoundSet, at_rate
+from hypersiren.signals.sound.files import read_sound, write_sound
+from hypersiren.studies.completion import read_prior
+from hypersiren.studies.prediction import numbers_per_signal, prediction
+from hypersiren.studies.sound_baselines import Baselines, Windows
+from hypersiren.tasks.recordings.completion import (
+    CONTEXTS,
+    SoundCompletion,
+    complete,
+    completion_picture,
+    context_masks,
+    known_context,
+    open_sets,
+    relative_mse,
+    skipped_files,
+)
+from hypersiren.tasks.recordings.settings import SoundSettings
+from hypersiren.training.folders import to_json, unused, write_text
+from hypersiren.training.hypernet import SetRun
+
+OURS, BEFORE, ONE = "hypersiren", "before training", "one prior from data"
+
+WHOLE, UNKNOWN, RATIO = "all samples", "unknown samples only (known ones put back)", "SNR of all samples, dB"
+
+KEEPING = ("linear", "Gaussian")
+"""Methods whose known samples keep their values."""
+
+NINETY = 1.645
+"""Standard deviations of a Gaussian on both sides of its mean that hold 90 % of it."""
+
+Rows = Mapping[str, Mapping[str, float]]
+"""Method -> context -> number."""
+
+
+@dataclass(frozen=True)
+class SoundTable:
+    """Test errors by method and context.
+
+    Attributes:
+        rows: Errors over all samples.
+        unknown: The same after known samples are put back; none where all are known.
+        ratio: Mean signal to noise ratios in dB, over all samples.
+        coverage: Of methods that know a posterior, the share of unknown samples in its 90 % interval, in percent.
+        windows: Test windows that all numbers are means over.
+        numbers: Numbers that the model has for each window.
+    """
+
+    rows: Rows
+    unknown: Rows
+    ratio: Rows
+    coverage: Rows
+    windows: int
+    numbers: int
+
+    def best(self, rows: Rows, name: str, largest: bool = False) -> list[str]:
+        """The methods with the lowest (or largest) number; those that only keep what is known do not compete."""
+        found = {m: row[name] for m, row in rows.items() if name in row and not (name == "all" and m in KEEPING)}
+        if not found:
+            return []
+        wanted = max(found.values()) if largest else min(found.values())
+        return [method for method, value in found.items() if value == wanted]
+
+    def __str__(self) -> str:
+        names = list(self.rows[OURS])
+        width = max(map(len, [*self.rows, WHOLE, UNKNOWN, RATIO])) + 2
+        lines = ["context".ljust(width) + "".join(f"{name:>9} " for name in names).rstrip()]
+        for title, rows in ((WHOLE, self.rows), (UNKNOWN, self.unknown), (RATIO, self.ratio)):
+            best = {name: self.best(rows, name, rows is self.ratio) for name in names}
+            lines += ["", title]
+            for method, row in rows.items():
+                cells = [self._cell(method, name, row, best[name], rows is self.ratio) for name in names]
+                lines.append((method.ljust(width) + "".join(f"{cell:>10}" for cell in cells)).rstrip())
+        if self.coverage:
+            lines += ["", "unknown samples in the 90 % interval, % (90 is right)"]
+            for method, row in self.coverage.items():
+                cells = [f"{row[name]:.1f} " if name in row else "" for name in names]
+                lines.append((method.ljust(width) + "".join(f"{cell:>10}" for cell in cells)).rstrip())
+        return "\n".join(
+            [
+                *lines,
+                "",
+                f"squared error over the power of the window, mean over {self.windows} test windows; silence has 1",
+                "* best of its column; kept: the method keeps what is known",
+                f"{OURS} has {self.numbers} numbers per window",
+            ]
+        )
+
+    def _cell(self, method: str, name: str, row: Mapping[str, float], best: Sequence[str], ratio: bool) -> str:
+        if name not in row:
+            return ""
+        if method in KEEPING and name == "all":
+            return "kept "
+        value = row[name]
+        text = f"{value:.1f}" if ratio else f"{value:.4f}" if value >= 1e-3 else f"{value:.1e}".replace("e-0", "e-")
+        return text + ("*" if method in best else " ")
+
+
+def one_prior(model: HyperSiren, train: SoundSet, settings: SoundSettings) -> HyperSiren:
+    """The model's hypo-SIREN with one prior of as many numbers, from the training windows, without a gradient step."""
+    siren = copy.deepcopy(model.siren)
+    width, prior = list(siren.shapes.values())[-2][1], settings.prior
+    single = HyperSiren(
+        None, None, siren, MixtureSolve(width, priors=1, rank=_numbers(model, train)).to(_device(model))
+    )
+    signals = SoundCompletion(train, train).prior_signals(prior.copies, prior.finer)
+    single.set_prior(signals, ridge=prior.ridge, shrinkage=prior.shrinkage)
+    return single.eval()
+
+
+def _numbers(model: HyperSiren, sounds: SoundSet) -> int:
+    """Numbers that the model has for each window: those of its latent, or of the last layer that is solved."""
+    few = sounds.at(slice(1))
+    found = prediction(model, known_context(few, few.inside)[0])
+    numbers = numbers_per_signal(found)
+    return numbers if found.posterior is None else min(found.posterior.columns, numbers)
+
+
+def _device(model: HyperSiren) -> torch.device:
+    return next(model.parameters()).device
+
+
+def completed(
+    model: HyperSiren, sounds: SoundSet, mask: Bool[Tensor, "M N"], points: int = 16384
+) -> tuple[Float[Tensor, "M N"], Float[Tensor, "M N"] | None]:
+    """Every window completed from its known samples, and the standard deviation of it, where the model knows one."""
+    x = grid((sounds.window,), device=sounds.waves.device)
+    values, deviations = [], []
+    for index in torch.arange(len(sounds), device=x.device).split(max(1, points // len(x))):
+        context, scale = known_context(sounds.at(index), mask[index])
+        found = prediction(model, context)
+        values.append(evaluate(found.field, x).squeeze(-1) * scale)
+        if found.posterior is not None:
+            deviations.append(found.posterior.variance(x).squeeze(-1).sqrt() * scale)
+    return torch.cat(values), torch.cat(deviations) if deviations else None
+
+
+@torch.no_grad()
+def sound_table(
+    model: HyperSiren,
+    train: SoundSet,
+    validation: SoundSet,
+    test: SoundSet,
+    settings: SoundSettings,
+    *,
+    most: int = 100,
+    before: HyperSiren | None = None,
+) -> SoundTable:
+    """The model beside the baselines on test windows, for each context.
+
+    Args:
+        model: A trained model.
+        train: What baselines and the row of one prior are fitted to.
+        validation: What the baselines' settings are chosen on.
+        test: What is completed.
+        settings: Its sections `prior` and `context` say how the row of one prior is made, and how long gaps are.
+        most: So many test windows, evenly from all over the set, and at most so many validation windows.
+        before: The model before its training, for a row of its own.
+    """
+    judged, chosen_on = test.spread(most), validation.spread(min(most, 100)).to("cpu")
+    few, gap = judged.to("cpu"), settings.context.gap
+    whole = train.waves[train.inside.all(1)].cpu()
+    baselines = Baselines(whole if len(whole) else train.waves.cpu(), _numbers(model, train))
+    models = {OURS: model} | ({} if before is None else {BEFORE: before}) | {ONE: one_prior(model, train, settings)}
+    masks, other = context_masks(judged, CONTEXTS, gap), context_masks(chosen_on, CONTEXTS, gap)
+    errors: dict[str, dict[str, dict[str, float]]] = {WHOLE: {}, UNKNOWN: {}, RATIO: {}}
+    coverage: dict[str, dict[str, float]] = {}
+
+    def judge(method: str, name: str, completion: Tensor) -> None:
+        found = relative_mse(completion.cpu(), few.waves, few.inside)
+        errors[WHOLE].setdefault(method, {})[name] = found.mean().item()
+        errors[RATIO].setdefault(method, {})[name] = (-10 * found.clamp(min=1e-12).log10()).mean().item()
+        if name != "all":
+            unknown = few.inside & ~masks[name].cpu()
+            power = relative_mse(torch.where(unknown, completion.cpu(), few.waves), few.waves, few.inside)
+            errors[UNKNOWN].setdefault(method, {})[name] = power.mean().item()
+
+    for name, mask in masks.items():
+        for method, one in models.items():
+            if name == "all":
+                judge(method, name, complete(one.field, judged, mask))
+                continue
+            waves, deviation = completed(one, judged, mask)
+            judge(method, name, waves)
+            if deviation is not None:
+                unknown = judged.inside & ~mask
+                within = ((waves - judged.waves).abs() <= NINETY * deviation)[unknown]
+                coverage.setdefault(method, {})[name] = 100 * within.float().mean().item()
+        choosing = Windows(chosen_on.waves, other[name], chosen_on.inside)
+        for method, waves in baselines.complete(choosing, Windows(few.waves, mask.cpu(), few.inside)).items():
+            judge(method, name, waves)
+    return SoundTable(errors[WHOLE], errors[UNKNOWN], errors[RATIO], coverage, len(judged), _numbers(model, train))
+
+
+OPTIONS = ("mask", "share", "gap")
+"""Options of `complete_files` that not every study has."""
+
+
+def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple[SoundTable, Sequence[str]]:
+    """The table over test windows, and of some recordings pictures and sounds, in the folder.
+
+    Raises:
+        UserError: If refinement is wanted.
+    """
+    _check_refine(refine)
+    model, settings = run.model, run.settings
+    sets = open_sets(settings)
+    train, validation, test = (sounds.to(_device(model)) for sounds in sets)
+    table = sound_table(model, train, validation, test, settings, most=most, before=read_prior(run))
+    write_text(folder / "table.txt", f"{table}\n")
+    numbers = {
+        "errors": table.rows,
+        "unknown": table.unknown,
+        "snr": table.ratio,
+        "coverage": table.coverage,
+        "windows": table.windows,
+        "numbers": table.numbers,
+    }
+    write_text(folder / "metrics.json", to_json(numbers))
+    shown = test.spread(4)
+    for name, mask in context_masks(shown, CONTEXTS, settings.context.gap).items():
+        waves, deviation = completed(model, shown, mask)
+        write_image(folder / f"{_label(name)}.png", completion_picture(shown, mask, waves, deviation))
+    heard = test.at(slice(40))
+    factor = 0.9 / heard.waves.abs().max().item()
+
+    def write(name: str, waves: Tensor) -> None:
+        wave = (factor * waves[heard.inside]).clamp(-1, 1).cpu().numpy()[:, None]
+        write_sound(folder / f"{name}.wav", wave, heard.rate)
+
+    write("truth", heard.waves)
+    for name, mask in context_masks(heard, CONTEXTS, settings.context.gap).items():
+        write(f"{_label(name)}_context", heard.waves * mask)
+        write(f"{_label(name)}_completion", complete(model.field, heard, mask))
+    return table, skipped_files(*sets)
+
+
+def _label(name: str) -> str:
+    return name.replace("%", "_percent")
+
+
+def _check_refine(refine: int) -> None:
+    if refine:
+        raise UserError("--refine is not for sounds: the last layer is solved, there is nothing left to fit")
+
+
+def complete_files(
+    run: SetRun,
+    files: Sequence[Path],
+    folder: Path,
+    *,
+    size: int,
+    seed: int,
+    refine: int,
+    mask: Path | None = None,
+    share: float | None = None,
+    gap: float | None = None,
+) -> Iterator[Path]:
+    """Complete a person's recordings, at the model's rate; the completed files, one by one.
+
+    Windows overlap by half and are faded into each other. Beside each completion lie what was known of it, the truth
+    and a picture of the window where the completion is worst. A file that is there already stays: the new one gets a
+    number.
+
+    Args:
+        run: What `hypersiren train` left.
+        files: Of any kind that libsndfile reads, of any rate; channels are averaged.
+        folder: Where results go.
+        size: Not used: sounds have their rate.
+        seed: Fixes which samples are known.
+        refine: Must be 0.
+        mask: A sound file as long as the recording: known where it is not 0.
+        share: Known share of the samples, at random; by default a quarter, or all that a mask or gaps leave.
+        gap: Milliseconds that are lost in every window.
+
+    Raises:
+        UserError: If a number is out of its range, or a file cannot be read.
+    """
+    _check_refine(refine)
+    model, data = run.model, run.settings.data
+    longest = 1000 * data.window / data.rate
+    if (share is not None and not 0 < share <= 1) or (gap is not None and not 0 < gap < longest):
+        raise UserError(f"expected --share above 0 and up to 1, and --gap from 0 to {longest:g} ms, one window")
+    if mask is not None and len(files) != 1:
+        raise UserError(f"--mask belongs to one recording, got {len(files)}")
+    if len({path.stem for path in files}) < len(files):
+        raise UserError("recordings of one name would overwrite each other's results; complete them one by one")
+    recordings = [read_sound(path) for path in files]
+    for path, sound in zip(files, recordings, strict=True):
+        wave = torch.from_numpy(at_rate(sound.wave.mean(1), sound.rate, data.rate))
+        known = _known_samples(len(wave), data.rate, data.window, share, gap, seed, alone=mask is None)
+        if mask is not None:
+            known &= _read_mask(mask, len(sound.wave), len(wave))
+        done, worst = complete_recording(model, wave, known, data.window, data.rate)
+        names = [folder / f"{path.stem}_{what}" for what in ("completed.wav", "context.wav", "truth.wav", "panel.png")]
+        target, context, truth, panel = unused(*names)
+        for file, values in ((target, done), (context, wave * known), (truth, wave)):
+            write_sound(file, values.clamp(-1, 1).numpy()[:, None], data.rate)
+        write_image(panel, worst)
+        yield target
+
+
+def _known_samples(
+    count: int, rate: int, window: int, share: float | None, gap: float | None, seed: int, *, alone: bool
+) -> Bool[Tensor, " L"]:
+    """Which samples of a recording are known, of a random share and with a run lost in the middle of every window."""
+    if share is None:
+        share = 0.25 if alone and gap is None else 1.0
+    known = torch.zeros(count, dtype=torch.bool)
+    known[torch.randperm(count, generator=torch.Generator().manual_seed(seed))[: max(1, round(share * count))]] = True
+    if gap is not None:
+        lost = max(1, round(gap * rate / 1000))
+        place = torch.arange(count) % window - (window - lost) // 2
+        known &= ~((place >= 0) & (place < lost))
+    return known
+
+
+def _read_mask(path: Path, expected: int, count: int) -> Bool[Tensor, " L"]:
+    """A mask at the model's rate: that of the nearest sample."""
+    found = torch.from_numpy((read_sound(path).wave != 0).any(1))
+    if len(found) != expected:
+        raise UserError(f"{path}: expected a mask of {expected} samples as the recording has, got {len(found)}")
+    if not found.any():
+        raise UserError(f"{path}: the mask leaves no sample known")
+    return found[(torch.arange(count) * len(found)) // count]
+
+
+@torch.no_grad()
+def complete_recording(
+    model: HyperSiren, wave: Float[Tensor, " L"], known: Bool[Tensor, " L"], window: int, rate: int
+) -> tuple[Float[Tensor, " L"], np.ndarray]:
+    """A whole recording, completed in windows that overlap by half, and a picture of its worst window.
+
+    Example:
+        >>> from hypersiren import LastLayerSolve, Siren
+        >>> siren = Siren(1, 1, hidden_features=(8, 16), first_omega=10.0)
+        >>> model = HyperSiren(None, None, siren, LastLayerSolve(16)).requires_grad_(False)
+        >>> complete_recording(model, torch.ones(50), torch.arange(50) % 2 == 0, 16, 8000)[0].shape
+        torch.Size([50])
+    """
+    hop, count = max(1, window // 2), len(wave)
+    starts = torch.arange(0, max(1, count - window + hop), hop)
+    place = starts[:, None] + torch.arange(window)
+    inside, place = place < count, place.clamp(max=count - 1)
+    sounds = SoundSet(wave[place] * inside, inside, torch.zeros(len(starts), dtype=torch.long), rate).to(_device(model))
+    mask = (known[place] & inside).to(_device(model))
+    done = complete(model.field, sounds, mask).cpu()
+    fade = (1 - (grid((window,)).squeeze(-1)).abs()) * inside
+    total, weight = (torch.zeros(count).index_add(0, place.flatten(), v.flatten()) for v in (done * fade, fade))
+    error = relative_mse(done, sounds.waves.cpu(), inside) * (sounds.waves.cpu().abs().amax(1) > 0)
+    worst = error.argmax()[None]
+    shown = sounds.at(worst)
+    mean, deviation = completed(model, shown, mask[worst])
+    return total / weight, completion_picture(shown, mask[worst], mean, deviation)

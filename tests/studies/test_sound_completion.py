@@ -1,0 +1,200 @@
+"""The table of a set of sounds, its baselines against plain formulas, and a person's own recordings."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hypersiren.errors import UserError
+from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.mixture import MixtureSolve
+from hypersiren.hypernets.model import HyperSiren
+from hypersiren.settings import load_settings
+from hypersiren.signals.sets.sounds import as_sounds
+from hypersiren.signals.sound.cosines import cosines
+from hypersiren.signals.sound.files import read_sound, write_sound
+from hypersiren.studies.sound_baselines import Baselines, Windows, band_limited, linear, on_axes
+from hypersiren.studies.sound_completion import (
+    BEFORE,
+    KEEPING,
+    ONE,
+    OURS,
+    RATIO,
+    complete_files,
+    complete_recording,
+    completed,
+    sound_table,
+)
+from hypersiren.tasks.recordings.completion import CONTEXTS, SoundCompletion, context_masks, relative_mse
+from hypersiren.tasks.recordings.settings import SoundSettings
+from hypersiren.tasks.registry import set_row
+from hypersiren.training.hypernet import SetRun
+
+
+def tones(m=60, n=64, seed=0):
+    generator = np.random.default_rng(seed)
+    omega = np.where(np.arange(m) % 2, 0.3, 1.2)[:, None]
+    loudness = 10.0 ** generator.uniform(-3, 0, (m, 1))
+    wave = np.sin(omega * np.arange(n) + generator.uniform(0, 6.3, (m, 1))) + 0.05 * generator.normal(size=(m, n))
+    return (0.5 * loudness * wave).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    siren = Siren(1, 1, hidden_features=(32, 96), first_omega=60.0)
+    made = HyperSiren(None, None, siren, MixtureSolve(96, priors=2, rank=16)).requires_grad_(False)
+    made.set_prior(SoundCompletion(tones(), tones()).prior_signals(), shrinkage=0.5)
+    return made
+
+
+SETTINGS = load_settings(SoundSettings, flags=["--prior.finer", "1", "--prior.shrinkage", "0.5"])
+
+
+@pytest.fixture(scope="module")
+def table(model):
+    sets = [as_sounds(tones(seed=seed)) for seed in (0, 1, 2)]
+    return sound_table(model, *sets, SETTINGS, most=20, before=model)
+
+
+def test_the_table_has_every_method_and_its_numbers(table, model):
+    methods = [OURS, BEFORE, ONE, "linear", "band-limited", "PCA, 16 numbers", "Gaussian"]
+    assert list(table.rows) == list(table.unknown) == list(table.ratio) == methods
+    assert all(tuple(row) == CONTEXTS for row in table.rows.values())
+    assert (table.numbers, table.windows) == (16, 20)
+    assert table.rows[BEFORE] == table.rows[OURS]
+    assert set(table.coverage) == {OURS, BEFORE, ONE}
+    test = as_sounds(tones(seed=2)).spread(20)
+    mask = context_masks(test, ["25%"])["25%"]
+    waves, deviation = completed(model, test, mask)
+    each = relative_mse(waves, test.waves, test.inside)
+    assert table.rows[OURS]["25%"] == pytest.approx(each.mean().item(), rel=1e-4)
+    assert table.ratio[OURS]["25%"] == pytest.approx((-10 * each.log10()).mean().item(), rel=1e-4)
+    wrong = torch.where(mask, 0, waves - test.waves).square().sum(1) / test.waves.square().sum(1)
+    assert table.unknown[OURS]["25%"] == pytest.approx(wrong.mean().item(), rel=1e-4)
+    inside = ((waves - test.waves).abs() <= 1.645 * deviation)[~mask]
+    assert table.coverage[OURS]["25%"] == pytest.approx(100 * inside.float().mean().item(), rel=1e-4)
+
+
+def test_two_kinds_of_tones_are_told_apart(table):
+    """What the mixture is for: from few samples it beats what knows one kind only."""
+    for name in ("10%", "25%"):
+        ours = table.rows[OURS][name]
+        assert all(ours < 0.9 * table.rows[m][name] for m in (ONE, "band-limited", "PCA, 16 numbers"))
+    assert table.coverage[OURS]["25%"] > 90
+
+
+def test_the_table_marks_the_best(table):
+    lines = str(table).splitlines()
+    assert [line.count("kept") for line in lines if line.startswith(("linear", "Gaussian"))] == [1, 1, 0, 0, 1, 1]
+    for rows, sign in ((table.rows, 1), (table.unknown, 1), (table.ratio, -1)):
+        for name in rows[OURS]:
+            competing = {m: sign * row[name] for m, row in rows.items() if name != "all" or m not in KEEPING}
+            (best,) = {m for m, value in competing.items() if value == min(competing.values())} - {BEFORE}
+            assert best in table.best(rows, name, largest=sign < 0)
+    best = table.best(table.ratio, "25%", largest=True)[0]
+    starred = next(line for line in lines[lines.index(RATIO) :] if line.startswith(best))
+    assert f"{table.ratio[best]['25%']:.1f}*" in starred
+    assert "mean over 20 test windows" in str(table)
+    assert "16 numbers per window" in str(table)
+
+
+def test_baselines_equal_plain_formulas():
+    waves = torch.from_numpy(tones(5)).double()
+    mask = torch.rand(5, 64, generator=torch.Generator().manual_seed(0)) < 0.4
+    x = (torch.arange(64, dtype=torch.float64) + 0.5) / 64
+    for i, known in enumerate(mask):
+        count = round(0.5 * int(known.sum()))
+        basis = np.cos(np.pi * np.outer(x, np.arange(count))) * np.where(np.arange(count) == 0, 1, np.sqrt(2))
+        seen = basis[known]
+        level = 0.01 * len(seen) * (basis**2).mean()
+        weights = np.linalg.solve(seen.T @ seen + level * np.eye(count), seen.T @ waves[i][known].numpy())
+        found = band_limited(waves[i : i + 1], mask[i : i + 1], 0.5, 0.01)[0]
+        np.testing.assert_allclose(found.numpy(), basis @ weights, atol=1e-8)
+        # More unknowns than samples: the other form of the same formula.
+        seen = cosines(64, x)[known].numpy()
+        level = 0.01 * len(seen) * (cosines(64, x) ** 2).mean().item()
+        weights = np.linalg.solve(seen.T @ seen + level * np.eye(64), seen.T @ waves[i][known].numpy())
+        other = on_axes(waves[i : i + 1], mask[i : i + 1], cosines(64, x), 0.01)[0]
+        np.testing.assert_allclose(other.numpy(), cosines(64, x).numpy() @ weights, atol=1e-8)
+    assert torch.equal(linear(waves, mask)[mask], waves[mask])
+    baselines = Baselines(waves.float(), 3)
+    assert baselines.numbers == 3
+    windows = Windows(waves.float(), torch.ones_like(mask), torch.ones_like(mask))
+    found = baselines.complete(windows, windows)
+    axes = torch.from_numpy(np.linalg.svd(_scaled(waves) - _scaled(waves).mean(0))[2][:3])
+    expected = relative_mse(waves @ axes.T @ axes, waves, windows.inside).mean().item()
+    assert windows.error(found["PCA, 3 numbers"]) == pytest.approx(expected, rel=1e-2)
+
+
+def _scaled(waves):
+    return (waves / waves.square().mean(1, keepdim=True).sqrt()).numpy()
+
+
+def test_a_recording_is_completed_window_by_window(model):
+    wave = torch.from_numpy(tones(1, n=1000)[0])
+    known = torch.rand(1000, generator=torch.Generator().manual_seed(0)) < 0.5
+    found, picture = complete_recording(model, wave, known, 64, 8000)
+    assert found.shape == wave.shape
+    assert ((found - wave).square().sum() / wave.square().sum()).item() < 0.05
+    assert picture.ndim == 3
+    for length in (1, 33, 64, 65, 97):  # shorter than a window, and ends of any kind
+        assert complete_recording(model, wave[:length], known[:length], 64, 8000)[0].isfinite().all()
+    silent, _ = complete_recording(model, torch.zeros(100), torch.ones(100, dtype=torch.bool), 64, 8000)
+    assert silent.abs().max() == 0
+
+
+@pytest.fixture
+def run(model):
+    settings = load_settings(SoundSettings, flags=["--data.window", "64"])
+    return SetRun(set_row("sounds"), settings, model, Path("best.pt"))
+
+
+def write(path, rate=8000, n=500):
+    write_sound(path, tones(2, n=n)[1][:, None], rate)
+    return path
+
+
+def test_a_persons_recordings(run, tmp_path):
+    path = write(tmp_path / "a.wav", 16000, 1000)
+    options = {"size": 256, "seed": 0, "refine": 0}
+    (made,) = complete_files(run, [path], tmp_path, gap=2.0, share=0.5, **options)
+    assert made.name == "a_completed.wav"
+    for name in ("completed", "context", "truth"):
+        sound = read_sound(tmp_path / f"a_{name}.wav")
+        assert (sound.rate, len(sound.wave)) == (8000, 500)  # at the model's rate
+    context = read_sound(tmp_path / "a_context.wav").wave[:, 0]
+    assert (context != 0).mean() == pytest.approx(0.5 * 48 / 64, abs=0.04)
+    assert all((context[s + 24 : s + 40] == 0).all() for s in range(0, 500, 64))
+    assert (tmp_path / "a_panel.png").exists()
+    (again,) = complete_files(run, [path], tmp_path, **options)
+    assert again.name == "a_completed-2.wav"
+    assert (read_sound(tmp_path / "a_context-2.wav").wave != 0).mean() == pytest.approx(0.25, abs=0.02)
+    mask = np.zeros((1000, 1))
+    mask[:400] = 0.5
+    write_sound(tmp_path / "mask.wav", mask, 16000)
+    list(complete_files(run, [path], tmp_path / "", mask=tmp_path / "mask.wav", **options))
+    assert np.flatnonzero(read_sound(tmp_path / "a_context-3.wav").wave[:, 0]).max() < 200
+
+
+def test_bad_options_are_one_line(run, tmp_path):
+    path = write(tmp_path / "a.wav")
+    write_sound(tmp_path / "short.wav", np.ones((3, 1)) / 2, 8000)
+    write_sound(tmp_path / "none.wav", np.zeros((500, 1)), 8000)
+    (tmp_path / "text.wav").write_text("no sound")
+    cases = [
+        ({"share": 0.0}, "expected --share above 0 and up to 1"),
+        ({"gap": 8.0}, "--gap from 0 to 8 ms, one window"),
+        ({"refine": 3}, "--refine is not for sounds"),
+        ({"mask": tmp_path / "short.wav"}, "expected a mask of 500 samples as the recording has, got 3"),
+        ({"mask": tmp_path / "none.wav"}, "the mask leaves no sample known"),
+        ({"files": [path, tmp_path / "b" / "a.wav"]}, "recordings of one name"),
+        ({"files": [path, path], "mask": path}, "--mask belongs to one recording, got 2"),
+        ({"files": [tmp_path / "text.wav"]}, "not a sound that libsndfile can read"),
+    ]
+    for options, message in cases:
+        given = {"files": [path], "folder": tmp_path, "size": 256, "seed": 0, "refine": 0, **options}
+        with pytest.raises(UserError, match=message) as error:
+            list(complete_files(run, **given))
+        assert "\n" not in str(error.value)
