@@ -196,7 +196,7 @@ complete runs/faces a.png --extent nan  ->  expected --extent above 0, got nan
 complete runs/faces a.png --out a.png  ->  a.png: cannot make this folder (File exists)
 complete runs/faces a.png --signal.size 3  ->  Unknown option: --signal.size. Did you mean --size?
 complete runs/faces --size 0  ->  expected --size of at least 1, got 0
-complete runs/faces --context 5  ->  --context needs a picture or points to complete
+complete runs/faces --context 5  ->  --context needs a picture, points or a recording to complete
 complete runs/faces --out photos  ->  photos: expected an empty folder or that of a run, got one with other
 render  ->  Command "render" parameter --run requires an argument.
 render missing  ->  missing: no such run folder or checkpoint
