@@ -13,6 +13,7 @@ from hypersiren.cli.train import read_train_settings
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text()
 RESULTS = (ROOT / "eval" / "README.md").read_text()
+TASKS = (ROOT / "configs" / "README.md").read_text()
 
 
 def test_python_blocks_run(tmp_path, monkeypatch):
@@ -25,14 +26,20 @@ def test_python_blocks_run(tmp_path, monkeypatch):
     assert names["y"].shape == (4, 512 * 512, 3)
 
 
+def test_it_is_short():
+    assert len(TEXT.splitlines()) <= 160
+
+
 def test_files_that_it_names_exist():
     named = re.findall(r"\]\(([\w/.]+)\)|(configs/[\w/]+\.yaml)|`(celeba_\w+\.yaml|photos\.yaml)`", TEXT + RESULTS)
     paths = [a or b or f"configs/completion/{c}" for a, b, c in named]
     assert len(paths) > 6
+    for path in re.findall(r"\]\(\.\./([\w/.]+)\)", TASKS):
+        assert (ROOT / path).exists(), path
     for path in paths:
         assert (ROOT / path).exists(), path
     for path in (ROOT / "configs" / "completion").glob("*.yaml"):
-        assert path.name in TEXT
+        assert path.name in TASKS
 
 
 @pytest.mark.parametrize("line", re.findall(r"uv run hypersiren ([^`\n]+)", TEXT))
@@ -40,7 +47,7 @@ def test_commands_parse(line):
     words = shlex.split(line, comments=True)
     if words[:2] == ["benchmark", "loop"] or words[0] == "train":
         at = words.index("--config")
-        read_train_settings(ROOT / words[at + 1], words[at + 2 :])
+        read_train_settings(Path(words[at + 1]), words[at + 2 :])
     if words[0] in ("fit", "compare"):
         own = {"--fields", "--run-dir", "--out", "--preset"}
         rest = [w for i, w in enumerate(words[2:], 2) if w not in own and words[i - 1] not in own]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from hypersiren import Image, Siren, fit, load, save
+from hypersiren import Context, Image, Siren, fit, grid, load, load_images, save
 from hypersiren.errors import UserError
 from hypersiren.training import checkpoints
 from hypersiren.training.checkpoints import CheckpointError
@@ -154,3 +154,20 @@ def test_a_last_checkpoint_of_another_shape_is_no_crash(fitted, tmp_path, place,
     torch.save(harm(torch.load(fitted / "last.pt"), *place, value=value), tmp_path / "a/last.pt")
     with contextlib.suppress(UserError):
         fit(Image(PICTURE), run_dir=tmp_path / "a", **QUICK)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("faces", 1), ("natural", 3)])
+def test_released_models(name, channels):
+    """They are small, described, and complete what is like their training images better than the mean does."""
+    assert (checkpoints.RELEASED / f"{name}.safetensors").stat().st_size < 6e6
+    assert f"`{name}`" in (checkpoints.RELEASED / "README.md").read_text()
+    model = load(name)
+    shown = load_images("faces" if name == "faces" else "photos", "test", size=32, gray=channels == 1).spread(8)
+    mask = torch.rand(8, 32, 32, generator=torch.Generator().manual_seed(0)) < 0.3
+    with torch.no_grad():
+        found = model.predict(Context.from_images(shown.unit * 2 - 1, mask))
+        completed = (found.field(grid((32, 32))).unflatten(1, (32, 32)) + 1) / 2
+        deviation = found.posterior.variance(grid((32, 32))).sqrt().unflatten(1, (32, 32)) / 2
+    error = (completed - shown.unit)[~mask]
+    assert error.square().mean() < 0.3 * shown.unit.var()
+    assert 0.8 < (error.abs() < 1.645 * deviation[~mask]).float().mean() < 0.98
