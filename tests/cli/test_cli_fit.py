@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from tests.cli.test_cli import run
@@ -167,3 +168,31 @@ def test_another_picture_in_the_same_folder_is_refused(photo, capsys):
     code, _, err = run(capsys, "fit", "image", "camera", "--run-dir", "x", *TINY)
     assert code == 2
     assert "signal.path: a.png there, camera here" in err
+
+
+def out_of_memory(*arguments, **options):
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("words", "decoder"),
+    [
+        (("image", "a.png"), "PIL.Image.open"),
+        (("audio", "a.wav"), "hypersiren.signals.sound.files._decode"),
+        (("sdf", "a.npy"), "numpy.lib.format.read_array"),
+        (("helmholtz", "a.npy"), "numpy.lib.format.read_array"),
+    ],
+)
+def test_out_of_memory_on_a_file_blames_the_file(words, decoder, tmp_path, monkeypatch, capsys):
+    """No advice about batch sizes: nothing is trained yet."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save("a.png")
+    soundfile.write("a.wav", np.zeros(1000), 8000)
+    np.save("a.npy", np.ones((30, 6)))
+    monkeypatch.setattr(decoder, out_of_memory)
+    code, _, err = run(capsys, "fit", *words)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert words[1] in err
+    assert "memory" in err
+    assert "batch_size" not in err

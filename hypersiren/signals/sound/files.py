@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float, Float32
 
-from hypersiren.signals.files import SignalError, atomic_write, check_file, check_size, muted, one_line
+from hypersiren.signals.files import SignalError, atomic_write, check_file, check_size, guarded, muted, one_line
 
 if TYPE_CHECKING:
     import soundfile
@@ -85,7 +85,7 @@ def read_sound(path: str | os.PathLike[str], start: float = 0.0, stop: float | N
     with file:
         rate, first, last = file.samplerate, *sample_range(file.frames, file.samplerate, start, stop, path)
         check_size(4 * file.channels * (last - (first if _seeks(file) else 0)), path, "ask for a shorter part")
-        with muted():
+        with guarded("damaged", path), muted():
             wave = _decode(file, first, last)
     if not len(wave):
         raise SignalError(f"damaged or cut off: nothing can be decoded from {start:g} s on", path)
