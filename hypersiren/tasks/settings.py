@@ -66,15 +66,15 @@ class Optimisation(Section):
 class Training(Optimisation):
     """The optimisation."""
 
-    steps: PositiveInt = 100
-    """Optimiser updates."""
+    steps: PositiveInt = 30
+    """Optimiser updates, from the prior on where there is one."""
     batch_size: PositiveInt = 32
     """Images a step (before accumulation)."""
     lr: PositiveFloat = 1e-4
     """Peak learning rate; what came from data learns at this times its own size."""
-    warmup: Annotated[int, Field(ge=0)] = 10
+    warmup: Annotated[int, Field(ge=0)] = 5
     """Steps over which the learning rate rises from 0."""
-    validate_every: PositiveInt = 50
+    validate_every: PositiveInt = 30
     """Steps between validations, pictures and checkpoints."""
     clip: PositiveFloat | None = 1.0
     """Largest norm of the gradient; null: not clipped."""
