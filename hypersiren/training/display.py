@@ -3,12 +3,12 @@
 import sys
 
 
-def shows_progress(progress: bool | None = None) -> bool:
-    """Whether to show progress: as asked for; of None, in a terminal or a notebook.
+def shows_progress(progress: bool | str | None = None) -> bool | str:
+    """Whether to show progress, or under which name: as given; None stands for "in a terminal or in a notebook".
 
     Example:
-        >>> shows_progress(True), shows_progress(False)
-        (True, False)
+        >>> shows_progress(True), shows_progress(False), shows_progress("relu")
+        (True, False, 'relu')
     """
     if progress is not None:
         return progress

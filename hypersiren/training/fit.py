@@ -123,7 +123,7 @@ def fit(
     run_dir: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     network: Mapping[str, Any] | Network | str | None = None,
-    progress: bool | None = None,
+    progress: bool | str | None = None,
     on_log: OnLog | None = None,
     **training: Any,
 ) -> Fit:
@@ -139,7 +139,7 @@ def fit(
         seed: Fixes the batches, and the initial weights of a network that is made here; None for the settings' seed.
         network: Changes of the settings' network, see `hypersiren.fields.settings.Network`; or its kind alone, such as
             "wire".
-        progress: Show a progress bar; None: if stderr is a terminal, or in a notebook.
+        progress: Show a progress bar; a text is its name; None: if stderr is a terminal, or in a notebook.
         on_log: Called as on_log(step, values) with each row of the history, when it is logged (every `log_every` steps)
             or validated (every `validate_every`); values are floats by the names of `Fit.history`. If it returns True
             (nothing else counts), the training stops as after Ctrl-C, but is validated first: the result has its

@@ -87,7 +87,7 @@ def train(
     run_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     loss: Loss = Loss(),  # noqa: B008 - frozen
-    progress: bool | None = None,
+    progress: bool | str | None = None,
     on_log: OnLog | None = None,
     **training: Any,
 ) -> Trained:
@@ -99,7 +99,7 @@ def train(
         run_dir: Folder for checkpoints and TensorBoard events; a run that it holds is resumed. None keeps nothing.
         seed: Fixes the batches.
         loss: Weights of the paper's two priors; none by default.
-        progress: Show a progress bar; None: if stderr is a terminal, or in a notebook.
+        progress: Show a progress bar; a text is its name; None: if stderr is a terminal, or in a notebook.
         on_log: Called as on_log(step, values) with each row of the history; True from it stops. See `hypersiren.fit`.
         training: Changes of the optimisation, see `hypersiren.tasks.settings.Training`.
 

@@ -9,7 +9,6 @@ import json
 import math
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -28,6 +27,7 @@ from hypersiren.fields.savable import describe
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.task import digest_of
 from hypersiren.training import checkpoints
+from hypersiren.training.display import shows_progress
 from hypersiren.training.folders import locked
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
@@ -49,7 +49,7 @@ def optimise(
     training: Optimisation,
     *,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> bool:
     """Train until `training.steps`, resuming from `run_dir/last.pt` if there is one.
 
@@ -61,7 +61,7 @@ def optimise(
             resuming) and `model` (to rebuild).
         training: Steps, optimiser, learning rate and so on.
         seed: Fixes the batches.
-        progress: Show a progress bar.
+        progress: Show a progress bar; a text is its name.
 
     Returns:
         True if the run is finished, False if it was stopped by Ctrl-C (or SIGTERM) and saved.
@@ -82,7 +82,7 @@ def optimise_and_load(
     training: Optimisation,
     *,
     seed: int,
-    progress: bool,
+    progress: bool | str,
     on_log: OnLog | None = None,
 ) -> dict[str, Any]:
     """As `optimise`, from Python: the model, which may be from outside, then has the best averaged weights.
@@ -123,7 +123,7 @@ def _optimise(
     record: dict[str, Any],
     training: Optimisation,
     seed: int,
-    progress: bool,
+    progress: bool | str,
     watched: bool = True,
     on_log: OnLog | None = None,
 ) -> tuple[bool, list[dict[str, float]]]:
@@ -158,8 +158,16 @@ def _optimise(
     if start == 0:
         monitor.text("settings", json.dumps(record["settings"], indent=1))
     # In a log file, where every refresh is kept, a line now and then will do.
-    interval = 0.1 if sys.stderr.isatty() else 30.0
-    bar = tqdm(total=steps, initial=start, unit="step", disable=not progress, dynamic_ncols=True, mininterval=interval)
+    interval = 0.1 if shows_progress() else 30.0
+    bar = tqdm(
+        desc=progress if isinstance(progress, str) else None,
+        total=steps,
+        initial=start,
+        unit="step",
+        disable=not progress,
+        dynamic_ncols=True,
+        mininterval=interval,
+    )
     logged, clock = start, time.perf_counter()
     try:
         if start == 0 and objective.validate_first:

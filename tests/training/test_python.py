@@ -209,6 +209,9 @@ def test_fit_shows_a_bar_only_where_somebody_looks(monkeypatch):
     fit(Audio(torch.zeros(50), rate=50), **SMALL)
     assert "2/2" in stream.getvalue()
     shown = len(stream.getvalue())
+    fit(Audio(torch.zeros(50), rate=50), progress="a sound", **SMALL)
+    assert "a sound: " in stream.getvalue()[shown:]
+    shown = len(stream.getvalue())
     train(hyper(), faces(), steps=2, progress=False)
     assert len(stream.getvalue()) == shown
     train(hyper(), faces(), steps=2)
