@@ -2,7 +2,7 @@
 
     python train/points_to_mesh.py
 
-It takes about two minutes on two CPU cores.
+It takes about a minute on two CPU cores.
 """
 
 from pathlib import Path
