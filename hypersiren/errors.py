@@ -1,8 +1,22 @@
-"""The one kind of error that is for a user."""
+"""The one kind of error that is for a user, and what its messages share. Imports no torch."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
     """Something a user can mend: a missing file, a wrong setting, a full disk. The message is one clear line."""
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the one of these that is nearest, if any is near.
+
+    Example:
+        >>> did_you_mean("step", ["steps", "lr"]), did_you_mean("x", ["steps", "lr"])
+        ('; did you mean "steps"?', '')
+    """
+    near = difflib.get_close_matches(word, list(words), n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 def clear_line(text: str, most: int = 600) -> str:

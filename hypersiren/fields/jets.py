@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.fields.layers import linear, linear_directions
+from hypersiren.fields.shown import by_shape
 
 Second = Literal["laplacian", "diagonal", "full"]
 """Which second derivatives a jet carries: their sum, the Hessian's diagonal, or all of it."""
@@ -50,6 +51,10 @@ class Jet:
         laplacian: The sum over d of d²y_c / dx_d².
         hessian_diagonal: d²y_c / dx_d².
         hessian: d²y_c / dx_d dx_e.
+
+    Example:
+        >>> Jet(torch.zeros(10, 3), torch.zeros(10, 3, 2))
+        Jet(value (10, 3), gradient (10, 3, 2))
     """
 
     value: Float[Tensor, "*batch N C"]
@@ -57,6 +62,8 @@ class Jet:
     laplacian: Float[Tensor, "*batch N C"] | None = None
     hessian_diagonal: Float[Tensor, "*batch N C D"] | None = None
     hessian: Float[Tensor, "*batch N C D D"] | None = None
+
+    __repr__ = by_shape
 
 
 def jet(x: Float[Tensor, "*batch N D"], weights: Weights, *, first: bool = True, second: Second | None = None) -> Jet:

@@ -45,6 +45,8 @@ class LocalSiren(Siren):
 
     Example:
         >>> siren = LocalSiren(2, 3, 16, token_size=(4, 4), token_features=8)
+        >>> siren
+        LocalSiren(2 -> 16 x 4 -> 3, omega 30/30, 4 x 4 tokens of 8)
         >>> x = torch.rand(10, 2)
         >>> siren(x, {"tokens": torch.randn(5, 16, 8)}).shape
         torch.Size([5, 10, 3])
@@ -80,6 +82,9 @@ class LocalSiren(Siren):
         self.register_buffer("anchors", grid(token_size), persistent=False)
         self.register_buffer("radii", torch.tensor([2 * radius / n for n in token_size]), persistent=False)
         self._reset_shift(generator)
+
+    def _size(self) -> str:
+        return f"{super()._size()}, {' x '.join(map(str, self.token_size))} tokens of {self.tokens.shape[1]}"
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the initial weights anew, and set the tokens to zero."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hypersiren.fields.activations import ACTIVATIONS, Activation, ComplexLinear
 from hypersiren.fields.encodings import FourierFeatures, PositionalEncoding, RadialBasis
 from hypersiren.fields.savable import savable
+from hypersiren.fields.shown import widths
 
 Encoding = PositionalEncoding | FourierFeatures | RadialBasis
 
@@ -36,6 +37,8 @@ class CoordinateMLP(nn.Module):
         >>> CoordinateMLP(2, 3, activation="tanh")(torch.rand(10, 2)).shape
         torch.Size([10, 3])
         >>> network = CoordinateMLP(2, 3, 64, encoding=PositionalEncoding([5, 5]))
+        >>> network
+        CoordinateMLP(2 -> PositionalEncoding 22 -> 64 x 4 -> 3, relu)
         >>> network(torch.rand(4, 10, 2)).shape
         torch.Size([4, 10, 3])
     """
@@ -70,6 +73,13 @@ class CoordinateMLP(nn.Module):
             ]
         )
         self.reset_parameters(generator)
+
+    def __repr__(self) -> str:
+        hidden = widths(layer.out_features for layer in list(self.layers)[:-1])  # type: ignore[misc]
+        before = "" if self.encoding is None else f"{type(self.encoding).__name__} {self.encoding.out_features} -> "
+        names = [name for name, known in ACTIVATIONS.items() if known == self.activation]
+        activation = names[0] if names else repr(self.activation)
+        return f"{type(self).__name__}({self.in_features} -> {before}{hidden} -> {self.out_features}, {activation})"
 
     def lr_factors(self, first: float | None = None) -> dict[Tensor, float]:
         """Parameters that learn at a multiple of the learning rate; see `Siren.lr_factors`."""

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from hypersiren.errors import UserError
+from hypersiren.errors import UserError, did_you_mean
 
 C = TypeVar("C", bound=type)
 
@@ -20,7 +20,8 @@ def savable(cls: C) -> C:
     """Class decorator: its instances get a `description`, and `save` and `load` can handle them.
 
     Arguments of the constructor may be numbers, strings, sequences, mappings and other savable objects. One named
-    `generator` is left out: it fixes initial weights, and the weights are saved.
+    `generator` is left out: it fixes initial weights, and the weights are saved. An argument that the constructor does
+    not have is a TypeError that names the nearest one.
 
     Example:
         >>> from torch import nn
@@ -33,12 +34,21 @@ def savable(cls: C) -> C:
         {'features': 4}
         >>> rebuild(Mean(4).description).linear
         Linear(in_features=4, out_features=4, bias=True)
+        >>> Mean(feature=4)
+        Traceback (most recent call last):
+        ...
+        TypeError: Mean: unknown argument "feature"; did you mean "features"?
     """
     original: Any = cls.__init__  # type: ignore[misc]
     signature = inspect.signature(original)
+    known = list(signature.parameters)[1:]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
 
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        if not takes_any and (unknown := [name for name in kwargs if name not in known]):
+            hint = did_you_mean(unknown[0], known) or f"; expected {', '.join(known)}"
+            raise TypeError(f'{cls.__name__}: unknown argument "{unknown[0]}"{hint}')
         original(self, *args, **kwargs)
         if type(self) is cls:
             given = dict(list(signature.bind(self, *args, **kwargs).arguments.items())[1:])

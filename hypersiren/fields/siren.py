@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from hypersiren.fields.jets import Jet, Second, jet
 from hypersiren.fields.layers import linear, sine_layer
 from hypersiren.fields.savable import savable
+from hypersiren.fields.shown import widths
 
 Params = dict[str, Tensor]
 """Weights by `state_dict` name; each leaf has the parameter's own shape, or (B, *shape) for one set per signal."""
@@ -56,6 +57,8 @@ class Siren(nn.Module):
 
     Example:
         >>> siren = Siren(2, 3, hidden_features=16)
+        >>> siren
+        Siren(2 -> 16 x 4 -> 3, omega 30/30)
         >>> x = torch.rand(10, 2)
         >>> siren(x).shape
         torch.Size([10, 3])
@@ -80,9 +83,18 @@ class Siren(nn.Module):
         self.first_omega, self.hidden_omega = first_omega, hidden_omega
         one = [hidden_features] * (hidden_layers + 1) if isinstance(hidden_features, int) else None
         hidden = list(hidden_features) if one is None else one  # type: ignore[arg-type]
-        widths = [in_features, *hidden, out_features]
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
+        sizes = [in_features, *hidden, out_features]
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.reset_parameters(generator)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._size()})"
+
+    def _size(self) -> str:
+        """Coordinates, widths, channels, and the omegas."""
+        hidden = widths(layer.out_features for layer in self._linears()[:-1])
+        omegas = f"{self.first_omega:.5g}/{self.hidden_omega:.5g}"
+        return f"{self.in_features} -> {hidden} -> {self.out_features}, omega {omegas}"
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the initial weights anew."""
@@ -210,10 +222,22 @@ class Siren(nn.Module):
 
 @dataclass(frozen=True)
 class BoundSiren:
-    """A Siren together with weights: a field, x -> siren(x, params)."""
+    """A Siren together with weights: a field, x -> siren(x, params).
+
+    Example:
+        >>> siren = Siren(2, 3, hidden_features=16)
+        >>> siren.bind({"layers.4.bias": torch.zeros(5, 3)})
+        BoundSiren(Siren(2 -> 16 x 4 -> 3, omega 30/30), 1 of 10 weights given, for 5 signals)
+    """
 
     siren: Siren
     params: Params
+
+    def __repr__(self) -> str:
+        shapes = self.siren.shapes
+        signals = {len(p) for name, p in self.params.items() if p.ndim > len(shapes.get(name, p.shape))}
+        many = f", for {max(signals)} signals" if signals else ""
+        return f"BoundSiren({self.siren}, {len(self.params)} of {len(shapes)} weights given{many})"
 
     def __call__(self, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*out N C"]:
         return self.siren(x, self.params)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import BoundSiren, Params, Siren
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.posterior import Uncertainty
@@ -29,6 +30,8 @@ class Prediction:
     params: Params
     z: Tensor | None = None
     posterior: Uncertainty | None = None
+
+    __repr__ = by_shape
 
     @property
     def field(self) -> BoundSiren:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hypersiren.fields.coords import grid, nearest_cell
+from hypersiren.fields.shown import by_shape
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Context:
             point sets.
         cells: Which cell of the raster each point is the centre of; None if they are not, or nobody knows.
         alike: Whether all signals are known at the same points, so that one linear system serves them all.
+
+    Example:
+        >>> Context(torch.zeros(4, 10, 2), torch.zeros(4, 10, 3), torch.ones(4, 10, dtype=torch.bool))
+        Context(x (4, 10, 2), y (4, 10, 3), mask (4, 10), alike=False)
     """
 
     x: Float[Tensor, "B N D"]
@@ -33,6 +38,8 @@ class Context:
     size: tuple[int, ...] | None = None
     cells: Int[Tensor, "B N"] | None = None
     alike: bool = False
+
+    __repr__ = by_shape
 
     @classmethod
     def from_images(cls, images: Float[Tensor, "B H W C"], mask: Bool[Tensor, "B H W"]) -> "Context":

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from hypersiren.fields.coords import grid
 from hypersiren.fields.savable import savable
+from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import BoundSiren, Params, Siren
 from hypersiren.hypernets.adapter import Decode, Prediction
 from hypersiren.hypernets.context import Context
@@ -91,6 +92,8 @@ class _Known:
     cells: Int[Tensor, "B N"] | None
     mask: Bool[Tensor, "B N"]
     wrong: Float[Tensor, "B N C"]
+
+    __repr__ = by_shape
 
     def rows(self, points: Float[Tensor, "*b P R"]) -> Float[Tensor, "B N R"]:
         """Of values at the features' points those at the known ones, 0 elsewhere."""
@@ -318,6 +321,8 @@ class MixturePosterior:
     known: _Known
     noise: Float[Tensor, "B K"]
     shares: Float[Tensor, "B K"]
+
+    __repr__ = by_shape
 
     @property
     def mask(self) -> Bool[Tensor, "B N"]:

@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hypersiren.fields.coords import grid
+from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import Params, Siren
 
 NINETY = 1.645
@@ -205,6 +206,8 @@ class Posterior:
     noise: Float[Tensor, " S"]
     dual: bool
     spread: Float[Tensor, " 2"]
+
+    __repr__ = by_shape
 
     @property
     def signals(self) -> int:

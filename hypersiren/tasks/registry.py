@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hypersiren.errors import UserError
+from hypersiren.errors import UserError, did_you_mean
+from hypersiren.settings import Section
 from hypersiren.shapes.sets.settings import SHAPE_KINDS
 from hypersiren.signals.sets.settings import SOUND_KINDS
 from hypersiren.tasks.images.settings import (
@@ -133,10 +134,20 @@ def open_task(
         8.0
     """
     if name not in TASKS:
-        raise UserError(f"expected a task of {', '.join(TASKS)}, got {name!r}")
+        raise UserError(f"expected a task of {', '.join(TASKS)}, got {name!r}{did_you_mean(str(name), TASKS)}")
     row = TASKS[name]
     if not isinstance(settings, FitSettings):
         defaults = row.settings()
-        parts = {key: getattr(defaults, key).replace(**value) for key, value in (settings or {}).items()}
+        sections = list(row.settings.model_fields)
+        for key, value in (settings or {}).items():
+            if key not in sections:
+                hint = did_you_mean(key, sections) or f"; expected one of {', '.join(sections)}"
+                raise UserError(f'{name}: unknown section "{key}"{hint}')
+            if isinstance(getattr(defaults, key), Section) and not isinstance(value, Mapping):
+                raise UserError(f'{name}: expected the settings of "{key}" by name, got {value!r}')
+        parts = {
+            key: getattr(defaults, key).replace(**value) if isinstance(value, Mapping) else value
+            for key, value in (settings or {}).items()
+        }
         settings = defaults.replace(**parts)
     return row.load().open(settings, device)

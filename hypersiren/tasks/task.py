@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import strata
 from hypersiren.fields.operators import Field
+from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.context import Context
 from hypersiren.tasks.panels import Panel
 from hypersiren.tasks.settings import FitSettings
@@ -217,14 +218,21 @@ def check_task(task: Any, kind: type = FieldTask) -> None:
         >>> check_task("image")
         Traceback (most recent call last):
         ...
-        hypersiren.errors.UserError: a str is no task: it has no sample, loss, ...; see hypersiren.FieldTask
+        hypersiren.errors.UserError: expected a task, such as Image("photo.png"), got a str; see hypersiren.FieldTask
     """
+    see = f"see hypersiren.{kind.__name__}"
+    examples = 'Image("photo.png")' if kind is FieldTask else "Completion(images)"
+    if isinstance(task, type):
+        raise UserError(f"expected a task, got the class {task.__name__}: make a task of it, {task.__name__}(...)")
+    if not hasattr(task, "sample") and not hasattr(task, "loss"):
+        raise UserError(f"expected a task, such as {examples}, got a {type(task).__name__}; {see}")
     names = [name for name in {**kind.__annotations__, **vars(kind)} if name[0] != "_" and name not in OPTIONAL]
-    if missing := [name for name in names if not hasattr(task, name)]:
+    missing = [name for name in names if not hasattr(task, name)]
+    # A task on our base class has them all, but some say nothing yet.
+    missing += [name for name in ("sample", "loss") if getattr(type(task), name, None) is getattr(kind, name)]
+    if missing:
         missing.sort(key=lambda name: name not in ("sample", "loss"))
-        raise UserError(
-            f"a {type(task).__name__} is no task: it has no {', '.join(missing)}; see hypersiren.{kind.__name__}"
-        )
+        raise UserError(f"a {type(task).__name__} is no task: it has no {', '.join(missing)}; {see}")
 
 
 @dataclass(frozen=True)
@@ -238,6 +246,8 @@ class Points:
 
     x: Float[Tensor, "N D"]
     y: Float[Tensor, "N C *D"]
+
+    __repr__ = by_shape
 
 
 def draw(points: Points, count: int | None, generator: torch.Generator) -> Points:

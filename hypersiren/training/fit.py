@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from hypersiren.errors import UserError
+from hypersiren.errors import UserError, did_you_mean
 from hypersiren.fields.baselines import baseline, equal_width
 from hypersiren.fields.render import render_frames, render_image, render_sound, unit
 from hypersiren.fields.settings import Network
 from hypersiren.fields.siren import Params
 from hypersiren.plotting import ZOOM, figure_pixels
 from hypersiren.signals.image.files import encode_png, write_image
-from hypersiren.tasks.settings import FitSettings
+from hypersiren.tasks.settings import FitSettings, FitTraining
 from hypersiren.tasks.summary import draw_summary
 from hypersiren.tasks.task import check_task
 from hypersiren.training.checkpoints import save
-from hypersiren.training.loop import optimise_and_load
+from hypersiren.training.display import shows_progress
+from hypersiren.training.loop import OnLog, optimise_and_load
 from hypersiren.training.objectives import FieldObjective
 from hypersiren.training.seeds import seeded
 
@@ -42,7 +43,7 @@ class Fit:
             validations "validation/..." for each of `metrics`. `pandas.DataFrame(history)` is a table.
         seconds: Time spent in steps.
         run_dir: Its run folder, or None if none was kept.
-        finished: False if Ctrl-C stopped it.
+        finished: Whether all steps are done; False if Ctrl-C or `on_log` stopped it.
 
     Example:
         >>> from hypersiren import Image, fit
@@ -121,8 +122,9 @@ def fit(
     init: Params | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     seed: int | None = None,
-    network: Mapping[str, Any] | None = None,
-    progress: bool = False,
+    network: Mapping[str, Any] | Network | str | None = None,
+    progress: bool | str | None = None,
+    on_log: OnLog | None = None,
     **training: Any,
 ) -> Fit:
     """Fit a field to a task, ours or your own.
@@ -135,42 +137,115 @@ def fit(
         run_dir: Folder for checkpoints, summary.png and TensorBoard events; a run that it holds is resumed. None keeps
             nothing.
         seed: Fixes the batches, and the initial weights of a network that is made here; None for the settings' seed.
-        network: Changes of the settings' network, see `hypersiren.fields.settings.Network`.
-        progress: Show a progress bar.
-        training: Changes of the settings' optimisation, see `hypersiren.tasks.settings.FitTraining`.
+        network: Changes of the settings' network, see `hypersiren.fields.settings.Network`; or its kind alone, such as
+            "wire".
+        progress: Show a progress bar; a text is its name; None: if stderr is a terminal, or in a notebook.
+        on_log: Called as on_log(step, values) with each row of the history, when it is logged (every `log_every` steps)
+            or validated (every `validate_every`); values are floats by the names of `Fit.history`. If it returns True
+            (nothing else counts), the training stops as after Ctrl-C, but is validated first: the result has its
+            metrics and its best weights, `finished` is False, and the same call with the same `run_dir` resumes. Two
+            examples: `on_log=lambda step, values: wandb.log(values, step)` and
+            `on_log=lambda step, values: values.get("validation/psnr", 0) > 40`.
+        training: Changes of the settings' optimisation, see `hypersiren.tasks.settings.FitTraining`; all but `points`,
+            which the task has: `Image(picture, points=4096)`.
 
     Raises:
         TrainingError: If the loss is not finite, or the folder holds a run with other settings.
         UserError: If the task lacks something, a setting does not exist, or the network has no first omega and the task
             chooses none.
+        TypeError: If `field` is no module, or `network` is one.
         ValueError: If `init` holds other weights than the field.
 
     Example:
         >>> from hypersiren import Image, fit
         >>> fit(Image(torch.zeros(8, 8, 1)), steps=200).metrics["psnr"] > 30
         True
+        >>> small = {"hidden_features": 16}
+        >>> stop = lambda step, values: values["loss/total"] < 1
+        >>> fit(Image(torch.zeros(8, 8, 1)), steps=200, log_every=10, network=small, on_log=stop).history[-1]["step"]
+        10
     """
     check_task(task)
+    check_keywords(training)
     used = task.defaults if settings is None else settings
     used = used.replace(
         seed=used.seed if seed is None else seed,
-        network=used.network.replace(**(network or {})),
+        network=used.network.replace(**network_changes(network)),
         training=used.training.replace(**training),
     )
     if field is None:
         used = used.replace(network=choose_omega(used.network, task))
         with seeded(used.seed):
             field = baseline(**describe_field(used.network, task)).to(task.device)
+    check_field(field, task)
     if init is not None:
         set_weights(field, init)
     playback = {"task": task.name, "samples": list(task.samples), **task.playback}
     record = {"settings": used.model_dump(mode="json"), "playback": playback}
     objective = FieldObjective(field, task, used.training.first_lr)
-    outcome = optimise_and_load(objective, run_dir, record, used.training, seed=used.seed, progress=progress)
+    shown = shows_progress(progress)
+    outcome = optimise_and_load(
+        objective, run_dir, record, used.training, seed=used.seed, progress=shown, on_log=on_log
+    )
     result = Fit(field.requires_grad_(False), task, **outcome)
     if result.run_dir is not None and result.finished:
         result.plot(result.run_dir / "summary.png")
     return result
+
+
+KEYWORDS = ("field", "settings", "init", "run_dir", "seed", "network", "progress", "on_log")
+"""Of `fit`, beside the settings of the optimisation."""
+
+
+def check_keywords(training: Mapping[str, Any]) -> None:
+    """Refuse keywords of `fit` that are no settings of the optimisation, and say what was meant.
+
+    Raises:
+        UserError: If there is one.
+
+    Example:
+        >>> check_keywords({"step": 5})
+        Traceback (most recent call last):
+        ...
+        hypersiren.errors.UserError: fit: unknown setting "step"; did you mean "steps"?
+        >>> check_keywords({"hidden_features": 5})
+        Traceback (most recent call last):
+        ...
+        hypersiren.errors.UserError: fit: hidden_features belongs to the network: network={"hidden_features": 5}
+    """
+    known = [name for name in FitTraining.model_fields if name != "points"]
+    for name, value in training.items():
+        if name == "points":
+            raise UserError(f"fit: points belongs to the task, such as Image(picture, points={value!r})")
+        if name in Network.model_fields:
+            raise UserError(f'fit: {name} belongs to the network: network={{"{name}": {value!r}}}')
+        if name not in known:
+            near = did_you_mean(name, [*known, *KEYWORDS, *Network.model_fields, "points"])
+            raise UserError(f'fit: unknown setting "{name}"' + (near or f"; expected one of {', '.join(known)}"))
+
+
+def network_changes(network: Any) -> dict[str, Any]:
+    """What `fit` was told of its network, as changes of the settings.
+
+    Raises:
+        TypeError: If it is a module, or of another type that says no settings.
+
+    Example:
+        >>> network_changes("wire"), network_changes({"hidden_features": 64}), network_changes(None)
+        ({'kind': 'wire'}, {'hidden_features': 64}, {})
+    """
+    if isinstance(network, str):
+        return {"kind": network}
+    if isinstance(network, Network):
+        return network.model_dump()
+    if isinstance(network, nn.Module):
+        raise TypeError("network: expected settings, got a module; give it as the field: fit(task, field)")
+    if network is not None and not isinstance(network, Mapping):
+        raise TypeError(
+            'network: expected settings, such as {"hidden_features": 64}, or a kind, such as "wire"; '
+            f"got a {type(network).__name__}"
+        )
+    return dict(network or {})
 
 
 def len_at(samples: int, size: int | None, own: int) -> int:
@@ -181,6 +256,23 @@ def len_at(samples: int, size: int | None, own: int) -> int:
         (60, 30)
     """
     return max(1, round(samples * (size or own) / own))
+
+
+def check_field(field: Any, task: Any) -> None:
+    """Refuse what is no module, and a field whose coordinates or channels, where it tells them, are not the task's.
+
+    Values of one channel would be compared with those of three without a word.
+
+    Raises:
+        TypeError: If it is no module.
+        UserError: If its size is another.
+    """
+    if not isinstance(field, nn.Module):
+        raise TypeError(f"field: expected a torch.nn.Module from coordinates to values, got a {type(field).__name__}")
+    for name in ("in_features", "out_features"):
+        own = getattr(field, name, None)
+        if isinstance(own, int) and own != getattr(task, name):
+            raise UserError(f"field: expected {name} {getattr(task, name)} as {task.name} has, got {own}")
 
 
 def choose_omega(network: Network, task: Any) -> Network:

@@ -20,7 +20,8 @@ from hypersiren.tasks.settings import Loss, SetSettings, Training
 from hypersiren.tasks.summary import draw_summary
 from hypersiren.tasks.task import SetTask, check_task, digest_of
 from hypersiren.training import checkpoints
-from hypersiren.training.loop import optimise_and_load
+from hypersiren.training.display import shows_progress
+from hypersiren.training.loop import OnLog, optimise_and_load
 from hypersiren.training.objectives import HypernetObjective
 from hypersiren.training.seeds import seeded
 
@@ -68,10 +69,10 @@ class Trained:
         seconds: Time spent in steps.
         history: The course of the training, as that of `hypersiren.training.fit.Fit`.
         run_dir: Its run folder, or None if none was kept.
-        finished: False if Ctrl-C stopped it.
+        finished: Whether all steps are done; False if Ctrl-C or `on_log` stopped it.
     """
 
-    model: HyperSiren
+    model: HyperSiren = field(repr=False)
     metrics: dict[str, float]
     seconds: float
     history: list[dict[str, float]] = field(repr=False)
@@ -86,7 +87,8 @@ def train(
     run_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     loss: Loss = Loss(),  # noqa: B008 - frozen
-    progress: bool = False,
+    progress: bool | str | None = None,
+    on_log: OnLog | None = None,
     **training: Any,
 ) -> Trained:
     """Train a hypernetwork on a set of signals, ours or your own.
@@ -97,7 +99,8 @@ def train(
         run_dir: Folder for checkpoints and TensorBoard events; a run that it holds is resumed. None keeps nothing.
         seed: Fixes the batches.
         loss: Weights of the paper's two priors; none by default.
-        progress: Show a progress bar.
+        progress: Show a progress bar; a text is its name; None: if stderr is a terminal, or in a notebook.
+        on_log: Called as on_log(step, values) with each row of the history; True from it stops. See `hypersiren.fit`.
         training: Changes of the optimisation, see `hypersiren.tasks.settings.Training`.
 
     Raises:
@@ -117,7 +120,9 @@ def train(
     used = Training().replace(**training)
     settings = {"training": used.model_dump(mode="json"), "loss": loss.model_dump(mode="json"), "seed": seed}
     objective = HypernetObjective(model, task, latent=loss.latent, weights=loss.weights, autocast=used.autocast)
-    outcome = optimise_and_load(objective, run_dir, {"settings": settings}, used, seed=seed, progress=progress)
+    outcome = optimise_and_load(
+        objective, run_dir, {"settings": settings}, used, seed=seed, progress=shows_progress(progress), on_log=on_log
+    )
     return Trained(model, **outcome)
 
 

@@ -9,7 +9,6 @@ import json
 import math
 import os
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -28,12 +27,16 @@ from hypersiren.fields.savable import describe
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.task import digest_of
 from hypersiren.training import checkpoints
+from hypersiren.training.display import shows_progress
 from hypersiren.training.folders import locked
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
 from hypersiren.training.optimizers import closure, learning_rate, make_optimizers
 from hypersiren.training.run import Run, finite_means
 from hypersiren.training.seeds import step_seed
+
+OnLog = Callable[[int, dict[str, float]], object]
+"""A function that is told of each row of the history: step and values. If it returns True, the training stops."""
 
 DATA, UPDATE, LOGGING = "hypersiren/data", "hypersiren/update", "hypersiren/logging"
 """Labels of the parts of the loop in a profiler's trace."""
@@ -46,7 +49,7 @@ def optimise(
     training: Optimisation,
     *,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> bool:
     """Train until `training.steps`, resuming from `run_dir/last.pt` if there is one.
 
@@ -58,7 +61,7 @@ def optimise(
             resuming) and `model` (to rebuild).
         training: Steps, optimiser, learning rate and so on.
         seed: Fixes the batches.
-        progress: Show a progress bar.
+        progress: Show a progress bar; a text is its name.
 
     Returns:
         True if the run is finished, False if it was stopped by Ctrl-C (or SIGTERM) and saved.
@@ -79,7 +82,8 @@ def optimise_and_load(
     training: Optimisation,
     *,
     seed: int,
-    progress: bool,
+    progress: bool | str,
+    on_log: OnLog | None = None,
 ) -> dict[str, Any]:
     """As `optimise`, from Python: the model, which may be from outside, then has the best averaged weights.
 
@@ -87,6 +91,7 @@ def optimise_and_load(
         objective, training, seed, progress: As in `optimise`.
         run_dir: Where the run is kept; None keeps nothing.
         record: Of what is saved, all but `model` and `digest`.
+        on_log: Called with each row of the history; see `hypersiren.fit`.
 
     Returns:
         metrics, history, seconds, run_dir and finished, as `hypersiren.training.fit.Fit` has them.
@@ -103,7 +108,7 @@ def optimise_and_load(
         folder = Path(run_dir or scratch)
         with locked(folder):
             watched = run_dir is not None
-            finished, history = _optimise(objective, folder, record, training, seed, progress, watched)
+            finished, history = _optimise(objective, folder, record, training, seed, progress, watched, on_log)
         content = checkpoints.read(checkpoints.find(folder))
     model.load_state_dict(content["ema"])
     model.eval()
@@ -118,8 +123,9 @@ def _optimise(
     record: dict[str, Any],
     training: Optimisation,
     seed: int,
-    progress: bool,
+    progress: bool | str,
     watched: bool = True,
+    on_log: OnLog | None = None,
 ) -> tuple[bool, list[dict[str, float]]]:
     """Whether the run is finished, and its history. `watched`: write events for TensorBoard."""
     steps, accumulate, optimizer = training.steps, training.accumulate, training.optimizer
@@ -152,12 +158,22 @@ def _optimise(
     if start == 0:
         monitor.text("settings", json.dumps(record["settings"], indent=1))
     # In a log file, where every refresh is kept, a line now and then will do.
-    interval = 0.1 if sys.stderr.isatty() else 30.0
-    bar = tqdm(total=steps, initial=start, unit="step", disable=not progress, dynamic_ncols=True, mininterval=interval)
+    interval = 0.1 if shows_progress() else 30.0
+    bar = tqdm(
+        desc=progress if isinstance(progress, str) else None,
+        total=steps,
+        initial=start,
+        unit="step",
+        disable=not progress,
+        dynamic_ncols=True,
+        mininterval=interval,
+    )
     logged, clock = start, time.perf_counter()
     try:
         if start == 0 and objective.validate_first:
             run.save(0, _validate(objective, average, monitor, run, 0, last=False))
+            if _says_stop(on_log, run):
+                return False, run.history
             clock = time.perf_counter()
         with _stop_requested() as stopped:
             for step in range(start, steps):
@@ -207,6 +223,10 @@ def _optimise(
                         run.save(done, _validate(objective, average, monitor, run, done, last=done == steps))
                     elif stopping:
                         run.save(done)
+                    if _says_stop(on_log, run) and done < steps:
+                        if not validating:  # a deliberate end has its metrics, unlike Ctrl-C
+                            run.save(done, _validate(objective, average, monitor, run, done, last=True))
+                        return False, run.history
                     if stopping or stopped.is_set():
                         return done == steps, run.history
                     clock = time.perf_counter()
@@ -214,6 +234,14 @@ def _optimise(
         bar.close()
         monitor.close()
     return True, run.history
+
+
+def _says_stop(on_log: OnLog | None, run: Run) -> bool:
+    """Call `on_log` with the last row of the history. Only True itself stops: many functions return something."""
+    if on_log is None:
+        return False
+    row = {name: float(value) for name, value in run.history[-1].items()}
+    return on_log(int(row.pop("step")), row) is True
 
 
 @torch.no_grad()

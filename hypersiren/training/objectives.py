@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hypersiren.errors import UserError
 from hypersiren.fields.operators import Field
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
@@ -59,7 +60,7 @@ class FieldObjective(Objective):
         self.model, self.task, self.first_lr = field, task, first_lr
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
-        return self.task.loss(self.model, batch)
+        return named_terms(self.task, self.task.loss(self.model, batch))
 
     def lr_factors(self) -> dict[Tensor, float]:
         # A field from outside need not say.
@@ -72,6 +73,20 @@ class FieldObjective(Objective):
         """The summary."""
         figure = draw_summary(self.task, predict, metrics, history)
         return {"summary": ImagePanel.of(figure_pixels(figure))}
+
+
+def named_terms(task: Task, terms: Any) -> dict[str, Tensor]:
+    """What a task's `loss` gave, if it is what it should be.
+
+    Raises:
+        UserError: If it is not a dictionary.
+    """
+    if not isinstance(terms, dict):
+        raise UserError(
+            f'{type(task).__name__}.loss: expected a dictionary of named terms, such as {{"mse": ...}}, '
+            f"got a {type(terms).__name__}"
+        )
+    return terms
 
 
 class HypernetObjective(Objective):
@@ -108,7 +123,7 @@ class HypernetObjective(Objective):
         with torch.autocast(batch.context.y.device.type, torch.bfloat16, enabled=self.autocast):
             found = self.model.predict(batch.context)
         params = found.params
-        terms = dict(self.task.loss(found.field, batch))
+        terms = dict(named_terms(self.task, self.task.loss(found.field, batch)))
         if self.latent and found.z is not None:
             terms["latent_prior"] = self.latent * found.z.float().square().mean()
         if self.weights:

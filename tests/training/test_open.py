@@ -80,7 +80,7 @@ def test_what_is_no_task_is_told_what_it_lacks():
         fit(Half())
     siren = Siren(2, 1, 4)
     model = HyperSiren(SetEncoder(3, 4, 4), FullHypernet(siren.shapes, 4, 4), siren)
-    with pytest.raises(UserError, match=r"a Siren is no task: .*see hypersiren.SetTask"):
+    with pytest.raises(UserError, match=r"expected a task, such as Completion.*got a Siren; see hypersiren.SetTask"):
         train(model, siren)
 
 

@@ -51,11 +51,17 @@ class ImageSet:
         >>> images = ImageSet(torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1), "demo")
         >>> images.images(torch.tensor([2, 0])).flatten().tolist()
         [1.0, -1.0]
+        >>> images
+        ImageSet(demo: 3 images of 1 x 1 x 1 on cpu)
     """
 
     pixels: UInt8[Tensor, "M H W C"]
     name: str
     skipped: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.pixels.shape[1:]))
+        return f"ImageSet({self.name}: {len(self)} images of {shape} on {self.pixels.device})"
 
     def __len__(self) -> int:
         return len(self.pixels)

@@ -52,6 +52,8 @@ class SoundSet:
         >>> sounds = as_sounds([np.ones(10), np.ones(7)], rate=8000, window=4)
         >>> sounds.waves.shape, sounds.recording.tolist(), sounds.inside.sum(1).tolist()
         (torch.Size([5, 4]), [0, 0, 0, 1, 1], [4, 4, 2, 4, 3])
+        >>> sounds
+        SoundSet(sounds: 5 windows of 4 samples at 8000 Hz)
     """
 
     waves: Float[Tensor, "M N"]
@@ -60,6 +62,9 @@ class SoundSet:
     rate: int
     name: str = "sounds"
     skipped: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"SoundSet({self.name}: {len(self)} windows of {self.window} samples at {self.rate} Hz)"
 
     def __len__(self) -> int:
         return len(self.waves)

@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate
 
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field
+from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.context import Context
 from hypersiren.signals.metrics import image_mse
 from hypersiren.signals.sets.images import Images, ImageSet, as_images, augment, load_images, split_images
@@ -46,6 +47,8 @@ class CompletionBatch:
     context: Context
     x: Float[Tensor, "*b P D"]
     y: Float[Tensor, "B P C"]
+
+    __repr__ = by_shape
 
 
 class Completion(SetTask):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field
+from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.context import Context
 from hypersiren.plotting import figure_pixels, new_figure
 from hypersiren.signals.sets.sounds import Sounds, SoundSet, as_sounds, load_sounds, split_sounds
@@ -51,6 +52,8 @@ class SoundBatch:
     x: Float[Tensor, "*b P 1"]
     y: Float[Tensor, "B P 1"]
     inside: Bool[Tensor, "B P"]
+
+    __repr__ = by_shape
 
 
 class SoundCompletion(SetTask):

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from hypersiren.fields.operators import Field, value_and_gradient
+from hypersiren.fields.shown import by_shape
 from hypersiren.tasks.shapes.settings import SDFTerms
 
 
@@ -27,6 +28,8 @@ class ShapeBatch:
     off: Float[Tensor, "*batch M 3"]
     near: Float[Tensor, "*batch K 3"]
     side: Float[Tensor, "*batch J"] | None
+
+    __repr__ = by_shape
 
 
 def sdf_loss(
