@@ -6,6 +6,7 @@ from cyclopts import App, Parameter
 
 from hypersiren.cli.complete import open_run
 from hypersiren.cli.console import File, check_least, choose_device, fail
+from hypersiren.cli.lines import LOG, show
 from hypersiren.cli.train import read_train_settings
 
 benchmark = App(name="benchmark", help="Measure speed, as ratios within one run.", help_format="plaintext")
@@ -22,9 +23,10 @@ def jets(*, points: int = 16384, width: int = 256, rounds: int = 7, device: str 
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     check_least(1, points=points, width=width, rounds=rounds)
+    LOG.info("benchmark jets: loading PyTorch")
     from hypersiren.studies.benchmarks.jets import jet_table
 
-    print(jet_table(points, width, rounds=rounds, device=choose_device(device)))
+    show(jet_table(points, width, rounds=rounds, device=choose_device(device)))
 
 
 @benchmark.command
@@ -48,14 +50,15 @@ def steps(
         compiled: Whether to measure compiled jets too.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
+    LOG.info("benchmark steps: loading PyTorch")
     from hypersiren.studies.benchmarks.steps import default_points, report, step_times
 
     where = choose_device(device)
     points = default_points(task, where) if points is None else points
     check_least(1, points=points, width=width, rounds=rounds)
-    print(f"{task}: {points:,} points, three hidden layers of {width}, median of {rounds} rounds, {where}")
+    show(f"{task}: {points:,} points, three hidden layers of {width}, median of {rounds} rounds, {where}")
     times = step_times(task, points=points, hidden_features=width, rounds=rounds, compiled=compiled, device=where)
-    print(report(times))
+    show(report(times))
 
 
 @benchmark.command
@@ -72,6 +75,7 @@ def loop(
     """
     row, checked = read_train_settings(config, settings)
     check_least(1, steps=steps)
+    LOG.info("benchmark loop: loading PyTorch")
 
     from hypersiren.studies.benchmarks.loop import loop_shares
     from hypersiren.training.hypernet import prepare
@@ -79,7 +83,7 @@ def loop(
     objective, _ = prepare(row, checked, choose_device(checked.device))
     training = checked.training.replace(steps=steps, validate_every=steps)
     for name, share in loop_shares(objective, training).items():
-        print(f"{name:8} {100 * share:5.1f} %")
+        show(f"{name:8} {100 * share:5.1f} %")
 
 
 @benchmark.command
@@ -93,6 +97,7 @@ def warm(run: File, *, context: str = "1000", steps: int = 500, device: str = "a
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     check_least(1, steps=steps)
+    LOG.info("benchmark warm: loading PyTorch")
     from hypersiren.studies.benchmarks.loop import warm_start
     from hypersiren.tasks.images.completion import open_sets
 
@@ -105,4 +110,4 @@ def warm(run: File, *, context: str = "1000", steps: int = 500, device: str = "a
     except ValueError as error:
         fail(f"--context: {error}")
     for name, value in errors.items():
-        print(f"{name:32} {value:.5f}")
+        show(f"{name:32} {value:.5f}")

@@ -4,11 +4,16 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypersiren.cli.console import File, check_least, choose_device, fail, make_folder, say, say_skipped
+from hypersiren.cli.console import File, Out, check_least, choose_device, fail, make_folder, print_next, report_skipped
+from hypersiren.cli.lines import LOG, show
 from hypersiren.training.folders import check_folder, sign
 
 if TYPE_CHECKING:
     from hypersiren.training.hypernet import SetRun
+
+
+EXAMPLES = {"images": "photo.jpg", "shapes": "cloud.ply", "sounds": "speech.wav"}
+"""A file of a person's own, by what a run is of."""
 
 
 def complete(
@@ -23,7 +28,7 @@ def complete(
     samples: int | None = None,
     share: float | None = None,
     gap: float | None = None,
-    out: File | None = None,
+    out: Out | None = None,
     seed: int = 0,
     baseline_images: int = 100,
     device: str = "auto",
@@ -74,6 +79,7 @@ def complete(
         fail(f"expected --extent above 0, got {extent:g}")
     if refine and interpolate is not None:
         fail("--refine and --interpolate exclude each other: between two pictures there is nothing to fit to")
+    LOG.info(f"complete {run}: loading PyTorch")
     from hypersiren.training.checkpoints import results_folder
 
     opened = open_run(run, device)
@@ -88,14 +94,15 @@ def complete(
     make_folder(folder)
     if files:
         for made in study.complete_files(opened, files, folder, size=size, seed=seed, refine=refine, **given):
-            print(made)
+            show(made)
         return
     wanted = {} if samples is None else {"samples": samples}
     sign(folder, "table")
     table, skipped = study.complete_test(opened, folder, most=baseline_images, refine=refine, **wanted)
-    say_skipped(skipped)
-    print(table)
-    say(f"table and pictures in {folder}")
+    report_skipped(skipped)
+    show(table)
+    LOG.info(f"table and pictures in {folder}")
+    print_next("complete", run, EXAMPLES[opened.row.unit])
 
 
 def open_run(run: Path, device: str) -> "SetRun":

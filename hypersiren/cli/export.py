@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hypersiren.cli.console import File, choose_device, fail, make_folder
+from hypersiren.cli.console import File, Out, choose_device, fail, make_folder
+from hypersiren.cli.lines import LOG, show
 from hypersiren.training.folders import unused, write_text
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def export(
     torch: bool = False,
     context: int | None = None,
     samples: int = 4,
-    out: File | None = None,
+    out: Out | None = None,
 ) -> None:
     """Write a field in a form that needs no hypersiren: a web page, ONNX, or a program of torch.export.
 
@@ -46,6 +47,7 @@ def export(
         fail("--context is for --onnx and --torch of a completed picture; a page has a slider")
     if out is not None and (out.suffix.lower() != ENDINGS[form] or not out.parent.is_dir()):
         fail(f"{out}: expected the ending {ENDINGS[form]}, in a folder that exists")
+    LOG.info(f"export {run}: loading PyTorch")
     from hypersiren.hypernets.model import HyperSiren
     from hypersiren.training import checkpoints
 
@@ -67,7 +69,7 @@ def export(
         write_text(target, fit_page(field, checkpoints.playback(content), name))
     else:
         _graph(form, field, target)
-    print(target)
+    show(target)
 
 
 def _completion(

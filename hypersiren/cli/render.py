@@ -4,7 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hypersiren.cli.console import File, choose_device, fail
+from hypersiren.cli.console import File, Out, choose_device, fail
+from hypersiren.cli.lines import LOG, show
 from hypersiren.training.folders import unused
 
 FLAGS = {"image": ("size", "region"), "sound": ("rate",), "video": ("size", "fps", "slow")}
@@ -19,7 +20,7 @@ def render(
     rate: int | None = None,
     fps: float | None = None,
     slow: float | None = None,
-    out: File | None = None,
+    out: Out | None = None,
     device: str = "auto",
 ) -> None:
     """Render a fitted image, sound or video at any resolution.
@@ -43,6 +44,7 @@ def render(
     for name, number in numbers.items():
         if number is not None and not 0 < number < math.inf:
             fail(f"expected --{name} above 0, got {number}")
+    LOG.info(f"render {run}: loading PyTorch")
     from hypersiren.signals.video.files import video_ending
     from hypersiren.training import checkpoints
 
@@ -66,7 +68,7 @@ def render(
         _video(target, field, about, fps, slow or 1.0, size, place)
     else:
         _image(target, field, about, size or 512, (top, left, bottom, right), place)
-    print(target)
+    show(target)
 
 
 def _image(

@@ -1,5 +1,6 @@
 """Fit one field to one signal."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from hypersiren.training.seeds import seeded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def fit(
     run_dir: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     network: Mapping[str, Any] | None = None,
-    progress: bool = False,
+    progress: bool | str = False,
     **training: Any,
 ) -> Fit:
     """Fit a field to a task, ours or your own.
@@ -136,7 +139,7 @@ def fit(
             nothing.
         seed: Fixes the batches, and the initial weights of a network that is made here; None for the settings' seed.
         network: Changes of the settings' network, see `hypersiren.fields.settings.Network`.
-        progress: Show a progress bar.
+        progress: Show a progress bar; a text is its name.
         training: Changes of the settings' optimisation, see `hypersiren.tasks.settings.FitTraining`.
 
     Raises:
@@ -163,12 +166,15 @@ def fit(
             field = baseline(**describe_field(used.network, task)).to(task.device)
     if init is not None:
         set_weights(field, init)
+    weights = sum(p.numel() for p in field.parameters())
+    LOG.info("building the field: %s weights", f"{weights:,}")
     playback = {"task": task.name, "samples": list(task.samples), **task.playback}
     record = {"settings": used.model_dump(mode="json"), "playback": playback}
     objective = FieldObjective(field, task, used.training.first_lr)
     outcome = optimise_and_load(objective, run_dir, record, used.training, seed=used.seed, progress=progress)
     result = Fit(field.requires_grad_(False), task, **outcome)
     if result.run_dir is not None and result.finished:
+        LOG.info("drawing summary.png")
         result.plot(result.run_dir / "summary.png")
     return result
 

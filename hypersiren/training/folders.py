@@ -192,7 +192,7 @@ def tell_differences(
 def refuse_others(folder: Path, differing: str) -> None:
     """Raise a TrainingError if there are differences."""
     if differing:
-        raise TrainingError(f"{folder} holds a run {differing}; choose another --run-dir, or start anew with --restart")
+        raise TrainingError(f"{folder} holds a run {differing}; choose another --out, or start anew with --restart")
 
 
 def clear(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """From settings to the training of a hypernetwork, and from its run folder back to the model."""
 
+import logging
 import os
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,8 @@ from hypersiren.training.loop import optimise_and_load
 from hypersiren.training.objectives import HypernetObjective
 from hypersiren.training.seeds import seeded
 
+LOG = logging.getLogger(__name__)
+
 
 def prepare(
     row: SetRow, settings: SetSettings, device: torch.device | str = "cpu"
@@ -33,7 +36,9 @@ def prepare(
     Raises:
         UserError: If the set of signals cannot be read.
     """
+    LOG.info("reading %s: %s", row.unit, settings.data.kind)
     task = row.load().open(settings, device)
+    LOG.info("building the model")
     parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet", "adapter")}
     description = {**parts, **task.describe()}
     with seeded(settings.seed):
@@ -54,6 +59,7 @@ def prepare(
 
 def start_at_prior(model: HyperSiren, task: Any, prior: Prior = Prior()) -> None:  # noqa: B008 - frozen
     """Take the prior of a model's last layer from the task's training signals."""
+    LOG.info("taking the prior of the last layer from the training %s", task.unit)
     signals = task.prior_signals(prior.copies, prior.finer)
     model.set_prior(signals, ridge=prior.ridge, shrinkage=prior.shrinkage)
 
@@ -86,7 +92,7 @@ def train(
     run_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
     loss: Loss = Loss(),  # noqa: B008 - frozen
-    progress: bool = False,
+    progress: bool | str = False,
     **training: Any,
 ) -> Trained:
     """Train a hypernetwork on a set of signals, ours or your own.
@@ -97,7 +103,7 @@ def train(
         run_dir: Folder for checkpoints and TensorBoard events; a run that it holds is resumed. None keeps nothing.
         seed: Fixes the batches.
         loss: Weights of the paper's two priors; none by default.
-        progress: Show a progress bar.
+        progress: Show a progress bar; a text is its name.
         training: Changes of the optimisation, see `hypersiren.tasks.settings.Training`.
 
     Raises:

@@ -6,6 +6,7 @@ on exactly as if it had not been. Nothing in the loop waits for the device betwe
 
 import copy
 import json
+import logging
 import math
 import os
 import signal
@@ -26,6 +27,7 @@ from tqdm import tqdm
 from hypersiren.errors import UserError
 from hypersiren.fields.savable import describe
 from hypersiren.tasks.settings import Optimisation
+from hypersiren.tasks.summary import headline
 from hypersiren.tasks.task import digest_of
 from hypersiren.training import checkpoints
 from hypersiren.training.folders import locked
@@ -34,6 +36,8 @@ from hypersiren.training.objectives import Objective
 from hypersiren.training.optimizers import closure, learning_rate, make_optimizers
 from hypersiren.training.run import Run, finite_means
 from hypersiren.training.seeds import step_seed
+
+LOG = logging.getLogger(__name__)
 
 DATA, UPDATE, LOGGING = "hypersiren/data", "hypersiren/update", "hypersiren/logging"
 """Labels of the parts of the loop in a profiler's trace."""
@@ -46,7 +50,7 @@ def optimise(
     training: Optimisation,
     *,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | str = False,
 ) -> bool:
     """Train until `training.steps`, resuming from `run_dir/last.pt` if there is one.
 
@@ -58,7 +62,7 @@ def optimise(
             resuming) and `model` (to rebuild).
         training: Steps, optimiser, learning rate and so on.
         seed: Fixes the batches.
-        progress: Show a progress bar.
+        progress: Show a progress bar; a text is its name.
 
     Returns:
         True if the run is finished, False if it was stopped by Ctrl-C (or SIGTERM) and saved.
@@ -79,7 +83,7 @@ def optimise_and_load(
     training: Optimisation,
     *,
     seed: int,
-    progress: bool,
+    progress: bool | str,
 ) -> dict[str, Any]:
     """As `optimise`, from Python: the model, which may be from outside, then has the best averaged weights.
 
@@ -118,7 +122,7 @@ def _optimise(
     record: dict[str, Any],
     training: Optimisation,
     seed: int,
-    progress: bool,
+    progress: bool | str,
     watched: bool = True,
 ) -> tuple[bool, list[dict[str, float]]]:
     """Whether the run is finished, and its history. `watched`: write events for TensorBoard."""
@@ -131,12 +135,17 @@ def _optimise(
     average = copy.deepcopy(model).eval()
     averaged: list[Tensor] = [p for p in average.parameters() if p.requires_grad]
     average.requires_grad_(False)
+    LOG.debug("preparing the optimiser")
     optimizers = make_optimizers(trained, optimizer, training.lr, training.weight_decay, objective.lr_factors())
     run = Run(run_dir, record, model, average, optimizers, task.criterion)
     closing = optimizer == "lbfgs"
     start = run.resume()
     if start >= steps:
         return True, run.history
+    if start:
+        LOG.info("resuming after %d of %d steps", start, steps)
+    if training.compile:
+        LOG.info("compiling the training step, which takes up to a minute")
 
     forward: Callable[[Any], dict[str, Tensor]] = torch.compile(objective) if training.compile else objective
     generator = torch.Generator(device)
@@ -153,11 +162,24 @@ def _optimise(
         monitor.text("settings", json.dumps(record["settings"], indent=1))
     # In a log file, where every refresh is kept, a line now and then will do.
     interval = 0.1 if sys.stderr.isatty() else 30.0
-    bar = tqdm(total=steps, initial=start, unit="step", disable=not progress, dynamic_ncols=True, mininterval=interval)
+    bar = tqdm(
+        desc=progress if isinstance(progress, str) else None,
+        total=steps,
+        initial=start,
+        unit="step",
+        disable=not progress,
+        dynamic_ncols=True,
+        mininterval=interval,
+        miniters=1,  # by time alone, however steps change their pace
+    )
+    shown: dict[str, str] = {}
     logged, clock = start, time.perf_counter()
     try:
         if start == 0 and objective.validate_first:
-            run.save(0, _validate(objective, average, monitor, run, 0, last=False))
+            LOG.info("evaluating before the first step")
+            metrics = _validate(objective, average, monitor, run, 0, last=False)
+            run.save(0, metrics)
+            shown["headline"] = _headline(task, metrics)
             clock = time.perf_counter()
         with _stop_requested() as stopped:
             for step in range(start, steps):
@@ -185,6 +207,7 @@ def _optimise(
                     monitor.record({"gradient_norm": norm})
 
                 done = step + 1
+                bar.update()
                 validating = done % training.validate_every == 0 or done == steps
                 stopping = stopped.is_set()
                 if done % training.log_every == 0 or validating or stopping:
@@ -198,13 +221,15 @@ def _optimise(
                     values |= {"learning_rate": rate, f"{task.unit}_per_second": speed}
                     with record_function(LOGGING):
                         monitor.scalars(done, values)
-                        bar.set_postfix_str(
-                            f"loss {values['loss/total']:.4g}, {speed:.0f} {task.unit}/s", refresh=False
-                        )
-                        bar.update(done - logged)
+                        shown |= {"loss": f"loss {values['loss/total']:.4g}", "speed": f"{speed:.0f} {task.unit}/s"}
+                        _write_postfix(bar, shown)
                     logged = done
                     if validating:
-                        run.save(done, _validate(objective, average, monitor, run, done, last=done == steps))
+                        LOG.debug("evaluating after step %d", done)
+                        metrics = _validate(objective, average, monitor, run, done, last=done == steps)
+                        run.save(done, metrics)
+                        shown["headline"] = _headline(task, metrics)
+                        _write_postfix(bar, shown)
                     elif stopping:
                         run.save(done)
                     if stopping or stopped.is_set():
@@ -214,6 +239,16 @@ def _optimise(
         bar.close()
         monitor.close()
     return True, run.history
+
+
+def _write_postfix(bar: Any, shown: dict[str, str]) -> None:
+    bar.set_postfix_str(", ".join(shown[key] for key in ("loss", "headline", "speed") if shown.get(key)), refresh=False)
+
+
+def _headline(task: Any, metrics: dict[str, float]) -> str:
+    """The task's number in a few words, such as "psnr 31.2 dB"; nothing if it has none."""
+    measure = headline(task, metrics)
+    return f"{measure.key} {measure.number(metrics[measure.key])}" if measure else ""
 
 
 @torch.no_grad()

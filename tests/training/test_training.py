@@ -167,7 +167,7 @@ def test_300_steps_straight_equal_150_kill_9_and_resume(tmp_path):
                 "--encoder.kind", "set", "--encoder.hidden_features", "32", "--encoder.latent_features", "32",
                 "--hypernet.hidden_features", "32", "--training.batch_size", "8", "--training.log_every", "25",
                 "--training.validate_every", "50", "--device", "cpu"]  # fmt: skip
-        words = [sys.executable, "-m", "hypersiren", "train", "--run-dir", str(folder), *tiny]
+        words = [sys.executable, "-m", "hypersiren", "train", "--out", str(folder), *tiny]
         return subprocess.Popen([*words, "--training.steps", str(steps)], stdout=subprocess.DEVNULL)
 
     straight, cut = tmp_path / "straight", tmp_path / "cut"
