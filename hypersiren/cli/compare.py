@@ -19,7 +19,7 @@ from hypersiren.cli.console import (
     print_next,
 )
 from hypersiren.cli.fit import open_signal, read_settings, run_name, signal_files
-from hypersiren.cli.lines import LOG, progress, show
+from hypersiren.cli.lines import LOG, announce, progress, show
 from hypersiren.settings import to_yaml
 from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, unused, write_text
 
@@ -32,23 +32,23 @@ def compare(
     config: File | None = None,
     out: Out | None = None,
 ) -> None:
-    """Fit several fields side by side, with equally many weights and steps; a table and a picture.
+    """Fit several fields with equally many weights and steps, and compare them in a table and a picture.
 
     Args:
         task: As for `fit`.
         words: File, then flags, as for `fit`.
-        fields: Names, with commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer; or pinn: 8
-            layers of 20 tanh and L-BFGS, whatever the settings say.
+        fields: Names, separated by commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer; or
+            pinn, which always has 8 layers of 20 tanh and L-BFGS.
         preset: fast, or the paper's settings.
-        config: YAML file of settings in place of a preset.
-        out: Folder for table.txt, metrics.json and comparison.png; by default runs/compare- and task and file, with a
-            number if that holds another comparison.
+        config: YAML file of settings that replaces the preset.
+        out: Folder for table.txt, metrics.json and comparison.png. The default is runs/compare- with the names of task
+            and file, and a number if another comparison is there.
     """
     keep_freed_memory()
     settings = read_settings(task, words, preset, config)
     if out is not None:
         check_folder(out, files_of(settings))
-    LOG.info(f"compare {' '.join([task, *signal_files(task, settings)])}: loading PyTorch")
+    announce(f"compare {' '.join([task, *signal_files(task, settings)])}")
     device = choose_device(settings.device)
 
     from hypersiren.fields.baselines import BASELINES
@@ -99,20 +99,20 @@ def initialisation(
     seed: int = 0,
     out: Out | None = None,
 ) -> None:
-    """Draw how activations and gradients are distributed by depth before any training (paper, section 3.2).
+    """Plot the distributions of activations and gradients by depth, before training (paper, section 3.2).
 
     Args:
-        fields: Names, with commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer.
+        fields: Names, separated by commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer.
         hidden_layers: Layers between the first and the last.
         hidden_features: Width.
         seed: Fixes the weights.
-        out: The picture; by default initialisation.png, with a number if that is there.
+        out: The picture. The default is initialisation.png, with a number if that file exists.
     """
     check_least(0, hidden_layers=hidden_layers, seed=seed)
     check_least(1, hidden_features=hidden_features)
     if out is not None and not out.parent.is_dir():
         fail(f"{out}: expected a name in a folder that exists")
-    LOG.info("initialisation: loading PyTorch")
+    announce("initialisation")
     from hypersiren.signals.image.files import write_image
     from hypersiren.studies.initialisation import initialisation_study
 

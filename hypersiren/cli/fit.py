@@ -24,7 +24,7 @@ from hypersiren.cli.console import (
     start_folder,
     stop_saved,
 )
-from hypersiren.cli.lines import LOG, progress
+from hypersiren.cli.lines import LOG, announce, progress
 from hypersiren.settings import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
@@ -46,24 +46,24 @@ def fit(
 ) -> None:
     """Fit a field to one signal: `hypersiren fit image photo.png`.
 
-    The same command resumes an unfinished run; with other settings, or another signal, it gets a folder of its own.
-    Any setting can be overridden by a flag after the file, such as --training.steps 500 or, for short, --steps 500;
-    `hypersiren fit image --help` lists them all.
+    The same command resumes an unfinished run. With other settings, or another signal, the run gets its own folder.
+    Every setting is a flag after the file: --training.steps 500 or, shorter, --steps 500. `hypersiren fit image --help`
+    lists them all.
 
     Args:
-        task: image, inpaint, poisson, edit (with two files: source and target), audio, video, sdf, helmholtz, wave (of
-            both the file is a medium) or inversion (measured data).
+        task: image, inpaint, poisson, edit (two files: source and target), audio, video, sdf, helmholtz or wave (the
+            file is a medium), or inversion (the file holds measured data).
         words: File, then flags.
         preset: fast, or the paper's settings.
-        config: YAML file of settings in place of a preset, or the name of one that comes with hypersiren, as paper.
-        out: Folder of the run; by default runs/ and the names of task and file, with a number if that holds another
-            run.
-        restart: Start anew in a folder that holds a run.
+        config: YAML file of settings that replaces the preset, or the name of one that hypersiren ships: paper.
+        out: Folder of the run. The default is runs/ with the names of task and file, and a number if another run is
+            there.
+        restart: Delete the run in the folder and start again.
     """
     keep_freed_memory()
     settings = read_settings(task, words, preset, config)
     check_run_dir(out, settings, restart)
-    LOG.info(f"fit {' '.join([task, *signal_files(task, settings)])}: loading PyTorch")
+    announce(f"fit {' '.join([task, *signal_files(task, settings)])}")
     device = choose_device(settings.device)
 
     from hypersiren.tasks.panels import write_panels

@@ -122,6 +122,11 @@ def progress() -> bool:
     return LOG.isEnabledFor(logging.INFO)
 
 
+def announce(command: str) -> None:
+    """The first line of a command, before torch is imported, which takes seconds."""
+    LOG.info(command if "torch" in sys.modules else f"{command}: loading PyTorch")
+
+
 def show(text: Any) -> None:
     """Print a result on stdout."""
     _write(str(text), sys.stdout)

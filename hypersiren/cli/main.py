@@ -6,6 +6,7 @@ Exit codes: 0, and 130 after Ctrl-C; 2 for bad input, with one clear line that b
 import atexit
 import itertools
 import logging
+import os
 import re
 import signal
 import sys
@@ -44,7 +45,7 @@ app = App(
     name="hypersiren",
     help="SIRENs for single signals, and hypernetworks that predict them.",
     help_epilogue="Every command: -q/--quiet prints results and errors alone, -v/--verbose prints details too.",
-    help_format="plaintext",
+    help_format="markdown",
     version=version,
 )
 for command in (render, export, initialisation, mesh, complete, benchmark):
@@ -60,8 +61,8 @@ def settings(task: str | None = None) -> None:
     """List every setting of `hypersiren train`, or of `hypersiren fit TASK`, with its default.
 
     Args:
-        task: image, inpaint, poisson, edit ..., or shapes, for the settings of `train` on shapes; without one, the
-            settings of `train` on images.
+        task: image, inpaint, poisson, edit ...; shapes or sounds for `train` on those. The default is `train` on
+            images.
     """
     rows: dict[str, Row | SetRow] = {**TASKS, **SETS}
     if task is not None and task not in rows:
@@ -103,13 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(words: Sequence[str]) -> None:
     """Run the command without its flags of the level."""
-    if (listed := settings_to_help(words)) is not None:
-        app([words[0], "--help"], exit_on_error=False, result_action="return_value")
-        show("Settings, with defaults; the last word alone is enough where only one section has it, as in --steps 500:")
-        show(listed)
-        return
     refuse_renamed(words)
     try:
+        if (listed := settings_to_help(words)) is not None:
+            app([words[0], "--help"], exit_on_error=False, result_action="return_value")
+            show("Settings, with defaults; the last word is enough where only one section has it, as in --steps 500:")
+            show(listed)
+            return
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *rest, **more: LOG.warning(str(message).partition("\n")[0])
             app(
@@ -131,6 +132,8 @@ def run(words: Sequence[str]) -> None:
             "out of memory; try a smaller --training.batch_size or --training.target_points (train), "
             "--training.points or --signal.size (fit), or --size"
         )
+    except BrokenPipeError:  # the reader, such as `head`, has what it wants; Python would write to the pipe once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         fail(f"{error.filename or 'file'}: {error.strerror or error}")
     finally:

@@ -3,7 +3,7 @@
 import time
 
 from hypersiren.cli.console import File, Out, check_least, choose_device, fail
-from hypersiren.cli.lines import LOG, progress, show
+from hypersiren.cli.lines import LOG, announce, progress, show
 from hypersiren.training.folders import unused
 
 
@@ -16,17 +16,18 @@ def mesh(
     truth: File | None = None,
     device: str = "auto",
 ) -> None:
-    """Mesh the surface of a fitted shape, in the units of its input, with a picture beside it.
+    """Mesh the surface of a fitted shape in the units of its input, and draw it.
 
-    The field is evaluated only where the surface can be, so that the cost grows with the surface, not with the volume.
+    The field is evaluated only where the surface can be: the cost grows with the surface, not with the volume.
 
     Args:
         run: Run folder of `hypersiren fit sdf`.
         size: Cells along the longest side.
-        out: File .ply, .obj or .glb, with a picture .png beside it; by default mesh.ply in the run folder, with
-            preview.png, and with a number if one is there.
-        view: Where the picture looks from, in degrees: around the upward axis, and above the horizon.
-        truth: File of the true mesh, or of points with normals, in the same units: how far the surface is from it.
+        out: File .ply, .obj or .glb; a picture .png is written beside it. The default is mesh.ply in the run folder,
+            with preview.png, and a number if one of them exists.
+        view: Direction of the camera in degrees: around the upward axis, and above the horizon.
+        truth: File of the true mesh, or of points with normals, in the same units; the errors of the surface are
+            printed.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     if out is not None and (out.suffix.lower() not in (".ply", ".obj", ".glb") or not out.parent.is_dir()):
@@ -34,7 +35,7 @@ def mesh(
     if out is not None and truth is not None and truth.exists() and out.exists() and out.samefile(truth):
         fail(f"{out}: would overwrite --truth")
     check_least(1, size=size)
-    LOG.info(f"mesh {run}: loading PyTorch")
+    announce(f"mesh {run}")
     import numpy as np
     from tqdm import tqdm
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hypersiren.cli.console import File, Out, choose_device, fail
-from hypersiren.cli.lines import LOG, show
+from hypersiren.cli.lines import announce, show
 from hypersiren.training.folders import unused
 
 FLAGS = {"image": ("size", "region"), "sound": ("rate",), "video": ("size", "fps", "slow")}
@@ -27,14 +27,14 @@ def render(
 
     Args:
         run: Run folder of `hypersiren fit image`, inpaint, poisson, edit, audio or video.
-        size: Height of an image (512 by default) or a video (its own) in pixels; the width follows.
-        region: Top, left, bottom and right as shares of an image: 0 0 1 1 is all of it, 0.25 0.25 0.5 0.5 a part, and
-            beyond 0 and 1 is what the field does outside.
-        rate: Samples per second of a sound; its own by default.
-        fps: Frames per second of a video; its own by default.
-        slow: Slow motion: the video plays so many times longer, with new frames between.
-        out: File; by default render.png, render.wav or render.mp4 (.gif without PyAV) in the run folder, with a number
-            if that is there.
+        size: Height in pixels; the width follows. The default is 512 for an image, the original height for a video.
+        region: Top, left, bottom and right as shares of an image: 0 0 1 1 is all of it, 0.25 0.25 0.5 0.5 a part.
+            Values below 0 and above 1 show the field outside.
+        rate: Samples per second of a sound; the default is the original rate.
+        fps: Frames per second of a video; the default is the original rate.
+        slow: Factor of slow motion: the video plays this many times longer, with new frames between.
+        out: File. The default is render.png, render.wav or render.mp4 (.gif without PyAV) in the run folder, with a
+            number if that file exists.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     top, left, bottom, right = region or (0.0, 0.0, 1.0, 1.0)
@@ -44,7 +44,7 @@ def render(
     for name, number in numbers.items():
         if number is not None and not 0 < number < math.inf:
             fail(f"expected --{name} above 0, got {number}")
-    LOG.info(f"render {run}: loading PyTorch")
+    announce(f"render {run}")
     from hypersiren.signals.video.files import video_ending
     from hypersiren.training import checkpoints
 

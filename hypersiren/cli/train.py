@@ -20,7 +20,7 @@ from hypersiren.cli.console import (
     start_folder,
     stop_saved,
 )
-from hypersiren.cli.lines import LOG, progress
+from hypersiren.cli.lines import LOG, announce, progress
 from hypersiren.settings import chosen_kind, load_settings
 from hypersiren.tasks.registry import SETS, SetRow, set_row
 from hypersiren.tasks.settings import SetSettings
@@ -35,22 +35,22 @@ def train(
 ) -> None:
     """Train a hypernetwork on a set of images, shapes or sounds, then print its completion table.
 
-    The same command resumes an unfinished run; with other settings, or other data, it gets a folder of its own. Any
-    setting of the YAML file can be overridden by a flag, such as --training.lr 2e-3 or, for short, --lr 2e-3;
-    `hypersiren train --help` lists them all.
+    The same command resumes an unfinished run. With other settings, or other data, the run gets its own folder. Every
+    setting of the YAML file is a flag too: --training.lr 2e-3 or, shorter, --lr 2e-3. `hypersiren train --help` lists
+    them all.
 
     Args:
-        config: YAML file of settings, or the name of one that comes with hypersiren: faces, photos, celeba_fast,
-            celeba_set, solids, meshes, digits ...; without one, the built-in experiment on faces, or on shapes with
-            --data.kind solids.
-        out: Folder of the run; by default runs/ and the name of the YAML file, with a number if that holds another
-            run.
-        restart: Start anew in a folder that holds a run.
+        config: YAML file of settings, or the name of one that hypersiren ships: faces, photos, celeba_fast, celeba_set,
+            solids, meshes, digits ... The default is the experiment on faces; with --data.kind solids, the one on
+            shapes.
+        out: Folder of the run. The default is runs/ with the name of the YAML file, and a number if another run is
+            there.
+        restart: Delete the run in the folder and start again.
     """
     keep_freed_memory()
     row, checked = read_train_settings(config, settings)
     check_run_dir(out, checked, restart)
-    LOG.info(f"train {config.stem if config else checked.data.kind}: loading PyTorch")
+    announce(f"train {config.stem if config else checked.data.kind}")
 
     from hypersiren.training.hypernet import draw_run, prepare
     from hypersiren.training.loop import optimise

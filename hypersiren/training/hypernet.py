@@ -134,6 +134,7 @@ def draw_run(objective: HypernetObjective, run: Path) -> Path:
         SignalError: If it cannot be written.
     """
     best, last = checkpoints.read(checkpoints.find(run)), checkpoints.read(run / "last.pt")
+    LOG.info("drawing summary.png")
     device = next(objective.model.parameters()).device
     predict = objective.predictor(checkpoints.restore(best, device))
     figure = draw_summary(objective.task, predict, best["metrics"], last.get("history", []))

@@ -34,13 +34,16 @@ from hypersiren.training.folders import locked
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
 from hypersiren.training.optimizers import closure, learning_rate, make_optimizers
-from hypersiren.training.run import Run, finite_means
+from hypersiren.training.run import Run, finite_means, is_finite
 from hypersiren.training.seeds import step_seed
 
 LOG = logging.getLogger(__name__)
 
 DATA, UPDATE, LOGGING = "hypersiren/data", "hypersiren/update", "hypersiren/logging"
 """Labels of the parts of the loop in a profiler's trace."""
+
+LOOK_SECONDS, LOOK_SHARE = 10.0, 0.05
+"""Between validations the bar gets a fresh number after so many seconds, at this share of the time at most."""
 
 
 def optimise(
@@ -174,13 +177,15 @@ def _optimise(
     )
     shown: dict[str, str] = {}
     logged, clock = start, time.perf_counter()
+    looked, cost = clock, 0.0
     try:
         if start == 0 and objective.validate_first:
             LOG.info("evaluating before the first step")
             metrics = _validate(objective, average, monitor, run, 0, last=False)
             run.save(0, metrics)
             shown["headline"] = _headline(task, metrics)
-            clock = time.perf_counter()
+            _write_postfix(bar, shown)
+            clock = looked = time.perf_counter()
         with _stop_requested() as stopped:
             for step in range(start, steps):
                 rate = 1.0 if closing else learning_rate(step, training)
@@ -226,6 +231,8 @@ def _optimise(
                     logged = done
                     if validating:
                         LOG.debug("evaluating after step %d", done)
+                        _write_postfix(bar, {**shown, "speed": "evaluating"})
+                        bar.refresh()
                         metrics = _validate(objective, average, monitor, run, done, last=done == steps)
                         run.save(done, metrics)
                         shown["headline"] = _headline(task, metrics)
@@ -235,6 +242,18 @@ def _optimise(
                     if stopping or stopped.is_set():
                         return done == steps, run.history
                     clock = time.perf_counter()
+                    looked = clock if validating else looked
+                elif progress and time.perf_counter() - looked > max(LOOK_SECONDS, cost / LOOK_SHARE):
+                    # For the bar and TensorBoard alone: nothing that is saved depends on the clock.
+                    if is_finite([loss, averaged]):
+                        looked = time.perf_counter()
+                        metrics = _look(objective, average)
+                        shown |= {"loss": f"loss {loss.item():.4g}", "headline": _headline(task, metrics)}
+                        _write_postfix(bar, shown)
+                        monitor.scalars(done, {f"validation/{k}": v for k, v in metrics.items()})
+                        cost = time.perf_counter() - looked
+                        clock += cost
+                    looked = time.perf_counter()
     finally:
         bar.close()
         monitor.close()
@@ -249,6 +268,12 @@ def _headline(task: Any, metrics: dict[str, float]) -> str:
     """The task's number in a few words, such as "psnr 31.2 dB"; nothing if it has none."""
     measure = headline(task, metrics)
     return f"{measure.key} {measure.number(metrics[measure.key])}" if measure else ""
+
+
+@torch.no_grad()
+def _look(objective: Objective, model: nn.Module) -> dict[str, float]:
+    """What the task says of a model, as it is: without calibration, which would change it."""
+    return objective.task.evaluate(objective.predictor(model))
 
 
 @torch.no_grad()
