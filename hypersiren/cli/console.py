@@ -114,7 +114,7 @@ def start_folder(folder: Path, restart: bool) -> int:
 
 def report_finished(done: int, steps: int) -> None:
     if done >= steps:
-        LOG.info(f"already finished: its {done} steps were done before; --restart starts anew")
+        LOG.info(f"already finished after {done} steps; --restart starts again")
 
 
 def stop_saved() -> NoReturn:

@@ -113,8 +113,8 @@ def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
         (["benchmark", "warm", "RUN", "--context", "most"], "--context: expected"),
         (["complete", "RUN", "a.png", "a.png", "--interpolate", "3", "--refine", "2"], "exclude each other"),
         (["complete", "RUN", "--samples", "0"], "--samples of at least 1"),
-        (["complete", "RUN", "--samples", "3"], "--samples needs a model that says what is still open"),
-        (["complete", "RUN", "a.png", "--samples", "3"], "--samples needs a model that says what is still open"),
+        (["complete", "RUN", "--samples", "3"], "--samples needs a model that predicts a distribution"),
+        (["complete", "RUN", "a.png", "--samples", "3"], "--samples needs a model that predicts a distribution"),
         (["complete", "RUN", "a.png", "--samples", "3", "--refine", "2"], "neither --refine nor --interpolate"),
         (["complete"], "run"),
     ],
@@ -285,7 +285,7 @@ def test_a_released_model_is_used_by_its_name(trained, tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8)).save("photo.png")
     code, out, err = run(capsys, "complete", "tiny", "photo.png", "--context", 20)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "complete tiny\n")
     made = [Path(line) for line in out.split()]
     assert made
     assert all(path.parent == Path("runs/released-tiny/completion") and path.exists() for path in made)

@@ -40,7 +40,7 @@ def test_other_settings_and_other_content_get_their_own_folders(here, capsys):
     picture(Path("a.png"))
     code, again, err = run(capsys, "fit", "image", "a.png", *TINY)
     assert (code, again) == (0, first)
-    assert "already finished: its 4 steps were done before" in err
+    assert "already finished after 4 steps" in err
     code, _, err = run(capsys, "fit", "image", "a.png", *TINY, "--restart")
     assert (code, "already finished" in err) == (0, False)
     assert len(list(Path("runs").iterdir())) == 3

@@ -21,6 +21,7 @@ from hypersiren.tasks.registry import open_task
 from hypersiren.tasks.shapes.loss import ShapeBatch
 from hypersiren.tasks.shapes.sdf import SDF
 from hypersiren.tasks.shapes.settings import SDFLoss
+from tests.lines import refusal
 
 SMALL = ["--network.hidden_features", "16", "--network.hidden_layers", "1", "--training.points", "60",
          "--signal.resolution", "16", "--device", "cpu"]  # fmt: skip
@@ -290,6 +291,4 @@ def refused(capsys, words: list[str], expected: str) -> None:
         main(words)
     error = capsys.readouterr().err
     assert stop.value.code == 2
-    assert expected in error
-    assert error.strip().count("\n") == 0
-    assert "Traceback" not in error
+    assert expected in refusal(error)
