@@ -164,7 +164,7 @@ def _optimise(
     if start == 0:
         monitor.text("settings", json.dumps(record["settings"], indent=1))
     # In a log file, where every refresh is kept, a line now and then will do.
-    interval = 0.1 if sys.stderr.isatty() else 30.0
+    live = sys.stderr.isatty()
     bar = tqdm(
         desc=progress if isinstance(progress, str) else None,
         total=steps,
@@ -172,7 +172,7 @@ def _optimise(
         unit="step",
         disable=not progress,
         dynamic_ncols=True,
-        mininterval=interval,
+        mininterval=0.1 if live else 30.0,
         miniters=1,  # by time alone, however steps change their pace
     )
     shown: dict[str, str] = {}
@@ -232,7 +232,8 @@ def _optimise(
                     if validating:
                         LOG.debug("evaluating after step %d", done)
                         _write_postfix(bar, {**shown, "speed": "evaluating"})
-                        bar.refresh()
+                        if live:
+                            bar.refresh()
                         metrics = _validate(objective, average, monitor, run, done, last=done == steps)
                         run.save(done, metrics)
                         shown["headline"] = _headline(task, metrics)

@@ -1,6 +1,5 @@
 """Unseen shapes in random poses, and how far predicted surfaces are from them."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +20,6 @@ from hypersiren.shapes.picture import blank, render_mesh, splats
 from hypersiren.shapes.sets.poses import random_poses
 from hypersiren.shapes.sets.shapes import ShapeSet
 from hypersiren.shapes.surface import Placement, surface
-
-LOG = logging.getLogger(__name__)
 
 ROOM = 0.2
 """Space around the context in which a surface is looked for: few points do not reach to where it ends."""
@@ -93,8 +90,7 @@ def judge(shapes: list[PosedShape], predict: Callable[[Context], Any], resolutio
     `predict` gives a field of one signal, or of a batch of one. See `hypersiren.tasks.shapes.sdf.SDF.evaluate`.
     """
     rows = []
-    for number, shape in enumerate(shapes, 1):
-        LOG.debug("evaluating shape %d of %d", number, len(shapes))
+    for shape in shapes:
         mesh = predicted_mesh(one_field(predict, shape.context), shape.placement, resolution, shape.context.x.device)
         rows.append(shape_errors(mesh, shape))
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
