@@ -63,7 +63,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
-OPTIONS = ["config", "run-dir", "preset", "restart"]
+OPTIONS = ["config", "out", "preset", "restart", "quiet", "verbose"]
 """Options of the commands that also take settings."""
 
 

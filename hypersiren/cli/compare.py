@@ -1,12 +1,25 @@
 """The commands `compare` and `initialisation`. Imports no torch before it must."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from hypersiren.cli.console import File, check_least, choose_device, fail, files_of, keep_freed_memory, make_folder, say
-from hypersiren.cli.fit import open_signal, read_settings, run_name
+from hypersiren.cli.console import (
+    File,
+    Out,
+    check_least,
+    choose_device,
+    describe_number,
+    fail,
+    files_of,
+    keep_freed_memory,
+    make_folder,
+    print_next,
+)
+from hypersiren.cli.fit import open_signal, read_settings, run_name, signal_files
+from hypersiren.cli.lines import LOG, announce, progress, show
 from hypersiren.settings import to_yaml
 from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, unused, write_text
 
@@ -17,24 +30,25 @@ def compare(
     fields: str = "siren,relu,tanh,relu_pe",
     preset: Literal["fast", "paper"] = "fast",
     config: File | None = None,
-    out: File | None = None,
+    out: Out | None = None,
 ) -> None:
-    """Fit several fields side by side, with equally many weights and steps; a table and a picture.
+    """Fit several fields with equally many weights and steps, and compare them in a table and a picture.
 
     Args:
         task: As for `fit`.
         words: File, then flags, as for `fit`.
-        fields: Names, with commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer; or pinn: 8
-            layers of 20 tanh and L-BFGS, whatever the settings say.
+        fields: Names, separated by commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer; or
+            pinn, which always has 8 layers of 20 tanh and L-BFGS.
         preset: fast, or the paper's settings.
-        config: YAML file of settings in place of a preset.
-        out: Folder for table.txt, metrics.json and comparison.png; by default runs/compare- and task and file, with a
-            number if that holds another comparison.
+        config: YAML file of settings that replaces the preset.
+        out: Folder for table.txt, metrics.json and comparison.png. The default is runs/compare- with the names of task
+            and file, and a number if another comparison is there.
     """
     keep_freed_memory()
     settings = read_settings(task, words, preset, config)
     if out is not None:
         check_folder(out, files_of(settings))
+    announce(f"compare {' '.join([task, *signal_files(task, settings)])}")
     device = choose_device(settings.device)
 
     from hypersiren.fields.baselines import BASELINES
@@ -52,12 +66,29 @@ def compare(
     make_folder(folder)
     sign(folder, made.digest())
     write_text(folder / "config.yaml", to_yaml(record))
-    found = comparison.compare(made, names, settings, progress=True)
-    print(found)
+    found = comparison.compare(made, names, settings, progress=progress())
+    show(found)
+    show("\n".join(["", *describe_columns(next(iter(found.metrics.values())))]))
     write_text(folder / "table.txt", f"{found}\n")
     write_text(folder / "metrics.json", to_json(found.metrics))
+    LOG.info("drawing comparison.png")
     write_image(folder / "comparison.png", found.picture())
-    say(f"table and picture in {folder}")
+    LOG.info(f"table and picture in {folder}")
+    chosen = ["--config", config] if config else ["--preset", preset] if preset != "fast" else []
+    print_next("fit", task, *words, *chosen)
+
+
+def describe_columns(names: Iterable[str]) -> Iterator[str]:
+    """A line for each number that has a unit or a direction.
+
+    Example:
+        >>> list(describe_columns(["psnr", "weights"]))
+        ['psnr: dB, higher is better']
+    """
+    for name in names:
+        unit, better = describe_number(name)
+        if unit or better:
+            yield f"{name}: " + ", ".join(part for part in (unit, f"{better} is better" if better else "") if part)
 
 
 def initialisation(
@@ -66,28 +97,29 @@ def initialisation(
     hidden_layers: int = 6,
     hidden_features: int = 256,
     seed: int = 0,
-    out: File | None = None,
+    out: Out | None = None,
 ) -> None:
-    """Draw how activations and gradients are distributed by depth before any training (paper, section 3.2).
+    """Plot the distributions of activations and gradients by depth, before training (paper, section 3.2).
 
     Args:
-        fields: Names, with commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer.
+        fields: Names, separated by commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer.
         hidden_layers: Layers between the first and the last.
         hidden_features: Width.
         seed: Fixes the weights.
-        out: The picture; by default initialisation.png, with a number if that is there.
+        out: The picture. The default is initialisation.png, with a number if that file exists.
     """
     check_least(0, hidden_layers=hidden_layers, seed=seed)
     check_least(1, hidden_features=hidden_features)
     if out is not None and not out.parent.is_dir():
         fail(f"{out}: expected a name in a folder that exists")
+    announce("initialisation")
     from hypersiren.signals.image.files import write_image
     from hypersiren.studies.initialisation import initialisation_study
 
     study = initialisation_study(
         fields.split(","), hidden_layers=hidden_layers, hidden_features=hidden_features, seed=seed
     )
-    print(study.table())
+    show(study.table())
     target = out or unused(Path("initialisation.png"))[0]
     write_image(target, study.picture())
-    say(str(target))
+    LOG.info(str(target))

@@ -4,11 +4,16 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypersiren.cli.console import File, check_least, choose_device, fail, make_folder, say, say_skipped
+from hypersiren.cli.console import File, Out, check_least, choose_device, fail, make_folder, print_next, report_skipped
+from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.training.folders import check_folder, sign
 
 if TYPE_CHECKING:
     from hypersiren.training.hypernet import SetRun
+
+
+EXAMPLES = {"images": "photo.jpg", "shapes": "cloud.ply", "sounds": "speech.wav"}
+"""A file of a person's own, by what a run is of."""
 
 
 def complete(
@@ -23,40 +28,41 @@ def complete(
     samples: int | None = None,
     share: float | None = None,
     gap: float | None = None,
-    out: File | None = None,
+    out: Out | None = None,
     seed: int = 0,
     baseline_images: int = 100,
     device: str = "auto",
 ) -> None:
-    """Complete images, shapes or sounds with a trained run: the table over the test set, or files of your own.
+    """Complete your images, shapes or sounds with a trained run, or evaluate it on its test set.
 
     Args:
-        run: Run folder of `hypersiren train`, a checkpoint, or the name of a model that comes with hypersiren: faces,
+        run: Run folder of `hypersiren train`, a checkpoint, or the name of a model that hypersiren ships: faces,
             natural.
-        files: Pictures to complete, files of points (or meshes) if the run is one of shapes, recordings if it is one of
-            sounds; without any, the completion table of the test set.
-        context: Known random pixels of each picture, counted at the model's resolution; by default 100, or all that a
-            mask leaves, or all to interpolate. Of shapes: random points.
-        mask: Mask image of the picture's size: known where it is bright. Of a recording: a sound file of its length,
-            known where it is not 0.
-        size: Height of the completed picture in pixels; cells along the longest side of a mesh.
-        extent: Look beyond the picture: coordinates reach from -extent to extent.
-        refine: Fit each predicted field further to its known pixels, so many steps (50 is a good number; for shapes
-            200).
-        interpolate: With two pictures: so many steps from one to the other in latent space; of a model without an
-            encoder, a cross-fade of weights.
-        samples: Draw so many samples of what each picture may be, if the model knows what is still open; without
-            pictures, so many of test images.
-        share: Known random share of the samples of each recording; by default 0.25, or all that --mask or --gap leave.
-        gap: Milliseconds of a recording that are lost in every window.
-        out: Folder for the results; by default `completion` in the run folder. Results for files never overwrite
+        files: Pictures to complete; for a run on shapes, files of points or meshes; for one on sounds, recordings.
+            Without files, the test set is evaluated and the completion table printed.
+        context: Number of known random pixels of each picture, at the model's resolution. The default is 100; with
+            --mask, or to interpolate, all. For shapes, the number of random points.
+        mask: Mask image of the picture's size; bright pixels are known. For a recording, a sound file of its length;
+            samples that are not 0 are known.
+        size: Height of the completed picture in pixels; for a mesh, cells along the longest side.
+        extent: Show the field on [-extent, extent], beyond the picture.
+        refine: Number of steps that fit each predicted field further to its known pixels; 50 is a good number, 200 for
+            shapes.
+        interpolate: Number of steps in latent space from the first of two pictures to the second. Without an encoder,
+            the weights are cross-faded.
+        samples: Number of samples drawn of each picture, if the model predicts a distribution. Without pictures, test
+            images are sampled.
+        share: Random share of the samples of each recording that is known. The default is 0.25; with --mask or --gap,
+            all that they leave.
+        gap: Milliseconds that are missing in every window of a recording.
+        out: Folder for the results. The default is `completion` in the run folder. Results for files never overwrite
             others: they get a number.
         seed: Fixes the choice of random pixels.
-        baseline_images: Test images that the (slow) baselines are measured on; at most so many test shapes, or windows
-            of sound, are used.
+        baseline_images: Number of test images on which the slow baselines are evaluated; the largest number of test
+            shapes, or windows of sound, that are used.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
-    asked = {
+    options = {
         "context": context,
         "mask": mask,
         "interpolate": interpolate,
@@ -65,7 +71,7 @@ def complete(
         "share": share,
         "gap": gap,
     }
-    given = {name: value for name, value in asked.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     if not files and (only := [f"--{name}" for name in given if name not in ("extent", "samples")]):
         fail(f"{only[0]} needs a picture, points or a recording to complete")
     check_least(0, seed=seed, refine=refine)
@@ -74,6 +80,7 @@ def complete(
         fail(f"expected --extent above 0, got {extent:g}")
     if refine and interpolate is not None:
         fail("--refine and --interpolate exclude each other: between two pictures there is nothing to fit to")
+    announce(f"complete {run}")
     from hypersiren.training.checkpoints import results_folder
 
     opened = open_run(run, device)
@@ -88,14 +95,15 @@ def complete(
     make_folder(folder)
     if files:
         for made in study.complete_files(opened, files, folder, size=size, seed=seed, refine=refine, **given):
-            print(made)
+            show(made)
         return
     wanted = {} if samples is None else {"samples": samples}
     sign(folder, "table")
     table, skipped = study.complete_test(opened, folder, most=baseline_images, refine=refine, **wanted)
-    say_skipped(skipped)
-    print(table)
-    say(f"table and pictures in {folder}")
+    report_skipped(skipped)
+    show(table)
+    LOG.info(f"table and pictures in {folder}")
+    print_next("complete", run, EXAMPLES[opened.row.unit])
 
 
 def open_run(run: Path, device: str) -> "SetRun":

@@ -1,8 +1,10 @@
-"""What every command needs: words to the person at the terminal, the device, the folder. Imports no torch at first."""
+"""What every command needs: its files, the device, the folder, results in words. Imports no torch at first."""
 
 import ctypes
 import difflib
 import math
+import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from cyclopts import Parameter
 
+from hypersiren.cli.lines import LOG, show, tell
 from hypersiren.errors import clear_line
 from hypersiren.settings import Section, to_path
 from hypersiren.training.folders import check_folder, clear, differences, is_run, refuse_others, steps_done
 
 if TYPE_CHECKING:
     import torch
+
+    from hypersiren.tasks.summary import Measure
 
 
 def _typed_path(kind: Any, tokens: Any) -> Path:
@@ -24,6 +29,9 @@ def _typed_path(kind: Any, tokens: Any) -> Path:
 
 File = Annotated[Path, Parameter(converter=_typed_path)]
 """A file or a folder on the command line: as typed, ~ being the home folder."""
+
+Out = Annotated[Path, Parameter(name=("--out", "-o"), converter=_typed_path)]
+"""Where results go."""
 
 
 PACKAGE = Path(__file__).parent.parent
@@ -97,47 +105,98 @@ def files_of(settings: Section) -> list[Path]:
 
 
 def start_folder(folder: Path, restart: bool) -> int:
-    """Say which run folder it is, and start it anew if that is wished; the steps that its run has done."""
+    """Name the run folder, and clear it for --restart; the steps that its run has done."""
     if restart:
         clear(folder)
-    say(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
+    LOG.info(f"run folder {folder}; watch it with: tensorboard --logdir {folder}")
     return steps_done(folder)
 
 
-def say_finished(done: int, steps: int) -> None:
+def report_finished(done: int, steps: int) -> None:
     if done >= steps:
-        say(f"already finished: its {done} steps were done before; --restart starts anew")
+        LOG.info(f"already finished after {done} steps; --restart starts again")
+
+
+def stop_saved() -> NoReturn:
+    tell("stopped and saved; the same command resumes")
+    raise SystemExit(130)
+
+
+def print_next(*words: object) -> None:
+    """The command that a person may want next."""
+    LOG.info(f"next: {shlex.join(['hypersiren', *map(str, words)])}")
+
+
+UNITS = {
+    "seconds": ("s of training", "lower"),
+    "chamfer_l1": ("% of the diagonal", "lower"),
+    "components": ("", ""),
+    "correlation": ("", "higher"),
+    "f_score": ("at 1 % of the diagonal", "higher"),
+    "homogeneous_mse": ("of a homogeneous medium", ""),
+    "kept_psnr": ("dB", "higher"),
+    "median": ("% of the longest side", "lower"),
+    "normal_consistency": ("", "higher"),
+    "psnr_deviation": ("dB, over the frames", ""),
+    "snr": ("dB", "higher"),
+    "spectral_distance": ("dB", "lower"),
+    "ssim": ("", "higher"),
+    "watertight": ("(1: yes)", ""),
+}
+"""Unit and better direction of the numbers of our tasks, beside those of `describe_number`."""
+
+
+def describe_number(name: str) -> tuple[str, str]:
+    """Unit and better direction of a number of `evaluate`; of an unknown one nothing.
+
+    Example:
+        >>> describe_number("gradient_psnr"), describe_number("mse_10"), describe_number("my_number")
+        (('dB', 'higher'), ('', 'lower'), ('', ''))
+    """
+    if name in UNITS:
+        return UNITS[name]
+    if name.endswith(("psnr", "_snr")):
+        return "dB", "higher"
+    return "", "lower" if re.search("(^|_)(mse|error|eikonal)(_|$)", name) else ""
 
 
 INFINITE = {math.inf: "inf (no error is left)", -math.inf: "-inf (nothing in common with the truth)"}
 """What a ratio in decibels that is infinite means."""
 
 
-def print_metrics(metrics: Mapping[str, float]) -> None:
-    """A line for each number; what is not defined for the signal, as the SSIM of few pixels, is left out and named."""
+def print_metrics(metrics: Mapping[str, float], headline: "Measure | None" = None) -> None:
+    """A line for each number with its unit and direction; what is not defined, as the SSIM of few pixels, is named.
+
+    Args:
+        metrics: What a task's `evaluate` gives.
+        headline: The task's own words for one of them.
+    """
     for name, value in metrics.items():
-        if not math.isnan(value):
-            shown = INFINITE[value] if name.endswith("snr") and math.isinf(value) else f"{value:.6g}"
-            print(f"{name:16} {shown}")
+        if math.isnan(value):
+            continue
+        if name.endswith("snr") and math.isinf(value):
+            shown = INFINITE[value]
+        elif headline is not None and headline.key == name:
+            shown = f"{headline.number(value, 6)} {headline.direction}"
+        else:
+            unit, better = describe_number(name)
+            shown = f"{value:.6g} {unit} " + (f"({better} is better)" if better else "")
+        show(f"{name:16} {' '.join(shown.split())}")
     if undefined := [name for name, value in metrics.items() if math.isnan(value)]:
-        say(f"not defined for this signal, and left out: {', '.join(undefined)}")
+        LOG.info(f"not defined for this signal, and left out: {', '.join(undefined)}")
 
 
 def count(module: "torch.nn.Module") -> str:
     return f"{sum(p.numel() for p in module.parameters()):,}"
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def say_skipped(files: Sequence[str]) -> None:
+def report_skipped(files: Sequence[str]) -> None:
     """Files of a set that were left out, the first twenty by name and reason; nothing if there are none."""
     if files:
         shown = "".join(f"\n  {name}" for name in files[:20]) + ("\n  ..." if len(files) > 20 else "")
-        say(f"skipped {len(files)} files that cannot be used:{shown}")
+        LOG.warning(f"skipped {len(files)} files that cannot be used:{shown}")
 
 
 def fail(text: str) -> NoReturn:
-    say(f"hypersiren: {clear_line(text)}")
+    tell(f"hypersiren: {clear_line(text)}")
     raise SystemExit(2)

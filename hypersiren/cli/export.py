@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hypersiren.cli.console import File, choose_device, fail, make_folder
+from hypersiren.cli.console import File, Out, choose_device, fail, make_folder
+from hypersiren.cli.lines import announce, show
 from hypersiren.training.folders import unused, write_text
 
 if TYPE_CHECKING:
@@ -21,20 +22,21 @@ def export(
     torch: bool = False,
     context: int | None = None,
     samples: int = 4,
-    out: File | None = None,
+    out: Out | None = None,
 ) -> None:
-    """Write a field in a form that needs no hypersiren: a web page, ONNX, or a program of torch.export.
+    """Export a field for use without hypersiren: as a web page, ONNX, or a program of torch.export.
 
     Args:
         run: Run folder of `hypersiren fit`, or of `hypersiren train` on images, or a released model: faces, natural.
         picture: File that a trained hypernetwork completes; the field is then the completion.
-        html: One page for any browser, without network: pan and zoom at any resolution, gradient and Laplacian, slices
-            of videos and shapes, sounds that play; completions from few to all pixels.
-        onnx: ONNX (with the extra `onnx`), any number of points.
-        torch: A program that `torch.export.load` reads, any number of points.
-        context: Known random pixels of the picture, for --onnx and --torch; all by default.
-        samples: Samples of each completion on the page, if the model knows what is still open.
-        out: File; by default field.html, field.onnx or field.pt2 in the run folder, with a number if that is there.
+        html: One page for any browser that works offline: pan and zoom at any resolution, gradient and Laplacian,
+            slices of videos and shapes, sounds to play, completions from few to all pixels.
+        onnx: ONNX for any number of points; needs the extra `onnx`.
+        torch: A program for any number of points that `torch.export.load` reads.
+        context: Number of known random pixels of the picture, for --onnx and --torch; the default is all.
+        samples: Number of samples of each completion on the page, if the model predicts a distribution.
+        out: File. The default is field.html, field.onnx or field.pt2 in the run folder, with a number if that file
+            exists.
     """
     chosen = [name for name, wanted in (("html", html), ("onnx", onnx), ("torch", torch)) if wanted]
     if len(chosen) != 1:
@@ -46,6 +48,7 @@ def export(
         fail("--context is for --onnx and --torch of a completed picture; a page has a slider")
     if out is not None and (out.suffix.lower() != ENDINGS[form] or not out.parent.is_dir()):
         fail(f"{out}: expected the ending {ENDINGS[form]}, in a folder that exists")
+    announce(f"export {run}")
     from hypersiren.hypernets.model import HyperSiren
     from hypersiren.training import checkpoints
 
@@ -67,7 +70,7 @@ def export(
         write_text(target, fit_page(field, checkpoints.playback(content), name))
     else:
         _graph(form, field, target)
-    print(target)
+    show(target)
 
 
 def _completion(

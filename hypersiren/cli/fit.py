@@ -12,16 +12,19 @@ from cyclopts import Parameter
 
 from hypersiren.cli.console import (
     File,
+    Out,
     check_run_dir,
     choose_device,
     fail,
     find_config,
     keep_freed_memory,
     print_metrics,
-    say,
-    say_finished,
+    print_next,
+    report_finished,
     start_folder,
+    stop_saved,
 )
+from hypersiren.cli.lines import LOG, announce, progress
 from hypersiren.settings import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
@@ -38,28 +41,29 @@ def fit(
     *words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     preset: Literal["fast", "paper"] = "fast",
     config: File | None = None,
-    run_dir: File | None = None,
+    out: Out | None = None,
     restart: bool = False,
 ) -> None:
     """Fit a field to one signal: `hypersiren fit image photo.png`.
 
-    The same command resumes an unfinished run; with other settings, or another signal, it gets a folder of its own.
-    Any setting can be overridden by a flag after the file, such as --training.steps 500 or, for short, --steps 500;
-    `hypersiren fit image --help` lists them all.
+    The same command resumes an unfinished run. With other settings, or another signal, the run gets its own folder.
+    Every setting is a flag after the file: --training.steps 500 or, shorter, --steps 500. `hypersiren fit image --help`
+    lists them all.
 
     Args:
-        task: image, inpaint, poisson, edit (with two files: source and target), audio, video, sdf, helmholtz, wave (of
-            both the file is a medium) or inversion (measured data).
+        task: image, inpaint, poisson, edit (two files: source and target), audio, video, sdf, helmholtz or wave (the
+            file is a medium), or inversion (the file holds measured data).
         words: File, then flags.
         preset: fast, or the paper's settings.
-        config: YAML file of settings in place of a preset, or the name of one that comes with hypersiren, as paper.
-        run_dir: Folder of the run; by default runs/ and the names of task and file, with a number if that holds another
-            run.
-        restart: Start anew in a folder that holds a run.
+        config: YAML file of settings that replaces the preset, or the name of one that hypersiren ships: paper.
+        out: Folder of the run. The default is runs/ with the names of task and file, and a number if another run is
+            there.
+        restart: Delete the run in the folder and start again.
     """
     keep_freed_memory()
     settings = read_settings(task, words, preset, config)
-    check_run_dir(run_dir, settings, restart)
+    check_run_dir(out, settings, restart)
+    announce(f"fit {' '.join([task, *signal_files(task, settings)])}")
     device = choose_device(settings.device)
 
     from hypersiren.tasks.panels import write_panels
@@ -67,37 +71,56 @@ def fit(
 
     made, settings = open_signal(task, settings, device)
     base = Path("runs") / run_name(task, settings)
-    folder = run_dir or choose_folder(base, settings.model_dump(mode="json"), made.digest())
+    folder = out or choose_folder(base, settings.model_dump(mode="json"), made.digest())
     done = start_folder(folder, restart)
-    result = fit_field(made, settings=settings, run_dir=folder, progress=True)
+    result = fit_field(made, settings=settings, run_dir=folder, progress=progress())
     if not result.finished:
-        say("stopped and saved; the same command goes on from here")
-        raise SystemExit(130)
-    say_finished(done, settings.training.steps)
+        stop_saved()
+    report_finished(done, settings.training.steps)
+    LOG.info("drawing the result at full resolution")
     for path in [folder / "summary.png", *write_panels(folder, made.panels(result.field))]:
-        say(str(path))
-    print_metrics(result.metrics)
+        LOG.info(str(path))
+    print_metrics(result.metrics, made.headline)
+    if words_next := NEXT.get(task, ["render", "RUN", "--size", "1024"]):
+        print_next(*[folder if word == "RUN" else word for word in words_next])
+
+
+NEXT = {
+    "audio": ["render", "RUN", "--rate", "48000"],
+    "video": ["render", "RUN", "--slow", "2"],
+    "sdf": ["mesh", "RUN", "--size", "512"],
+    "helmholtz": [],
+    "wave": [],
+    "inversion": [],
+}
+"""What a person may do with a fitted field; by default render it larger."""
+
+
+def signal_files(task: str, settings: FitSettings) -> list[str]:
+    """The files of a task, as typed."""
+    return [str(getattr(settings.signal, key)) for key in TASKS[task].files]  # type: ignore[attr-defined]
 
 
 def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tuple["FieldTask", FitSettings]:
-    """The task, and the settings with the first omega that it chooses where they have none; what is odd is said."""
+    """The task, and the settings with the first omega that it chooses where they have none. Warnings are printed."""
     from hypersiren.training.fit import choose_omega
 
+    LOG.info(f"reading {', '.join(signal_files(name, settings))}")
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", UserWarning)
         task = open_task(name, settings, device)
     for warning in heard:
-        say(f"warning: {warning.message}")
+        LOG.warning(str(warning.message))
     if settings.network.first_omega is None:
         network = choose_omega(settings.network, task)
-        say(f"first omega {network.first_omega:.0f}, chosen from the signal's spectrum and duration")
+        LOG.info(f"first omega {network.first_omega:.0f}, chosen from the signal's spectrum and duration")
         settings = settings.replace(network=network)
     return task, settings
 
 
 def run_name(task: str, settings: FitSettings) -> str:
     """The task and the names of its files."""
-    signal = [Path(getattr(settings.signal, key)).stem for key in TASKS[task].files]  # type: ignore[attr-defined]
+    signal = [Path(file).stem for file in signal_files(task, settings)]
     # The name of a folder may have 255 bytes, the number and compare- included.
     return "-".join([task, *signal]).encode("utf-8", "surrogateescape")[:200].decode("utf-8", "ignore")
 

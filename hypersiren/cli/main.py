@@ -1,10 +1,12 @@
 """The `hypersiren` command. Imports no torch before it must, so that `--help` answers at once.
 
-Exit codes: 0, and 130 after Ctrl-C; 2 with one clear line for bad input.
+Exit codes: 0, and 130 after Ctrl-C; 2 for bad input, with one clear line that begins with "hypersiren:".
 """
 
 import atexit
 import itertools
+import logging
+import os
 import re
 import signal
 import sys
@@ -16,9 +18,10 @@ from cyclopts import App, CycloptsError
 from hypersiren.cli.benchmark import benchmark
 from hypersiren.cli.compare import compare, initialisation
 from hypersiren.cli.complete import complete
-from hypersiren.cli.console import choose_device, fail, say
+from hypersiren.cli.console import choose_device, fail
 from hypersiren.cli.export import export
 from hypersiren.cli.fit import fit
+from hypersiren.cli.lines import LEVELS, LOG, show, showing, tell
 from hypersiren.cli.mesh import mesh
 from hypersiren.cli.render import render
 from hypersiren.cli.train import train
@@ -41,7 +44,8 @@ def version() -> str:
 app = App(
     name="hypersiren",
     help="SIRENs for single signals, and hypernetworks that predict them.",
-    help_format="plaintext",
+    help_epilogue="Every command: -q/--quiet prints results and errors alone, -v/--verbose prints details too.",
+    help_format="markdown",
     version=version,
 )
 for command in (render, export, initialisation, mesh, complete, benchmark):
@@ -49,6 +53,7 @@ for command in (render, export, initialisation, mesh, complete, benchmark):
 app.command(fit, usage="Usage: hypersiren fit TASK [FILE] [--setting value ...]\n")
 app.command(compare, usage="Usage: hypersiren compare TASK [FILE] [--setting value ...]\n")
 app.command(train, usage="Usage: hypersiren train [--config NAME] [--setting value ...]\n")
+app.register_install_completion_command(help="Complete commands and flags in your shell (bash, zsh or fish).")
 
 
 @app.command
@@ -56,13 +61,25 @@ def settings(task: str | None = None) -> None:
     """List every setting of `hypersiren train`, or of `hypersiren fit TASK`, with its default.
 
     Args:
-        task: image, inpaint, poisson, edit ..., or shapes, for the settings of `train` on shapes; without one, the
-            settings of `train` on images.
+        task: image, inpaint, poisson, edit ...; shapes or sounds for `train` on those. The default is `train` on
+            images.
     """
     rows: dict[str, Row | SetRow] = {**TASKS, **SETS}
     if task is not None and task not in rows:
         fail(f'unknown task "{task}"; expected one of {", ".join(rows)}')
-    print(describe_settings(rows[task or "completion"].settings))
+    show(describe_settings(rows[task or "completion"].settings))
+
+
+RENAMED = {"--run-dir": "--out", "--run_dir": "--out"}
+"""Flags of former versions."""
+
+
+def refuse_renamed(words: Sequence[str]) -> None:
+    """Name the flag that has replaced one of a former version."""
+    renamed = {**RENAMED, "--resolution": "--size"} if words[:1] == ["mesh"] else RENAMED
+    for word in words:
+        if (flag := word.partition("=")[0]) in renamed:
+            fail(f"unknown flag {flag}; did you mean {renamed[flag]}?")
 
 
 def settings_to_help(words: Sequence[str]) -> str | None:
@@ -79,14 +96,23 @@ def settings_to_help(words: Sequence[str]) -> str | None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; everything a user can cause ends in one line and exit code 2."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    if (listed := settings_to_help(words)) is not None:
-        app([words[0], "--help"], exit_on_error=False, result_action="return_value")
-        print("Settings, with defaults; the last word alone will do where only one section has it, as in --steps 500:")
-        print(listed)
-        return
+    level = next((LEVELS[word] for word in reversed(words) if word in LEVELS), logging.INFO)
+    words = [word for word in words if word not in LEVELS]
+    with showing(level):
+        run(words)
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the command without its flags of the level."""
+    refuse_renamed(words)
     try:
+        if (listed := settings_to_help(words)) is not None:
+            app([words[0], "--help"], exit_on_error=False, result_action="return_value")
+            show("Settings, with defaults; the last word is enough where only one section has it, as in --steps 500:")
+            show(listed)
+            return
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *rest, **more: say(f"warning: {str(message).partition(chr(10))[0]}")
+            warnings.showwarning = lambda message, *rest, **more: LOG.warning(str(message).partition("\n")[0])
             app(
                 words,
                 exit_on_error=False,
@@ -96,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (CycloptsError, UserError) as error:
         fail(str(error))
     except KeyboardInterrupt:
-        say("stopped")
+        tell("stopped")
         raise SystemExit(130) from None
     except (MemoryError, RuntimeError) as error:
         # torch has no one class for this: CUDA's is a RuntimeError of its own, the CPU's a plain one.
@@ -106,6 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "out of memory; try a smaller --training.batch_size or --training.target_points (train), "
             "--training.points or --signal.size (fit), or --size"
         )
+    except BrokenPipeError:  # the reader, such as `head`, has what it wants; Python would write to the pipe once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         fail(f"{error.filename or 'file'}: {error.strerror or error}")
     finally:

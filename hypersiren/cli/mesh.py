@@ -2,37 +2,40 @@
 
 import time
 
-from hypersiren.cli.console import File, check_least, choose_device, fail, say
+from hypersiren.cli.console import File, Out, check_least, choose_device, fail
+from hypersiren.cli.lines import LOG, announce, progress, show
 from hypersiren.training.folders import unused
 
 
 def mesh(
     run: File,
     *,
-    resolution: int = 256,
-    out: File | None = None,
+    size: int = 256,
+    out: Out | None = None,
     view: tuple[float, float] = (35.0, 20.0),
     truth: File | None = None,
     device: str = "auto",
 ) -> None:
-    """Mesh the surface of a fitted shape, in the units of its input, with a picture beside it.
+    """Mesh the surface of a fitted shape in the units of its input, and draw it.
 
-    The field is asked only where the surface can be, so that the cost grows with the surface, not with the volume.
+    The field is evaluated only where the surface can be: the cost grows with the surface, not with the volume.
 
     Args:
         run: Run folder of `hypersiren fit sdf`.
-        resolution: Cells along the longest side.
-        out: File .ply, .obj or .glb, with a picture .png beside it; by default mesh.ply in the run folder, with
-            preview.png, and with a number if one is there.
-        view: Where the picture looks from, in degrees: around the upward axis, and above the horizon.
-        truth: File of the true mesh, or of points with normals, in the same units: how far the surface is from it.
+        size: Cells along the longest side.
+        out: File .ply, .obj or .glb; a picture .png is written beside it. The default is mesh.ply in the run folder,
+            with preview.png, and a number if one of them exists.
+        view: Direction of the camera in degrees: around the upward axis, and above the horizon.
+        truth: File of the true mesh, or of points with normals, in the same units; the errors of the surface are
+            printed.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     if out is not None and (out.suffix.lower() not in (".ply", ".obj", ".glb") or not out.parent.is_dir()):
         fail(f"{out}: expected the ending .ply, .obj or .glb, in a folder that exists")
     if out is not None and truth is not None and truth.exists() and out.exists() and out.samefile(truth):
         fail(f"{out}: would overwrite --truth")
-    check_least(1, resolution=resolution)
+    check_least(1, size=size)
+    announce(f"mesh {run}")
     import numpy as np
     from tqdm import tqdm
 
@@ -55,30 +58,31 @@ def mesh(
     placement = Placement(**shape)
     field = checkpoints.restore(content, place)
     started = time.perf_counter()
-    with tqdm(total=1.0, desc="meshing", bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}") as bar:
+    shape_of_bar = "{desc} {percentage:3.0f}%|{bar}| {elapsed}"
+    with tqdm(total=1.0, desc="meshing", bar_format=shape_of_bar, disable=not progress()) as bar:
 
-        def show(share: float) -> None:
+        def move(share: float) -> None:
             bar.n = share
             bar.refresh()
 
-        found = surface(field, placement, resolution, device=place, progress=show)
+        found = surface(field, placement, size, device=place, progress=move)
     seconds = time.perf_counter() - started
     default = unused(path.parent / "mesh.ply", path.parent / "preview.png")
     target, picture = (out, unused(out.with_suffix(".png"))[0]) if out else default
     made = found.mesh.moved(placement.scale, np.array(placement.centre))
     write_mesh(target, made)
     write_image(picture, render_mesh(found.mesh, view=view, up=placement.up))
-    say(f"{target}\n{picture}")
-    print(f"vertices         {len(found.mesh.vertices)}")
-    print(f"faces            {len(found.mesh.faces)}")
-    print(f"watertight       {'yes' if is_watertight(found.mesh) else 'no'}")
-    print(f"components       {components(found.mesh)}")
-    print(f"evaluations      {found.evaluations} ({100 * found.evaluations / found.dense:.2f} % of the dense grid)")
-    print(f"seconds          {seconds:.1f}")
+    LOG.info(f"{target}\n{picture}")
+    show(f"vertices         {len(found.mesh.vertices)}")
+    show(f"faces            {len(found.mesh.faces)}")
+    show(f"watertight       {'yes' if is_watertight(found.mesh) else 'no'}")
+    show(f"components       {components(found.mesh)}")
+    show(f"evaluations      {found.evaluations} ({100 * found.evaluations / found.dense:.2f} % of the dense grid)")
+    show(f"seconds          {seconds:.1f}")
     if reference is not None:
         points = reference.scale * reference.points.astype(float) + reference.centre
         errors = mesh_errors(made, points, reference.normals, np.ptp(points, axis=0))
-        print(f"chamfer_l1       {errors['chamfer_l1']:.4g} % of the diagonal")
-        print(f"f_score          {errors['f_score']:.4g} at 1 % of the diagonal")
-        print(f"normals          {errors['normal_consistency']:.4g} consistency")
-        print(f"median           {errors['median']:.4g} % of the longest side, from the true points to the surface")
+        show(f"chamfer_l1       {errors['chamfer_l1']:.4g} % of the diagonal")
+        show(f"f_score          {errors['f_score']:.4g} at 1 % of the diagonal")
+        show(f"normals          {errors['normal_consistency']:.4g} consistency")
+        show(f"median           {errors['median']:.4g} % of the longest side, from the true points to the surface")

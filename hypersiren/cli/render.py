@@ -4,7 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hypersiren.cli.console import File, choose_device, fail
+from hypersiren.cli.console import File, Out, choose_device, fail
+from hypersiren.cli.lines import announce, show
 from hypersiren.training.folders import unused
 
 FLAGS = {"image": ("size", "region"), "sound": ("rate",), "video": ("size", "fps", "slow")}
@@ -19,21 +20,21 @@ def render(
     rate: int | None = None,
     fps: float | None = None,
     slow: float | None = None,
-    out: File | None = None,
+    out: Out | None = None,
     device: str = "auto",
 ) -> None:
     """Render a fitted image, sound or video at any resolution.
 
     Args:
         run: Run folder of `hypersiren fit image`, inpaint, poisson, edit, audio or video.
-        size: Height of an image (512 by default) or a video (its own) in pixels; the width follows.
-        region: Top, left, bottom and right as shares of an image: 0 0 1 1 is all of it, 0.25 0.25 0.5 0.5 a part, and
-            beyond 0 and 1 is what the field does outside.
-        rate: Samples per second of a sound; its own by default.
-        fps: Frames per second of a video; its own by default.
-        slow: Slow motion: the video plays so many times longer, with new frames between.
-        out: File; by default render.png, render.wav or render.mp4 (.gif without PyAV) in the run folder, with a number
-            if that is there.
+        size: Height in pixels; the width follows. The default is 512 for an image, the original height for a video.
+        region: Top, left, bottom and right as shares of an image: 0 0 1 1 is all of it, 0.25 0.25 0.5 0.5 a part.
+            Values below 0 and above 1 show the field outside.
+        rate: Samples per second of a sound; the default is the original rate.
+        fps: Frames per second of a video; the default is the original rate.
+        slow: Factor of slow motion: the video plays this many times longer, with new frames between.
+        out: File. The default is render.png, render.wav or render.mp4 (.gif without PyAV) in the run folder, with a
+            number if that file exists.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     top, left, bottom, right = region or (0.0, 0.0, 1.0, 1.0)
@@ -43,6 +44,7 @@ def render(
     for name, number in numbers.items():
         if number is not None and not 0 < number < math.inf:
             fail(f"expected --{name} above 0, got {number}")
+    announce(f"render {run}")
     from hypersiren.signals.video.files import video_ending
     from hypersiren.training import checkpoints
 
@@ -66,7 +68,7 @@ def render(
         _video(target, field, about, fps, slow or 1.0, size, place)
     else:
         _image(target, field, about, size or 512, (top, left, bottom, right), place)
-    print(target)
+    show(target)
 
 
 def _image(

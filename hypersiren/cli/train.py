@@ -9,16 +9,18 @@ from cyclopts import Parameter
 from hypersiren.cli.complete import complete
 from hypersiren.cli.console import (
     File,
+    Out,
     check_run_dir,
     choose_device,
     count,
     find_config,
     keep_freed_memory,
-    say,
-    say_finished,
-    say_skipped,
+    report_finished,
+    report_skipped,
     start_folder,
+    stop_saved,
 )
+from hypersiren.cli.lines import LOG, announce, progress
 from hypersiren.settings import chosen_kind, load_settings
 from hypersiren.tasks.registry import SETS, SetRow, set_row
 from hypersiren.tasks.settings import SetSettings
@@ -28,48 +30,48 @@ from hypersiren.training.folders import choose_folder
 def train(
     *settings: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
     config: File | None = None,
-    run_dir: File | None = None,
+    out: Out | None = None,
     restart: bool = False,
 ) -> None:
     """Train a hypernetwork on a set of images, shapes or sounds, then print its completion table.
 
-    The same command resumes an unfinished run; with other settings, or other data, it gets a folder of its own. Any
-    setting of the YAML file can be overridden by a flag, such as --training.lr 2e-3 or, for short, --lr 2e-3;
-    `hypersiren train --help` lists them all.
+    The same command resumes an unfinished run. With other settings, or other data, the run gets its own folder. Every
+    setting of the YAML file is a flag too: --training.lr 2e-3 or, shorter, --lr 2e-3. `hypersiren train --help` lists
+    them all.
 
     Args:
-        config: YAML file of settings, or the name of one that comes with hypersiren: faces, photos, celeba_fast,
-            celeba_set, solids, meshes, digits ...; without one, the built-in experiment on faces, or on shapes with
-            --data.kind solids.
-        run_dir: Folder of the run; by default runs/ and the name of the YAML file, with a number if that holds another
-            run.
-        restart: Start anew in a folder that holds a run.
+        config: YAML file of settings, or the name of one that hypersiren ships: faces, photos, celeba_fast, celeba_set,
+            solids, meshes, digits ... The default is the experiment on faces; with --data.kind solids, the one on
+            shapes.
+        out: Folder of the run. The default is runs/ with the name of the YAML file, and a number if another run is
+            there.
+        restart: Delete the run in the folder and start again.
     """
     keep_freed_memory()
     row, checked = read_train_settings(config, settings)
-    check_run_dir(run_dir, checked, restart)
+    check_run_dir(out, checked, restart)
+    announce(f"train {config.stem if config else checked.data.kind}")
 
     from hypersiren.training.hypernet import draw_run, prepare
     from hypersiren.training.loop import optimise
 
     device = choose_device(checked.device)
     objective, record = prepare(row, checked, device)
-    say_skipped(objective.task.skipped)
+    report_skipped(objective.task.skipped)
     model = objective.model
     base = Path("runs") / (config.stem if config else checked.data.kind)
-    folder = run_dir or choose_folder(base, record["settings"], record["digest"])
+    folder = out or choose_folder(base, record["settings"], record["digest"])
     parts = {"encoder": model.encoder, "hypernetwork": model.hypernet, "adapter": model.adapter}
     counts = [f"{count(part)} {name} weights" for name, part in parts.items() if part is not None]
-    say(
+    LOG.info(
         f"{len(objective.task.train)} training {objective.task.unit}; {' and '.join(counts)} predict a SIREN of "
         f"{count(model.siren)} on {device}"
     )
     done = start_folder(folder, restart)
-    if not optimise(objective, folder, record, checked.training, seed=checked.seed, progress=True):
-        say("stopped and saved; the same command goes on from here")
-        raise SystemExit(130)
-    say_finished(done, checked.training.steps)
-    say(str(draw_run(objective, folder)))
+    if not optimise(objective, folder, record, checked.training, seed=checked.seed, progress=progress()):
+        stop_saved()
+    report_finished(done, checked.training.steps)
+    LOG.info(str(draw_run(objective, folder)))
     complete(folder, device=checked.device)
 
 

@@ -13,6 +13,7 @@ Symbols: B signals, K priors, N known points, P points of a raster, C channels, 
 """
 
 import copy
+import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from hypersiren.hypernets.adapter import Decode, Prediction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.last_layer import LastLayerSolve, Moments
 from hypersiren.hypernets.posterior import Posterior, last_layer, probes, spreads, with_last_layer, with_one
+
+LOG = logging.getLogger(__name__)
 
 BANDS = 40
 """Bands of the power spectrum by which signals are told apart."""
@@ -220,6 +223,7 @@ class MixtureSolve(LastLayerSolve):
         apart = everything - everything.mean(0)
         factors, noises, counts = [], [], []
         for k in range(self.priors):
+            LOG.debug("prior %d of %d", k + 1, self.priors)
             if len(members := apart[kind == k]) < min(FEWEST, len(everything)):
                 continue
             moments = copy.copy(first)

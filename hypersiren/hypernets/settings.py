@@ -91,7 +91,7 @@ class TokenEncoder(Section):
     sigmas: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.7, 1.5, 3.0, 6.0, 12.0)
     """Scales of the normalised convolution, in pixels."""
     radius: PositiveFloat = 0.5
-    """How far a token reaches, as a share of the distance between tokens."""
+    """Range of a token as a share of the distance between tokens."""
 
     @model_validator(mode="after")
     def _reached(self) -> "TokenEncoder":
@@ -107,13 +107,13 @@ class FullHypernet(Section):
     kind: Literal["full"] = "full"
     """The hypernetwork's name: it predicts whole tensors."""
     layers: PositiveInt | None = 1
-    """Predict so many last layers, the others being shared by all images and trained; null: all, as in the paper."""
+    """Number of last layers that are predicted; all signals share the trained others. null: all, as in the paper."""
     hidden_features: PositiveInt = 256
     """Width of its MLPs."""
     hidden_layers: Annotated[int, Field(ge=0)] = 0
     """Hidden layers of its MLPs; the paper has 2."""
     trunk: Literal["separate", "shared"] = "shared"
-    """One MLP for each tensor of the hypo-SIREN (the paper's), or hidden layers shared by all."""
+    """separate: one MLP for each tensor of the hypo-SIREN (paper); shared: hidden layers shared by all."""
 
 
 class NoEncoder(Section):
@@ -131,12 +131,12 @@ class NoAdapter(Section):
 
 
 class LastLayerSolve(Section):
-    """The last layer solved from the context, under a prior that is taken from the training signals."""
+    """The last layer is solved from the context under a prior taken from the training signals."""
 
     kind: Literal["solve"] = "solve"
     """The adapter's name: the last layer is solved."""
     noise: PositiveFloat = 1e-3
-    """Variance of the noise at 100 known points, values reaching from -1 to 1."""
+    """Variance of the noise at 100 known points, for values in [-1, 1]."""
     slope: float = -1.0
     """The noise is multiplied by (N / 100) to this power, N being the number of known points."""
     learned: bool = True
@@ -146,14 +146,14 @@ class LastLayerSolve(Section):
 
 
 class GradientSteps(Section):
-    """A latent found by gradient descent on the context, from zero or from what the encoder gives."""
+    """A latent fitted to the context by gradient descent, from zero or from the encoder's latent."""
 
     kind: Literal["gradient"] = "gradient"
     """The adapter's name: gradient steps. Without an encoder the hypo-SIREN is a LocalSiren with these tokens."""
     steps: PositiveInt = 3
     """Gradient steps for each prediction."""
     step_size: PositiveFloat = 10.0
-    """Of every entry at first; it is learned."""
+    """Initial step size of every entry; it is learned."""
     token_size: tuple[PositiveInt, PositiveInt] = (1, 1)
     """Without an encoder: tokens along height and width; [1, 1] is one latent for the whole signal, as in Functa."""
     token_features: PositiveInt = 256
@@ -161,22 +161,22 @@ class GradientSteps(Section):
 
 
 class MixtureSolve(Section):
-    """The last layer solved from the context, under several priors that are taken from clusters of training signals."""
+    """The last layer is solved from the context under several priors taken from clusters of training signals."""
 
     kind: Literal["mixture"] = "mixture"
     """The adapter's name: the last layer is solved under a mixture of priors."""
     priors: PositiveInt = 32
-    """Priors, each for signals of one form of power spectrum."""
+    """Number of priors, one for each cluster of power spectra."""
     rank: PositiveInt | None = None
-    """Leading axes that each prior keeps, so many numbers for a signal; null: all."""
+    """Leading axes that each prior keeps: the numbers for a signal; null: all."""
     noise: PositiveFloat = 1e-3
-    """Variance of the noise at 100 known points; what `rank` cuts off is added."""
+    """Variance of the noise at 100 known points, plus the variance that `rank` cuts off."""
     slope: float = 0.0
     """The noise is multiplied by (N / 100) to this power, N being the number of known points."""
     learned: bool = True
     """Train the noise and the shares of the priors."""
     covariance: bool = False
-    """Train the covariances, too, and with them the SIREN's hidden layers: several times as slow."""
+    """Train the covariances and the SIREN's hidden layers too, several times as slowly."""
 
 
 class Prior(Section):
@@ -187,9 +187,9 @@ class Prior(Section):
     shrinkage: Share = 0.2
     """Share of the stationary covariance of the same power spectrum: more for few signals."""
     copies: Annotated[int, Field(ge=0)] = 6
-    """Augmented copies of every signal beside itself."""
+    """Augmented copies of every signal."""
     finer: PositiveInt = 2
-    """Fit on a raster so many times as fine, so that fields do not ring between the pixels."""
+    """Factor by which the raster of the fits is finer than the pixels, so that fields do not ring between them."""
 
 
 Adapter = Annotated[LastLayerSolve | MixtureSolve | GradientSteps | NoAdapter, Field(discriminator="kind")]

@@ -3,6 +3,7 @@
 `OTHERS` lists fields that are compared as their authors had them, with their own size and optimiser.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from hypersiren.training.fit import Fit, fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+LOG = logging.getLogger(__name__)
 
 OTHERS: dict[str, dict[str, dict[str, Any]]] = {
     "pinn": {
@@ -107,14 +110,17 @@ def compare(
     used = task.defaults if settings is None else settings
     fits: dict[str, Fit] = {}
     metrics: dict[str, dict[str, float]] = {}
-    for name in names:
+    for number, name in enumerate(names, 1):
         own = OTHERS.get(name, {})
         network = {"kind": name, **own.get("network", {})}
-        fits[name] = fit(task, settings=used, network=network, progress=progress, **own.get("training", {}))
+        LOG.info("field %d of %d: %s", number, len(names), name)
+        bar = name.ljust(max(map(len, names))) if progress else False
+        fits[name] = fit(task, settings=used, network=network, progress=bar, **own.get("training", {}))
         if not fits[name].finished:
             raise KeyboardInterrupt
         field = fits[name].field
         weights = float(sum(p.numel() for p in field.parameters()))
+        LOG.debug("evaluating %s", name)
         derivatives = task.evaluate_derivatives(field) if isinstance(task, Image) else {}
         metrics[name] = {**fits[name].metrics, **derivatives, "weights": weights, "seconds": fits[name].seconds}
     return Comparison(task, fits, metrics)

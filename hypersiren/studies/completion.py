@@ -3,6 +3,7 @@
 Errors are mean squared errors on [0, 1] after clipping, over all pixels, averaged over images (section 4.4).
 """
 
+import logging
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ from hypersiren.tasks.images.completion import (
 from hypersiren.training import checkpoints
 from hypersiren.training.folders import to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
+
+LOG = logging.getLogger(__name__)
 
 OURS, REFINED, PRIOR = "hypersiren", "refined", "prior alone"
 
@@ -180,9 +183,14 @@ def completion_table(
     names = available_contexts(test.size)
     some_masks = context_masks(some, names)
     models = {OURS: model} | ({} if prior is None else {PRIOR: prior})
+    methods = [*models, *([REFINED] if refine_steps else []), "Gaussian", *SIMPLE]
+    LOG.info("evaluating %d methods on %d test images", len(methods), len(test))
     # The errors of each image: block -> method -> context.
     errors: dict[str, dict[str, dict[str, Tensor]]] = {WHOLE: {}, UNKNOWN: {}}
     coverage: dict[str, dict[str, float]] = {}
+
+    def report(method: str, name: str) -> None:
+        LOG.debug("evaluating %s pixels: %s (%d of %d)", name, method, 1 + methods.index(method), len(methods))
 
     def judge(method: str, name: str, mask: Tensor, images: Tensor, truth: Tensor) -> None:
         errors[WHOLE].setdefault(method, {})[name] = image_mse(images, truth).cpu()
@@ -192,6 +200,7 @@ def completion_table(
 
     for name, mask in context_masks(test, names).items():
         for method, judged in models.items():
+            report(method, name)
             judge(method, name, mask, complete(judged.field, test, mask), truth)
             if name == "full":
                 continue
@@ -201,13 +210,17 @@ def completion_table(
                 inside = ((images - first.unit).abs() <= NINETY * deviation)[~mask[: len(first)]]
                 coverage.setdefault(method, {})[name] = 100 * inside.float().mean().item()
         if refine_steps:
+            report(REFINED, name)
             judge(REFINED, name, mask, complete(refining(model, refine_steps), test, mask), truth)
+        report("Gaussian", name)
         noise = gaussian.choose_noise(some_truth, some_masks[name])
         mask = mask[: len(few)].cpu()
         judge("Gaussian", name, mask, gaussian(few_truth, mask, noise), few_truth)
         for method, simple in SIMPLE.items():
+            report(method, name)
             judge(method, name, mask, simple(few_truth, mask), few_truth)
     numbers = numbers_per_signal(prediction(model, whole(ImageSet(test.pixels[:1], test.name))))
+    LOG.debug("evaluating PCA of all pixels")
     axes = PrincipalAxes(fitted, min(numbers, test.size[0] * test.size[1]))
     each = image_mse(axes(truth.cpu()), truth.cpu())
     errors[WHOLE][f"PCA of all pixels, {axes.numbers} numbers"] = {"full": each}
@@ -366,6 +379,7 @@ def complete_test(
         UserError: If samples are wanted of a model without a posterior.
     """
     model, device = run.model, next(run.model.parameters()).device
+    LOG.info("reading images: %s", run.settings.data.kind)
     sets = open_sets(run.settings)
     train, validation, test = (images.to(device) for images in sets)
     shown = prediction(model, whole(ImageSet(test.pixels[:1], test.name)))
@@ -389,15 +403,19 @@ def complete_test(
         "numbers": table.numbers,
     }
     write_text(folder / "metrics.json", to_json(numbers))
+    LOG.info("drawing pictures of test images")
     if shown.posterior is not None:
         picture = samples_picture(model, test, count=4 if samples is None else samples)
         if picture is not None:
             write_image(folder / "samples.png", picture)
+    LOG.debug("drawing completion.png")
     write_image(folder / "completion.png", completion_picture(model, test))
     ends = test.spread(8).pixels
     if pairs := [whole(ImageSet(ends[i : i + 2], test.name)) for i in range(0, len(ends) - 1, 2)]:
         h, w = test.size
+        LOG.debug("drawing interpolation.png")
         write_image(folder / "interpolation.png", interpolation_picture(model, pairs, (3 * h, 3 * w), 8))
+    LOG.debug("drawing outside.png")
     write_image(folder / "outside.png", outside_picture(model, ImageSet(ends[:2], test.name)))
     return table, skipped_files(*sets)
 
@@ -465,6 +483,7 @@ def complete_files(
     if samples is not None:
         posterior_for_samples(prediction(model, photos[0].context))
     for path, photo in zip(files, photos, strict=True):
+        LOG.debug("completing %s", path)
         picture = complete_photo(model, photo, shape, extent, refine)
         deviation = None if refine else photo_deviation(model, photo, shape, extent)
         target, panel = unused(folder / f"{path.stem}_completed.png", folder / f"{path.stem}_panel.png")

@@ -65,7 +65,7 @@ def posterior_for_samples(found: Prediction) -> Uncertainty:
         UserError: If there is none.
     """
     if found.posterior is None:
-        raise UserError("--samples needs a model that says what is still open, such as one with LastLayerSolve")
+        raise UserError("--samples needs a model that predicts a distribution, as LastLayerSolve does")
     return found.posterior
 
 

@@ -11,6 +11,7 @@ Symbols: N context points.
 """
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +40,8 @@ from hypersiren.tasks.shapes.sdf import SDF
 from hypersiren.training.fit import fit
 from hypersiren.training.folders import to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
+
+LOG = logging.getLogger(__name__)
 
 
 @torch.enable_grad()
@@ -102,9 +105,13 @@ def shape_table(
     if refine_steps:
         methods[f"hypersiren, {refine_steps} steps of refinement"] = lambda c: refined(model, c, refine_steps)
     methods |= {"planes": planes, "ellipsoid": ellipsoid, "mean": lambda _: average}
-    rows = {}
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    LOG.info("evaluating %d methods on %d sets of shapes", len(methods), len(sets))
     for name, shapes in sets.items():
-        rows[name] = {method: judge(shapes, predict, resolution) for method, predict in methods.items()}
+        rows[name] = {}
+        for number, (method, predict) in enumerate(methods.items(), 1):
+            LOG.debug("evaluating %s: %s (%d of %d)", name, method, number, len(methods))
+            rows[name][method] = judge(shapes, predict, resolution)
         rows[name]["truth"] = _floor(shapes)
     return ShapeTable(rows, {name: len(shapes) for name, shapes in sets.items()})
 
@@ -189,6 +196,7 @@ def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple
     """The table over test shapes, and over as many training shapes in new poses, and pictures of both."""
     model, settings = run.model, run.settings
     device = next(model.parameters()).device
+    LOG.info("reading shapes: %s", settings.data.kind)
     train_set, _, test_set = (shapes.to(device) for shapes in open_sets(settings))
     poses = pose_arguments(settings.data)
     # Another seed than that of validation, so that no pose has been looked at before.
@@ -202,6 +210,7 @@ def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple
     write_text(folder / "table.txt", f"{table}\n")
     numbers = {"errors": table.rows, "shapes": table.shapes}
     write_text(folder / "metrics.json", to_json(numbers))
+    LOG.info("drawing pictures of some shapes")
     for name, shapes in (("unseen", test_set), ("seen", train_set)):
         for points in settings.context.evaluation:
             shown = posed_shapes(shapes, points, 6, settings.seed + 1, **poses)
@@ -234,6 +243,7 @@ def complete_files(
     device, up = next(model.parameters()).device, "xyz".index(settings.data.up)
     clouds = [read_points(path, count=20_000, seed=seed) for path in files]
     for path, cloud in zip(files, clouds, strict=True):
+        LOG.debug("completing %s", path)
         found = complete_cloud(
             model,
             cloud,

@@ -11,6 +11,7 @@ Each takes windows (M, N), of which only the samples under `mask` are looked at,
 Numbers of terms, ridges and noise are chosen on validation windows, for each context by itself.
 """
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ from torch import Tensor
 from hypersiren.signals.sound.cosines import cosines
 from hypersiren.studies.pixel_baselines import GaussianConditional, PrincipalAxes
 from hypersiren.tasks.recordings.completion import relative_mse, rms
+
+LOG = logging.getLogger(__name__)
 
 RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 """Ridges that are tried, relative to the number of known samples."""
@@ -111,6 +114,7 @@ class Baselines:
 
     def complete(self, chosen_on: Windows, judged: Windows) -> dict[str, Float[Tensor, "M N"]]:
         """What each method makes of windows, its settings chosen on others with such a context."""
+        LOG.debug("evaluating baselines: linear and band-limited (1 and 2 of 4)")
         out = {"linear": linear(judged.waves, judged.mask)}
         pairs = [(density, ridge) for density in DENSITIES for ridge in RIDGES]
         most = self.numbers if torch.equal(judged.mask, judged.inside) else None
@@ -118,8 +122,10 @@ class Baselines:
             pairs, key=lambda p: chosen_on.error(band_limited(chosen_on.waves, chosen_on.mask, p[0], p[1], most))
         )
         out["band-limited"] = band_limited(judged.waves, judged.mask, density, ridge, most)
+        LOG.debug("evaluating baselines: PCA (3 of 4)")
         ridge = min(RIDGES, key=lambda r: chosen_on.error(on_axes(chosen_on.waves, chosen_on.mask, self.axes, r)))
         out[f"PCA, {self.numbers} numbers"] = on_axes(judged.waves, judged.mask, self.axes, ridge)
+        LOG.debug("evaluating baselines: Gaussian (4 of 4)")
         scales = [rms(w.waves, w.mask) for w in (chosen_on, judged)]
         first, second = (
             ((w.waves / s)[..., None, None], w.mask[..., None])

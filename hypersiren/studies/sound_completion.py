@@ -6,6 +6,7 @@ by 60 dB: so none drowns the others.
 """
 
 import copy
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ from hypersiren.tasks.recordings.completion import (
 from hypersiren.tasks.recordings.settings import SoundSettings
 from hypersiren.training.folders import to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
+
+LOG = logging.getLogger(__name__)
 
 OURS, BEFORE, ONE = "hypersiren", "before training", "one prior from data"
 
@@ -183,6 +186,7 @@ def sound_table(
     whole = train.waves[train.inside.all(1)].cpu()
     baselines = Baselines(whole if len(whole) else train.waves.cpu(), _numbers(model, train))
     models = {OURS: model} | ({} if before is None else {BEFORE: before}) | {ONE: one_prior(model, train, settings)}
+    LOG.info("evaluating %d models and the baselines on %d test windows", len(models), len(judged))
     masks, other = context_masks(judged, CONTEXTS, gap), context_masks(chosen_on, CONTEXTS, gap)
     errors: dict[str, dict[str, dict[str, float]]] = {WHOLE: {}, UNKNOWN: {}, RATIO: {}}
     coverage: dict[str, dict[str, float]] = {}
@@ -197,7 +201,8 @@ def sound_table(
             errors[UNKNOWN].setdefault(method, {})[name] = power.mean().item()
 
     for name, mask in masks.items():
-        for method, one in models.items():
+        for number, (method, one) in enumerate(models.items(), 1):
+            LOG.debug("evaluating %s samples: %s (%d of %d)", name, method, number, len(models))
             if name == "all":
                 judge(method, name, complete(one.field, judged, mask))
                 continue
@@ -207,6 +212,7 @@ def sound_table(
                 unknown = judged.inside & ~mask
                 within = ((waves - judged.waves).abs() <= NINETY * deviation)[unknown]
                 coverage.setdefault(method, {})[name] = 100 * within.float().mean().item()
+        LOG.debug("evaluating %s samples: the baselines", name)
         choosing = Windows(chosen_on.waves, other[name], chosen_on.inside)
         for method, waves in baselines.complete(choosing, Windows(few.waves, mask.cpu(), few.inside)).items():
             judge(method, name, waves)
@@ -225,6 +231,7 @@ def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple
     """
     _check_refine(refine)
     model, settings = run.model, run.settings
+    LOG.info("reading sounds: %s", settings.data.kind)
     sets = open_sets(settings)
     train, validation, test = (sounds.to(_device(model)) for sounds in sets)
     table = sound_table(model, train, validation, test, settings, most=most, before=read_prior(run))
@@ -238,6 +245,7 @@ def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple
         "numbers": table.numbers,
     }
     write_text(folder / "metrics.json", to_json(numbers))
+    LOG.info("drawing pictures and writing sounds of test windows")
     shown = test.spread(4)
     for name, mask in context_masks(shown, CONTEXTS, settings.context.gap).items():
         waves, deviation = completed(model, shown, mask)
@@ -308,6 +316,7 @@ def complete_files(
         raise UserError("recordings of one name would overwrite each other's results; complete them one by one")
     recordings = [read_sound(path) for path in files]
     for path, sound in zip(files, recordings, strict=True):
+        LOG.debug("completing %s", path)
         wave = torch.from_numpy(at_rate(sound.wave.mean(1), sound.rate, data.rate))
         known = _known_samples(len(wave), data.rate, data.window, share, gap, seed, alone=mask is None)
         if mask is not None:

@@ -1,4 +1,4 @@
-"""Settings that every task has: network or hypernetwork, and the optimisation. Imports no torch."""
+"""Settings of every task: network or hypernetwork, and the optimisation. Imports no torch."""
 
 from typing import Annotated, Any, Literal
 
@@ -27,28 +27,27 @@ class Loss(Section):
 
 
 class Optimisation(Section):
-    """What every training has."""
+    """The optimisation."""
 
     steps: PositiveInt = 1000
     """Optimiser updates."""
     optimizer: Literal["adam", "muon", "lbfgs"] = "muon"
-    """Adam for all weights; Muon for the matrices and Adam for the others; or lbfgs: each step is one iteration of
-    L-BFGS with its line search, on points drawn once; it takes no heed of lr, first_lr, warmup, decay, weight_decay and
-    clip."""
+    """adam for all weights; muon for the matrices and Adam for the others; or lbfgs, where each step is one iteration
+    with line search on points drawn once, and lr, first_lr, warmup, decay, weight_decay and clip are ignored."""
     lr: PositiveFloat = 1e-3
     """Peak learning rate."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises from 0."""
     decay: Literal["constant", "cosine"] = "cosine"
-    """Course of the learning rate after the warm-up; cosine ends at 0."""
+    """Schedule of the learning rate after the warm-up; cosine ends at 0."""
     weight_decay: NotNegative = 0.0
     """Decoupled weight decay."""
     clip: PositiveFloat | None = None
     """Largest norm of the gradient; null: not clipped."""
     ema: Share = 0.0
-    """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
+    """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
     accumulate: PositiveInt = 1
-    """Batches whose gradients make one step."""
+    """Batches whose gradients are averaged in one step."""
     compile: bool = False
     """torch.compile the forward pass."""
     log_every: PositiveInt = 50
@@ -69,9 +68,9 @@ class Training(Optimisation):
     steps: PositiveInt = 30
     """Optimiser updates, from the prior on where there is one."""
     batch_size: PositiveInt = 32
-    """Images a step (before accumulation)."""
+    """Batch size: images of a step, before accumulation."""
     lr: PositiveFloat = 1e-4
-    """Peak learning rate; what came from data learns at this times its own size."""
+    """Peak learning rate; for weights taken from data, relative to their size."""
     warmup: Annotated[int, Field(ge=0)] = 5
     """Steps over which the learning rate rises from 0."""
     validate_every: PositiveInt = 30
@@ -79,9 +78,9 @@ class Training(Optimisation):
     clip: PositiveFloat | None = 1.0
     """Largest norm of the gradient; null: not clipped."""
     ema: Share = 0.97
-    """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
+    """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
     optimizer: Literal["adam", "muon"] = "adam"
-    """Adam for all weights, or Muon for the matrices and Adam for the others."""
+    """adam for all weights, or muon for the matrices and Adam for the others."""
     target_points: PositiveInt | None = None
     """Random target pixels for each image; null: all."""
     autocast: bool = False
@@ -100,7 +99,7 @@ class FitTraining(Optimisation):
 
 
 class FitSettings(Section):
-    """What every fit can be told."""
+    """Settings of every fit."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Fixes initial weights and random points."""
@@ -111,7 +110,7 @@ class FitSettings(Section):
 
 
 class SetSettings(Section):
-    """What every training of a hypernetwork can be told; the task adds its sections `data` and `context`."""
+    """Settings of every training of a hypernetwork; a task adds its sections `data` and `context`."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Fixes splits, initial weights, batches and contexts."""

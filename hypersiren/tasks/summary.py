@@ -53,9 +53,9 @@ class Measure:
         """The number with its unit and direction."""
         return " ".join(part for part in (self.label, self.number(value), self.direction) if part)
 
-    def number(self, value: float) -> str:
+    def number(self, value: float, digits: int = 3) -> str:
         """The number with its unit."""
-        return f"{self.factor * value:.3g} {self.unit}".rstrip()
+        return f"{self.factor * value:.{digits}g} {self.unit}".rstrip()
 
     @property
     def direction(self) -> str:

@@ -1,5 +1,6 @@
 """Fit one field to one signal."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from hypersiren.training.seeds import seeded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,8 @@ def fit(
     check_field(field, task)
     if init is not None:
         set_weights(field, init)
+    weights = sum(p.numel() for p in field.parameters())
+    LOG.info("building the field: %s weights", f"{weights:,}")
     playback = {"task": task.name, "samples": list(task.samples), **task.playback}
     record = {"settings": used.model_dump(mode="json"), "playback": playback}
     objective = FieldObjective(field, task, used.training.first_lr)
@@ -189,6 +194,7 @@ def fit(
     )
     result = Fit(field.requires_grad_(False), task, **outcome)
     if result.run_dir is not None and result.finished:
+        LOG.info("drawing summary.png")
         result.plot(result.run_dir / "summary.png")
     return result
 

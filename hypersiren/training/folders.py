@@ -36,11 +36,11 @@ OWN = (
     "summary.png",
     "events.out.tfevents.*",
 )
-"""What a run is started anew without."""
+"""Files of a run that --restart deletes."""
 
 
 class TrainingError(UserError):
-    """A training that cannot go on; the message is one line for a person."""
+    """A training that cannot continue; the message is one line for a person."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -167,7 +167,7 @@ def differences(folder: Path, settings: Mapping[str, Any], digest: str | None = 
 def tell_differences(
     there: Mapping[str, Any], here: Mapping[str, Any], seen: str | None = None, digest: str | None = None
 ) -> str:
-    """In words, how one run's settings and signal differ from another's; "" if it can go on as the other.
+    """In words, how one run's settings and signal differ from another's; "" if it can resume the other.
 
     Example:
         >>> tell_differences({"training": {"lr": 1}}, {"training": {"lr": 2}})
@@ -192,11 +192,11 @@ def tell_differences(
 def refuse_others(folder: Path, differing: str) -> None:
     """Raise a TrainingError if there are differences."""
     if differing:
-        raise TrainingError(f"{folder} holds a run {differing}; choose another --run-dir, or start anew with --restart")
+        raise TrainingError(f"{folder} holds a run {differing}; choose another --out, or start again with --restart")
 
 
 def clear(folder: Path) -> None:
-    """Remove the checkpoints, the record and the events of a run, so that it starts anew.
+    """Remove the checkpoints, the record and the events of a run, so that it starts again.
 
     Raises:
         TrainingError: If another process trains in it, or it is not ours.

@@ -1,5 +1,6 @@
 """From settings to the training of a hypernetwork, and from its run folder back to the model."""
 
+import logging
 import os
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +26,8 @@ from hypersiren.training.loop import OnLog, optimise_and_load
 from hypersiren.training.objectives import HypernetObjective
 from hypersiren.training.seeds import seeded
 
+LOG = logging.getLogger(__name__)
+
 
 def prepare(
     row: SetRow, settings: SetSettings, device: torch.device | str = "cpu"
@@ -34,7 +37,9 @@ def prepare(
     Raises:
         UserError: If the set of signals cannot be read.
     """
+    LOG.info("reading %s: %s", row.unit, settings.data.kind)
     task = row.load().open(settings, device)
+    LOG.info("building the model")
     parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet", "adapter")}
     description = {**parts, **task.describe()}
     with seeded(settings.seed):
@@ -55,6 +60,7 @@ def prepare(
 
 def start_at_prior(model: HyperSiren, task: Any, prior: Prior = Prior()) -> None:  # noqa: B008 - frozen
     """Take the prior of a model's last layer from the task's training signals."""
+    LOG.info("taking the prior of the last layer from the training %s", task.unit)
     signals = task.prior_signals(prior.copies, prior.finer)
     model.set_prior(signals, ridge=prior.ridge, shrinkage=prior.shrinkage)
 
@@ -133,6 +139,7 @@ def draw_run(objective: HypernetObjective, run: Path) -> Path:
         SignalError: If it cannot be written.
     """
     best, last = checkpoints.read(checkpoints.find(run)), checkpoints.read(run / "last.pt")
+    LOG.info("drawing summary.png")
     device = next(objective.model.parameters()).device
     predict = objective.predictor(checkpoints.restore(best, device))
     figure = draw_summary(objective.task, predict, best["metrics"], last.get("history", []))

@@ -6,6 +6,7 @@ on exactly as if it had not been. Nothing in the loop waits for the device betwe
 
 import copy
 import json
+import logging
 import math
 import os
 import signal
@@ -25,6 +26,7 @@ from tqdm import tqdm
 from hypersiren.errors import UserError
 from hypersiren.fields.savable import describe
 from hypersiren.tasks.settings import Optimisation
+from hypersiren.tasks.summary import headline
 from hypersiren.tasks.task import digest_of
 from hypersiren.training import checkpoints
 from hypersiren.training.display import shows_progress
@@ -32,14 +34,19 @@ from hypersiren.training.folders import locked
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
 from hypersiren.training.optimizers import closure, learning_rate, make_optimizers
-from hypersiren.training.run import Run, finite_means
+from hypersiren.training.run import Run, finite_means, is_finite
 from hypersiren.training.seeds import step_seed
+
+LOG = logging.getLogger(__name__)
 
 OnLog = Callable[[int, dict[str, float]], object]
 """A function that is told of each row of the history: step and values. If it returns True, the training stops."""
 
 DATA, UPDATE, LOGGING = "hypersiren/data", "hypersiren/update", "hypersiren/logging"
 """Labels of the parts of the loop in a profiler's trace."""
+
+LOOK_SECONDS, LOOK_SHARE = 10.0, 0.05
+"""Between validations the bar gets a fresh number after so many seconds, at this share of the time at most."""
 
 
 def optimise(
@@ -137,12 +144,17 @@ def _optimise(
     average = copy.deepcopy(model).eval()
     averaged: list[Tensor] = [p for p in average.parameters() if p.requires_grad]
     average.requires_grad_(False)
+    LOG.debug("preparing the optimiser")
     optimizers = make_optimizers(trained, optimizer, training.lr, training.weight_decay, objective.lr_factors())
     run = Run(run_dir, record, model, average, optimizers, task.criterion)
     closing = optimizer == "lbfgs"
     start = run.resume()
     if start >= steps:
         return True, run.history
+    if start:
+        LOG.info("resuming after %d of %d steps", start, steps)
+    if training.compile:
+        LOG.info("compiling the training step, which takes up to a minute")
 
     forward: Callable[[Any], dict[str, Tensor]] = torch.compile(objective) if training.compile else objective
     generator = torch.Generator(device)
@@ -158,7 +170,7 @@ def _optimise(
     if start == 0:
         monitor.text("settings", json.dumps(record["settings"], indent=1))
     # In a log file, where every refresh is kept, a line now and then will do.
-    interval = 0.1 if shows_progress() else 30.0
+    live = shows_progress()
     bar = tqdm(
         desc=progress if isinstance(progress, str) else None,
         total=steps,
@@ -166,15 +178,22 @@ def _optimise(
         unit="step",
         disable=not progress,
         dynamic_ncols=True,
-        mininterval=interval,
+        mininterval=0.1 if live else 30.0,
+        miniters=1,  # by time alone, however steps change their pace
     )
+    shown: dict[str, str] = {}
     logged, clock = start, time.perf_counter()
+    looked, cost = clock, 0.0
     try:
         if start == 0 and objective.validate_first:
-            run.save(0, _validate(objective, average, monitor, run, 0, last=False))
+            LOG.info("evaluating before the first step")
+            metrics = _validate(objective, average, monitor, run, 0, last=False)
+            run.save(0, metrics)
             if _says_stop(on_log, run):
                 return False, run.history
-            clock = time.perf_counter()
+            shown["headline"] = _headline(task, metrics)
+            _write_postfix(bar, shown)
+            clock = looked = time.perf_counter()
         with _stop_requested() as stopped:
             for step in range(start, steps):
                 rate = 1.0 if closing else learning_rate(step, training)
@@ -201,6 +220,7 @@ def _optimise(
                     monitor.record({"gradient_norm": norm})
 
                 done = step + 1
+                bar.update()
                 validating = done % training.validate_every == 0 or done == steps
                 stopping = stopped.is_set()
                 if done % training.log_every == 0 or validating or stopping:
@@ -214,13 +234,18 @@ def _optimise(
                     values |= {"learning_rate": rate, f"{task.unit}_per_second": speed}
                     with record_function(LOGGING):
                         monitor.scalars(done, values)
-                        bar.set_postfix_str(
-                            f"loss {values['loss/total']:.4g}, {speed:.0f} {task.unit}/s", refresh=False
-                        )
-                        bar.update(done - logged)
+                        shown |= {"loss": f"loss {values['loss/total']:.4g}", "speed": f"{speed:.0f} {task.unit}/s"}
+                        _write_postfix(bar, shown)
                     logged = done
                     if validating:
-                        run.save(done, _validate(objective, average, monitor, run, done, last=done == steps))
+                        LOG.debug("evaluating after step %d", done)
+                        _write_postfix(bar, {**shown, "speed": "evaluating"})
+                        if live:
+                            bar.refresh()
+                        metrics = _validate(objective, average, monitor, run, done, last=done == steps)
+                        run.save(done, metrics)
+                        shown["headline"] = _headline(task, metrics)
+                        _write_postfix(bar, shown)
                     elif stopping:
                         run.save(done)
                     if _says_stop(on_log, run) and done < steps:
@@ -230,6 +255,18 @@ def _optimise(
                     if stopping or stopped.is_set():
                         return done == steps, run.history
                     clock = time.perf_counter()
+                    looked = clock if validating else looked
+                elif progress and time.perf_counter() - looked > max(LOOK_SECONDS, cost / LOOK_SHARE):
+                    # For the bar and TensorBoard alone: nothing that is saved depends on the clock.
+                    if is_finite([loss, averaged]):
+                        looked = time.perf_counter()
+                        metrics = _look(objective, average)
+                        shown |= {"loss": f"loss {loss.item():.4g}", "headline": _headline(task, metrics)}
+                        _write_postfix(bar, shown)
+                        monitor.scalars(done, {f"validation/{k}": v for k, v in metrics.items()})
+                        cost = time.perf_counter() - looked
+                        clock += cost
+                    looked = time.perf_counter()
     finally:
         bar.close()
         monitor.close()
@@ -242,6 +279,22 @@ def _says_stop(on_log: OnLog | None, run: Run) -> bool:
         return False
     row = {name: float(value) for name, value in run.history[-1].items()}
     return on_log(int(row.pop("step")), row) is True
+
+
+def _write_postfix(bar: Any, shown: dict[str, str]) -> None:
+    bar.set_postfix_str(", ".join(shown[key] for key in ("loss", "headline", "speed") if shown.get(key)), refresh=False)
+
+
+def _headline(task: Any, metrics: dict[str, float]) -> str:
+    """The task's number in a few words, such as "psnr 31.2 dB"; nothing if it has none."""
+    measure = headline(task, metrics)
+    return f"{measure.key} {measure.number(metrics[measure.key])}" if measure else ""
+
+
+@torch.no_grad()
+def _look(objective: Objective, model: nn.Module) -> dict[str, float]:
+    """What the task says of a model, as it is: without calibration, which would change it."""
+    return objective.task.evaluate(objective.predictor(model))
 
 
 @torch.no_grad()

@@ -120,6 +120,6 @@ class Monitor:
         self.close()
         warnings.warn(
             f"{self._path.parent}: no events for TensorBoard can be written ({error.strerror or error}); "
-            "the training goes on without them",
+            "the training continues without them",
             stacklevel=2,
         )

@@ -53,7 +53,7 @@ class Run:
         refuse_others(self.folder, found)
         if "optimizers" not in content:
             raise CheckpointError(
-                f"{path}: holds weights alone, as best.pt does; a training goes on from its own last.pt"
+                f"{path}: holds weights alone, as best.pt does; a training resumes from its own last.pt"
             )
         try:
             self.model.load_state_dict(content["model"])

@@ -13,6 +13,7 @@ which beyond the source is the point source's times exp(-k² v / 2), v the varia
 Symbols: N points, S sources, n cells along an axis, h their width, k wavenumber, m squared slowness, f source.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 
@@ -22,6 +23,8 @@ from jaxtyping import Complex128, Float64
 
 from hypersiren.errors import UserError
 from hypersiren.waves.pml import PML
+
+LOG = logging.getLogger(__name__)
 
 POINTS_PER_WAVELENGTH = 8
 """Cells to a wavelength, below which finite differences are refused: the phase is then off by 3 % of the path."""
@@ -160,6 +163,7 @@ def solve_helmholtz(
     e = sparse.diags_array(e_centre)
     mass = wavenumber**2 * squared_slowness * e_centre[:, None] * e_centre[None, :]
     matrix = sparse.kron(second, e) + sparse.kron(e, second) + sparse.diags_array(mass.ravel())
+    LOG.debug("solving Helmholtz's equation by finite differences on %d x %d cells", n, n)
     factors = splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
     return factors.solve(-sources.reshape(len(sources), -1).T).T.reshape(sources.shape)
 

@@ -9,6 +9,7 @@ Free space needs no absorbing border: the grid is enlarged until nothing that le
 Symbols: n cells along an axis, h their width, T times, c velocity.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 
@@ -16,6 +17,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from hypersiren.errors import UserError
+
+LOG = logging.getLogger(__name__)
 
 LARGEST_COURANT = math.sqrt(3 / 8)
 """Courant number c dt / h from which on leapfrog with the fourth-order Laplacian in two dimensions is unstable."""
@@ -65,6 +68,7 @@ def solve_wave(
     before = now + change / 2  # at rest, time may as well run backwards
     inside = np.s_[margin:-margin, margin:-margin]
     found: list[np.ndarray] = []
+    LOG.debug("solving the wave equation by finite differences in %d steps", steps)
     for i in range(steps + 1):
         after = 2 * now - before + change
         while len(found) < len(at) and at[len(found)] < (i + 0.5) * dt + 1e-12:

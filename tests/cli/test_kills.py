@@ -69,7 +69,7 @@ def train(run: Callable[..., int], pictures: Path, folder: Path, **strike: Any) 
     """Train in a run folder, with a cache of its own; the exit code."""
     words = [str(pictures) if word == "pictures" else word for word in TINY]
     log, cache = folder.with_suffix(".log"), folder.with_suffix(".cache")
-    code = run(words=["train", "--run-dir", str(folder), *words], log=str(log), cache=str(cache), **strike)
+    code = run(words=["train", "--out", str(folder), *words], log=str(log), cache=str(cache), **strike)
     assert "Traceback" not in log.read_text(), log.read_text()
     return code
 

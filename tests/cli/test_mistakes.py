@@ -21,6 +21,7 @@ from hypersiren.shapes.surface import Placement
 from hypersiren.tasks.images.settings import CompletionSettings
 from hypersiren.training import folders
 from hypersiren.training.checkpoints import write
+from tests.lines import refusal
 
 
 def checkpoint(folder: Path, model: torch.nn.Module, **record) -> None:
@@ -83,7 +84,7 @@ fit image a.wav  ->  a.wav: not an image that Pillow can read
 fit image camra  ->  camra: no such file; did you mean the photograph "camera"?
 fit image https://example.org/a.png  ->  signal.path: expected a file on this computer, not a URL (download it
 fit image a.png b.jpg  ->  image takes 1 file, got a.png b.jpg
-fit image a.png -v  ->  unknown flag -v; settings are given as --key value
+fit image a.png -x  ->  unknown flag -x; settings are given as --key value
 fit image a.png --signal.sise 32  ->  --signal.sise: unknown key "signal.sise"; did you mean "signal.size"?
 fit image a.png --signal.size abc  ->  signal.size: input should be a valid integer, unable to parse string as an
 fit image a.png --signal.size -3  ->  signal.size: input should be greater than 0, got -3
@@ -112,11 +113,15 @@ fit image a.png --device  ->  --device: expected a value after it
 fit image a.png --signal.share 2  ->  signal.share: input should be less than or equal to 1, got 2
 fit image a.png --signal.range 5  ->  signal.range: input should be a valid tuple, got 5
 fit image a.png --signal.range 5,1  ->  signal.range: expected black and white, the first the lower, got [5, 1]
-fit image a.png --run-dir a.png  ->  a.png: expected a folder for the run, got a file
-fit image a.png --run-dir .  ->  .: expected an empty folder or that of a run, got one with other files;
-fit image a.png --run-dir photos  ->  photos: expected an empty folder or that of a run, got one with other
-fit image a.png --run-dir runs/image  ->  runs/image holds a run with other settings (training.lr: 7 there, 0.001
-fit image a.png --rundir x  ->  --rundir: unknown key "rundir"; did you mean "run-dir"?
+fit image a.png --out a.png  ->  a.png: expected a folder for the run, got a file
+fit image a.png --out .  ->  .: expected an empty folder or that of a run, got one with other files;
+fit image a.png --out photos  ->  photos: expected an empty folder or that of a run, got one with other
+fit image a.png --out runs/image  ->  runs/image holds a run with other settings (training.lr: 7 there, 0.001
+fit image a.png --run-dir x  ->  unknown flag --run-dir; did you mean --out?
+fit image a.png --run_dir=x  ->  unknown flag --run_dir; did you mean --out?
+train --run-dir x  ->  unknown flag --run-dir; did you mean --out?
+fit image a.png --ouut x  ->  --ouut: unknown key "ouut"; did you mean "out"?
+fit image a.png --queit  ->  --queit: unknown key "queit"; did you mean "quiet"?
 fit image a.png --restart yes  ->  image takes 1 file, got a.png yes
 fit image a.png --training.steps 5 10  ->  unexpected argument '10'; settings are given as --key value
 fit image --training.steps 5 a.png  ->  unexpected argument 'a.png'; settings are given as --key value
@@ -172,8 +177,8 @@ train --training.batch_size 0  ->  training.batch_size: input should be greater 
 train --encoder.kind transformer  ->  encoder.kind: expected one of none, set, conv, tokens, paper_conv, got
 train --hypernet.hidden_feature 3  ->  --hypernet.hidden_feature: unknown key "hypernet.hidden_feature"; did you
 train --signal.size 3  ->  --signal.size: unknown key "signal"
-train --run-dir photos  ->  photos: expected an empty folder or that of a run, got one with other
-train --run-dir runs/image  ->  runs/image holds a run with other settings (training.lr: 7 there, 0.0001
+train --out photos  ->  photos: expected an empty folder or that of a run, got one with other
+train --out runs/image  ->  runs/image holds a run with other settings (training.lr: 7 there, 0.0001
 complete  ->  Command "complete" parameter --run requires an argument.
 complete missing  ->  missing: no such run folder or checkpoint
 complete photos  ->  photos: holds no checkpoint (best.pt or last.pt); expected a run folder of
@@ -219,11 +224,11 @@ mesh runs/image  ->  runs/image/best.pt: expected a fitted shape (hypersiren fit
 mesh runs/faces  ->  runs/faces/best.pt: expected a fitted shape (hypersiren fit sdf)
 mesh bunny.ply  ->  bunny.ply: no such run folder or checkpoint
 mesh text.ply  ->  text.ply: not a readable checkpoint (expected a run folder of `hypersiren
-mesh runs/sdf --resolution 0  ->  expected --resolution of at least 1, got 0
+mesh runs/sdf --size 0  ->  expected --size of at least 1, got 0
 mesh runs/sdf --out a.stl  ->  a.stl: expected the ending .ply, .obj or .glb, in a folder that exists
 mesh runs/sdf --out missing/a.ply  ->  missing/a.ply: expected the ending .ply, .obj or .glb, in a folder that
 mesh runs/sdf --truth missing.ply  ->  missing.ply: no such file
-mesh runs/sdf --size 128  ->  Unknown option: --size. Did you mean --view?
+mesh runs/sdf --resolution 128  ->  unknown flag --resolution; did you mean --size?
 compare image a.png --fields siren,rellu  ->  --fields: expected some of siren, relu, tanh, softplus, relu_pe,
 compare image missing.png  ->  missing.png: no such file
 compare image a.png --out photos  ->  photos: expected an empty folder or that of a run, got one with other
@@ -254,8 +259,7 @@ def test_a_mistake_is_one_line_that_names_it(home, monkeypatch, capsys, words, e
         main(shlex.split(words))
     out, err = capsys.readouterr()
     assert (stop.value.code, out) == (2, "")
-    assert len(err.strip().splitlines()) == 1
-    line = err.strip().removeprefix("hypersiren: ")
+    line = refusal(err)
     assert line.startswith(expected)
     right = [flag for flag in re.findall(r"--[a-z_.-]+", words) if flag not in expected][:-1]
     assert not set(right) & set(re.findall(r"--[a-z_.-]+", line))

@@ -49,7 +49,7 @@ def test_commands_parse(line):
         at = words.index("--config")
         read_train_settings(Path(words[at + 1]), words[at + 2 :])
     if words[0] in ("fit", "compare"):
-        own = {"--fields", "--run-dir", "--out", "--preset"}
+        own = {"--fields", "--out", "--preset"}
         rest = [w for i, w in enumerate(words[2:], 2) if w not in own and words[i - 1] not in own]
         read_settings(words[1], rest, "fast", None)
     app.parse_args(words, print_error=False, exit_on_error=False)

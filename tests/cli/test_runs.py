@@ -13,6 +13,7 @@ from hypersiren.training import folders
 from tests.cli.test_cli import TINY as TINY_SET
 from tests.cli.test_cli import run
 from tests.cli.test_cli_fit import TINY
+from tests.lines import refusal
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (9, 8)) -> Path:
@@ -39,24 +40,24 @@ def test_other_settings_and_other_content_get_their_own_folders(here, capsys):
     picture(Path("a.png"))
     code, again, err = run(capsys, "fit", "image", "a.png", *TINY)
     assert (code, again) == (0, first)
-    assert "already finished: its 4 steps were done before" in err
+    assert "already finished after 4 steps" in err
     code, _, err = run(capsys, "fit", "image", "a.png", *TINY, "--restart")
     assert (code, "already finished" in err) == (0, False)
     assert len(list(Path("runs").iterdir())) == 3
 
 
 def test_another_signal_under_the_same_name_is_refused(here, capsys):
-    assert run(capsys, "fit", "image", "a.png", "--run-dir", "x", *TINY)[0] == 0
+    assert run(capsys, "fit", "image", "a.png", "--out", "x", *TINY)[0] == 0
     picture(Path("a.png"), seed=1)
-    code, _, err = run(capsys, "fit", "image", "a.png", "--run-dir", "x", *TINY)
+    code, _, err = run(capsys, "fit", "image", "a.png", "--out", "x", *TINY)
     assert code == 2
     assert "x holds a run of another signal (under the same name)" in err.splitlines()[-1]
-    assert run(capsys, "fit", "image", "a.png", "--run-dir", "x", *TINY, "--restart")[0] == 0
-    assert run(capsys, "fit", "image", "a.png", "--run-dir", "x", *TINY)[0] == 0
+    assert run(capsys, "fit", "image", "a.png", "--out", "x", *TINY, "--restart")[0] == 0
+    assert run(capsys, "fit", "image", "a.png", "--out", "x", *TINY)[0] == 0
 
 
 def test_another_mask_under_the_same_name_is_another_run(here, capsys):
-    words = ["fit", "inpaint", "a.png", "--signal.mask", "m.png", "--run-dir", "x", "--loss.prior_points", 20, *TINY]
+    words = ["fit", "inpaint", "a.png", "--signal.mask", "m.png", "--out", "x", "--loss.prior_points", 20, *TINY]
     for value, expected in ((3, 0), (5, 2)):
         mask = np.zeros((9, 8), np.uint8)
         mask[:value] = 255
@@ -69,10 +70,10 @@ def test_other_images_in_the_same_folder_are_another_run(here, capsys):
     for i in range(30):
         picture(Path("pictures") / f"{i:02}.png", seed=i, size=(8, 8))
     words = ["train", *TINY_SET, "--data.kind", "folder", "--data.root", "pictures"]
-    assert run(capsys, *words, "--run-dir", "x")[0] == 0
+    assert run(capsys, *words, "--out", "x")[0] == 0
     for i in range(30):
         picture(Path("pictures") / f"{i:02}.png", seed=99 - i, size=(8, 8))
-    code, _, err = run(capsys, *words, "--run-dir", "x")
+    code, _, err = run(capsys, *words, "--out", "x")
     assert code == 2
     assert "holds a run of another signal" in err
     assert run(capsys, *words)[0] == 0
@@ -87,31 +88,31 @@ def test_a_folder_with_ones_own_files_is_refused_early(here, capsys):
     shutil.copy("a.png", "fit.png")
     before = {p.name: p.read_bytes() for p in here.iterdir()}
     for words in (
-        ["fit", "image", "fit.png", "--run-dir", "."],
-        ["train", "--run-dir", "."],
+        ["fit", "image", "fit.png", "--out", "."],
+        ["train", "--out", "."],
         ["compare", "image", "a.png", "--out", "."],
     ):
         code, _, err = run(capsys, *words)
         assert code == 2
         assert "expected an empty folder or that of a run, got one with other files" in err
-        assert len(err.strip().splitlines()) == 1
+        assert refusal(err)
     assert {p.name: p.read_bytes() for p in here.iterdir()} == before
 
 
 def test_an_input_in_the_run_folder_is_refused(here, capsys):
-    assert run(capsys, "fit", "image", "a.png", "--run-dir", "x", *TINY)[0] == 0
+    assert run(capsys, "fit", "image", "a.png", "--out", "x", *TINY)[0] == 0
     before = Path("x/fit.png").read_bytes()
-    code, _, err = run(capsys, "fit", "image", "x/fit.png", "--run-dir", "x", *TINY, "--restart")
+    code, _, err = run(capsys, "fit", "image", "x/fit.png", "--out", "x", *TINY, "--restart")
     assert code == 2
     assert "lies in the run folder" in err
     assert Path("x/fit.png").read_bytes() == before
 
 
 def test_other_settings_are_refused_before_anything_heavy_is_imported(here, capsys):
-    assert run(capsys, "fit", "image", "a.png", "--run-dir", "x", *TINY)[0] == 0
+    assert run(capsys, "fit", "image", "a.png", "--out", "x", *TINY)[0] == 0
     code = (
         "import sys; from hypersiren.cli.main import main\n"
-        "try: main(['fit', 'image', 'a.png', '--run-dir', 'x', '--training.lr', '1'])\n"
+        "try: main(['fit', 'image', 'a.png', '--out', 'x', '--training.lr', '1'])\n"
         "except SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -121,13 +122,13 @@ def test_other_settings_are_refused_before_anything_heavy_is_imported(here, caps
 
 def test_a_run_that_is_being_trained_is_left_alone(here, capsys):
     with folders.locked(Path("x")):
-        code, _, err = run(capsys, "fit", "image", "a.png", "--run-dir", "x", *TINY)
+        code, _, err = run(capsys, "fit", "image", "a.png", "--out", "x", *TINY)
     assert code == 2
     assert "x: another process trains in this run folder" in err.splitlines()[-1]
 
 
 def test_completions_comparisons_and_renderings_do_not_overwrite_each_other(here, capsys):
-    assert run(capsys, "train", "--run-dir", "x", *TINY_SET)[0] == 0
+    assert run(capsys, "train", "--out", "x", *TINY_SET)[0] == 0
     names = []
     for words in ([], ["--context", 20], ["--refine", 2], ["--size", 30], ["--extent", 2]):
         code, out, _ = run(capsys, "complete", "x", "a.png", *words)

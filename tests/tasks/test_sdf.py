@@ -21,6 +21,7 @@ from hypersiren.tasks.registry import open_task
 from hypersiren.tasks.shapes.loss import ShapeBatch
 from hypersiren.tasks.shapes.sdf import SDF
 from hypersiren.tasks.shapes.settings import SDFLoss
+from tests.lines import refusal
 
 SMALL = ["--network.hidden_features", "16", "--network.hidden_layers", "1", "--training.points", "60",
          "--signal.resolution", "16", "--device", "cpu"]  # fmt: skip
@@ -192,7 +193,7 @@ def fitted(tmp_path_factory):
     rows = np.hstack([points * 30 + [100, 200, 300], normals])
     rows = np.vstack([rows, rows[:50], np.full((1, 6), np.nan)])  # duplicates, and a row that is nothing
     np.savetxt(folder / "ball.xyz", rows)
-    words = ["fit", "sdf", folder / "ball.xyz", "--run-dir", folder / "run", "--training.steps", "150", *SMALL]
+    words = ["fit", "sdf", folder / "ball.xyz", "--out", folder / "run", "--training.steps", "150", *SMALL]
     main([str(word) for word in words])
     return folder / "run"
 
@@ -202,23 +203,23 @@ def test_fit_and_mesh_need_only_the_run_folder(fitted, tmp_path, capsys):
         assert (fitted / name).stat().st_size > 0, name
     assert any(b"mesh" in file.read_bytes() for file in fitted.glob("events.out.tfevents.*"))
     (fitted.parent / "ball.xyz").unlink(missing_ok=True)
-    main(["mesh", str(fitted), "--resolution", "48", "--out", str(tmp_path / "a.obj"), "--device", "cpu"])
+    main(["mesh", str(fitted), "--size", "48", "--out", str(tmp_path / "a.obj"), "--device", "cpu"])
     out = capsys.readouterr().out
     assert {line.split()[0] for line in out.splitlines()} >= {"watertight", "components", "evaluations", "faces"}
     found = trimesh.load(tmp_path / "a.obj", process=False).vertices - [100, 200, 300]
     assert np.median(abs(np.linalg.norm(found, axis=1) - 30)) < 10
     first = (tmp_path / "a.png").read_bytes()
-    main(["mesh", str(fitted), "--resolution", "32", "--out", str(tmp_path / "a.ply"), "--device", "cpu"])
+    main(["mesh", str(fitted), "--size", "32", "--out", str(tmp_path / "a.ply"), "--device", "cpu"])
     assert (tmp_path / "a.png").read_bytes() == first
     assert (tmp_path / "a-2.png").exists()
-    main(["mesh", str(fitted), "--resolution", "32", "--device", "cpu"])
+    main(["mesh", str(fitted), "--size", "32", "--device", "cpu"])
     assert len(read_points(fitted / "mesh.ply", vertices=True).points) > 100
 
 
 def test_mesh_is_judged_by_a_true_one(fitted, tmp_path, capsys):
     """By itself it is right but for sampling; by the same moved a tenth of its diagonal it is off."""
     out = tmp_path / "a.ply"
-    main(["mesh", str(fitted), "--resolution", "40", "--out", str(out), "--device", "cpu"])
+    main(["mesh", str(fitted), "--size", "40", "--out", str(out), "--device", "cpu"])
     mesh = trimesh.load(out, process=False)
     diagonal = np.linalg.norm(np.ptp(mesh.vertices, axis=0))
     found = []
@@ -226,7 +227,7 @@ def test_mesh_is_judged_by_a_true_one(fitted, tmp_path, capsys):
         truth = tmp_path / "true.ply"
         trimesh.Trimesh(mesh.vertices + np.array([0, 0, shift]), mesh.faces, process=False).export(truth)
         capsys.readouterr()
-        main(["mesh", str(fitted), "--resolution", "40", "--truth", str(truth), "--out", str(out), "--device", "cpu"])
+        main(["mesh", str(fitted), "--size", "40", "--truth", str(truth), "--out", str(out), "--device", "cpu"])
         lines = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()}
         found.append((float(lines["chamfer_l1"]), float(lines["normals"])))
     (near, agreement), (far, less) = found
@@ -239,8 +240,8 @@ def test_mesh_is_judged_by_a_true_one(fitted, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["mesh", "RUN", "--resolution", "0"], "--resolution of at least 1"),
-        (["mesh", "RUN", "--out", "a.stl", "--resolution", "8"], "expected the ending .ply, .obj or .glb"),
+        (["mesh", "RUN", "--size", "0"], "--size of at least 1"),
+        (["mesh", "RUN", "--out", "a.stl", "--size", "8"], "expected the ending .ply, .obj or .glb"),
         (["mesh", "nowhere"], "no such run folder"),
         (["mesh", "RUN", "--truth", "none.ply"], "no such file"),
     ],
@@ -269,7 +270,7 @@ CASES = {
 def test_files_that_are_no_shape(tmp_path, capsys, name):
     make, expected = CASES[name]
     make(tmp_path / name)
-    refused(capsys, ["fit", "sdf", str(tmp_path / name), "--run-dir", str(tmp_path / "run")], expected)
+    refused(capsys, ["fit", "sdf", str(tmp_path / name), "--out", str(tmp_path / "run")], expected)
     assert not (tmp_path / "run").exists()
 
 
@@ -290,6 +291,4 @@ def refused(capsys, words: list[str], expected: str) -> None:
         main(words)
     error = capsys.readouterr().err
     assert stop.value.code == 2
-    assert expected in error
-    assert error.strip().count("\n") == 0
-    assert "Traceback" not in error
+    assert expected in refusal(error)

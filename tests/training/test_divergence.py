@@ -144,5 +144,5 @@ def test_numbers_that_are_not_defined_are_explained(tmp_path, monkeypatch, capsy
     assert capsys.readouterr().out.splitlines() == [
         "psnr             inf (no error is left)",
         "si_snr           -inf (nothing in common with the truth)",
-        "mse              0",
+        "mse              0 (lower is better)",
     ]

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from hypersiren.tasks.images.completion import Completion
 from hypersiren.tasks.images.settings import ContextSampling
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.summary import draw_summary
-from hypersiren.training import checkpoints
+from hypersiren.training import checkpoints, loop
 from hypersiren.training.checkpoints import CheckpointError
 from hypersiren.training.hypernet import draw_run
 from hypersiren.training.loop import optimise
@@ -167,7 +168,7 @@ def test_300_steps_straight_equal_150_kill_9_and_resume(tmp_path):
                 "--encoder.kind", "set", "--encoder.hidden_features", "32", "--encoder.latent_features", "32",
                 "--hypernet.hidden_features", "32", "--training.batch_size", "8", "--training.log_every", "25",
                 "--training.validate_every", "50", "--device", "cpu"]  # fmt: skip
-        words = [sys.executable, "-m", "hypersiren", "train", "--run-dir", str(folder), *tiny]
+        words = [sys.executable, "-m", "hypersiren", "train", "--out", str(folder), *tiny]
         return subprocess.Popen([*words, "--training.steps", str(steps)], stdout=subprocess.DEVNULL)
 
     straight, cut = tmp_path / "straight", tmp_path / "cut"
@@ -186,6 +187,21 @@ def test_300_steps_straight_equal_150_kill_9_and_resume(tmp_path):
     assert a["step"] == 300
     assert_same(a, b)
     assert (cut / "completion" / "table.txt").exists()
+
+
+def test_looks_between_validations_change_nothing_that_is_saved(faces, tmp_path, monkeypatch, capsys):
+    looks = []
+    look = loop._look
+    monkeypatch.setattr(loop, "_look", lambda *words: looks.append(look(*words)) or looks[-1])
+    monkeypatch.setattr(loop, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "LOOK_SHARE", math.inf)
+    run(faces, tmp_path / "a", 13)
+    assert not looks
+    optimise(objective(faces), tmp_path / "b", RECORD, SHORT.replace(steps=13), progress=True)
+    assert len(looks) == 10  # all steps but 5, 10 and 13, where something is logged
+    assert f"mse {looks[-1]['mse']:.3g}" in capsys.readouterr().err
+    for name in ("last.pt", "best.pt"):
+        assert_same(*(checkpoints.read(tmp_path / folder / name) for folder in "ab"))
 
 
 def test_a_finished_run_is_left_alone(faces, tmp_path):

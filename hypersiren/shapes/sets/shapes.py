@@ -6,6 +6,7 @@ once, so that training only gathers and poses. Sides are kept by sign, which no 
 Symbols: M shapes, K points each, G grid points along an axis.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -24,6 +25,8 @@ from hypersiren.shapes.sets.settings import RADIUS
 from hypersiren.shapes.sets.solids import solid_mesh
 from hypersiren.shapes.sides import SIGMA, facing, heights
 from hypersiren.signals.files import SignalError
+
+LOG = logging.getLogger(__name__)
 
 POINTS = 8192
 """Points K that are kept of each shape, on its surface and near it."""
@@ -118,7 +121,10 @@ def make_shapes(
     skipped: Sequence[str] = (),
 ) -> ShapeSet:
     """A set of closed meshes."""
-    rows = [_pool(vertices, faces, np.random.default_rng((seed, i))) for i, (_, vertices, faces) in enumerate(meshes)]
+    rows = []
+    for i, (_, vertices, faces) in enumerate(meshes):
+        LOG.debug("sampling shape %d of %d", i + 1, len(meshes))
+        rows.append(_pool(vertices, faces, np.random.default_rng((seed, i))))
     points, normals, near, side, height = (
         torch.from_numpy(np.stack(column).astype(np.float32)) for column in zip(*rows, strict=True)
     )
@@ -152,6 +158,7 @@ def _read_folder(root: Path, count: int, seed: int) -> tuple[list[NamedMesh], li
     found: list[NamedMesh] = []
     skipped: list[str] = []
     for i in np.random.default_rng((seed, 1)).permutation(len(paths)):
+        LOG.debug("reading meshes: %d of %d", len(found), min(count, len(paths)))
         name = str(paths[i].relative_to(root))
         try:
             found.append((name, *read_closed(paths[i])))

@@ -4,6 +4,7 @@ Imports no torch, and workers import nothing else of the library: they start in 
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -21,6 +22,8 @@ from tqdm import tqdm
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import SizeError
 from hypersiren.signals.sets.sources import DatasetError, ImageSource, Target
+
+LOG = logging.getLogger(__name__)
 
 FEW = 500
 """Up to so many images, starting processes costs more than it gains."""
@@ -59,8 +62,11 @@ def decode(
     pixels = np.empty((n, *target.size, 1 if target.gray else 3), np.uint8)
     skipped: list[str] = []
     results = _results(source, target, _processes(n, workers))
-    # tqdm's disable=None means: unless stderr is a terminal. Closing the generator at once ends the workers.
-    with contextlib.closing(results), tqdm(total=n, desc=source.label, disable=None if progress else True) as bar:
+    # tqdm's disable=None means: unless stderr is a terminal.
+    hidden = None if progress and LOG.isEnabledFor(logging.WARNING) else True
+    LOG.debug("decoding %s: %d files", source.label, n)
+    # Closing the generator at once ends the workers.
+    with contextlib.closing(results), tqdm(total=n, desc=source.label, disable=hidden) as bar:
         for images, failures in results:
             pixels[count : count + len(images)] = images
             count += len(images)

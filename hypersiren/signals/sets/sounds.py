@@ -7,6 +7,7 @@ amplitudes of their recording: whoever learns from them scales each by what is k
 Letters in shapes: M windows in the set, N samples of a window.
 """
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from hypersiren.signals.files import SignalError
 from hypersiren.signals.sets.sources import SPLITS, DatasetError, check_folder, part_of, scan
 from hypersiren.signals.sound.files import read_sound
 from hypersiren.signals.sound.opening import FULL_SCALE
+
+LOG = logging.getLogger(__name__)
 
 LEAST = 0.125
 """Share of a window that a recording's end must fill to be kept."""
@@ -267,7 +270,8 @@ def load_sounds(
     names, dropped = _files(root, split, seed)
     skipped = list(dropped)
     recordings = []
-    for name in names:
+    for i, name in enumerate(names):
+        LOG.debug("reading %s: %d of %d recordings", split, i, len(names))
         try:
             sound = read_sound(root / name)
             recordings.append((name, at_rate(sound.wave.mean(1), sound.rate, rate)))

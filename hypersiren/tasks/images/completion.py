@@ -6,6 +6,7 @@ are in [-1, 1] in training; errors are reported on [0, 1] after clipping, the me
 Symbols: M images of a set, B images of a batch, N context points, P target points, C channels.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ from hypersiren.signals.sets.sources import SPLITS
 from hypersiren.tasks.images.settings import CompletionSettings, ContextSampling
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.task import Predict, SetTask, content_digest
+
+LOG = logging.getLogger(__name__)
 
 CONTEXTS = ("10", "100", "1000", "half", "full")
 """The contexts of the paper's test: numbers of random pixels, the upper half, all pixels."""
@@ -134,11 +137,14 @@ class Completion(SetTask):
     def prior_signals(self, copies: int, finer: int, chunk: int = 1000) -> Iterator[Float[Tensor, "M FH FW C"]]:
         """Training images, and augmented copies of them, on a raster so many times as fine (see `set_prior`)."""
         generator = torch.Generator(self.train.pixels.device).manual_seed(0)
+        done, total = 0, (copies + 1) * len(self.train)
         for i in range(copies + 1):
             for index in torch.arange(len(self.train), device=self.train.pixels.device).split(chunk):
                 images = self.train.images(index)
                 images = augment(images, generator, **self.augmentation) if i else images
                 yield on_finer_raster(images, finer)
+                done += len(index)
+                LOG.debug("prior from data: %s of %s images", f"{done:,}", f"{total:,}")
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> CompletionBatch:
         """Draw B images, their context and their targets; the same law at any progress."""

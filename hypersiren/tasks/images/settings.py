@@ -12,19 +12,20 @@ from hypersiren.tasks.settings import FitSettings, FitTraining, Loss, SetSetting
 
 
 class ContextSampling(Section):
-    """Which pixels of a training image the encoder sees."""
+    """Which pixels of a training image are known."""
 
     sampling: Literal["uniform", "log_uniform", "bernoulli"] = "log_uniform"
-    """Law of the number of pixels: exact numbers, uniform or log-uniform, or each pixel by a coin (paper's CNN)."""
+    """Distribution of the number of known pixels: uniform or log-uniform; bernoulli draws each pixel by itself, as for
+    the paper's CNN."""
     fewest: PositiveInt = 10
     """Least number of context pixels."""
     most: PositiveInt = 1000
-    """Largest number of context pixels; no more than the image has are used."""
+    """Largest number of context pixels, at most all of the image."""
     blocks: Share = 0.25
-    """Share of the images of which one side is known, up to a straight edge, instead of random pixels."""
+    """Share of the images in which one side of a straight edge is known, instead of random pixels."""
     alike: bool = False
-    """The same pixels of all images of a batch, so that one solve of the last layer serves them all; false: pixels of
-    its own for each image, as in the paper."""
+    """Use the same pixels for all images of a batch, so that one solve of the last layer is enough; false: draw pixels
+    for each image, as in the paper."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "ContextSampling":
@@ -37,11 +38,11 @@ class CompletionLoss(Loss):
     """What is minimised beside the mean squared error."""
 
     log: NotNegative = 0.0
-    """Times the mean over images of log(MSE + 1e-4): an image that is nearly met counts as much as one that is not."""
+    """Times the mean over images of log(MSE + 1e-4), in which easy and hard images count alike."""
 
 
 class CompletionSettings(SetSettings):
-    """Everything that `hypersiren train` can be told of images."""
+    """Settings of `hypersiren train` on images."""
 
     data: ImageData = ImageData()
     loss: CompletionLoss = CompletionLoss()
@@ -63,14 +64,14 @@ class ImageSignal(Section):
     """The image."""
 
     path: Path = Path("camera")
-    """File, or a photograph that scikit-image ships, by its name: camera, astronaut, retina ..."""
+    """File, or the name of a photograph that scikit-image ships: camera, astronaut, retina ..."""
     size: Size | None = None
-    """Pixels: one number for a square, or [height, width], of the largest central part; null: the file's."""
+    """Pixels: one number for a square, or [height, width]; the largest central part is resized. null: the file's."""
     gray: bool | None = None
     """One channel or three; null: as the file has it."""
     range: Range | None = None
-    """What black and white are in the file: 0,4000; null: 0 and the most of its type, 0 and 1 of floats that lie there,
-    else the least and the largest value."""
+    """Values of black and white in the file: 0,4000; null: 0 and the largest of its type; for floats 0 and 1, or their
+    least and largest value if they lie outside."""
 
 
 class KnownSignal(ImageSignal):
@@ -79,8 +80,7 @@ class KnownSignal(ImageSignal):
     share: Known | None = None
     """Random share of the pixels (of the mask) that is known; null: all."""
     mask: Path | None = None
-    """Mask image of the picture's size (before `size`): unknown where it is transparent, else known where it is bright,
-    half of white or more."""
+    """Mask image of the picture's size (before `size`): opaque pixels of at least half of white are known."""
 
 
 class ImageSettings(FitSettings):
@@ -105,7 +105,7 @@ class InpaintLoss(Section):
     weight: NotNegative = 3e-3
     """Times the prior; the paper's k1."""
     prior_points: PositiveInt = 2048
-    """Random points of each step that the prior is asked at."""
+    """Random points of each step at which the prior is evaluated."""
 
 
 class InpaintSettings(FitSettings):
@@ -119,20 +119,20 @@ class InpaintSettings(FitSettings):
 
 
 class PoissonLoss(Section):
-    """What is supervised."""
+    """Which derivative is supervised."""
 
     target: Literal["gradient", "laplacian"] = "gradient"
-    """The derivative that the field is asked for."""
+    """The supervised derivative."""
     filter: Literal["sobel", "central", "stencil", "spectral"] = "spectral"
-    """What makes the target: sobel (paper), central or spectral; of a Laplacian stencil (paper) or spectral."""
+    """Filter of the target: sobel (paper), central or spectral; for a Laplacian, stencil (paper) or spectral."""
     finer: PositiveInt = 2
-    """A spectral target is asked for on a grid so many times as fine as the pixels along each axis."""
+    """Factor by which the grid of a spectral target is finer than the pixels, along each axis."""
     anchor: NotNegative = 1.0
     """Times the squared error at the central pixel, which fixes the free constant."""
 
 
 class PoissonSettings(FitSettings):
-    """Regain an image from its gradient or its Laplacian."""
+    """Reconstruct an image from its gradient or its Laplacian."""
 
     signal: ImageSignal = ImageSignal()
     loss: PoissonLoss = PoissonLoss()
@@ -152,9 +152,9 @@ class EditSignal(Section):
     gray: bool = False
     """One channel instead of three."""
     range: Range | None = None
-    """What black and white are in both files; null: see that of an image."""
+    """Values of black and white in both files; null: as for an image."""
     mask: Path | None = None
-    """Mask image of the source's size in its file: what of it is cloned, where it is opaque and bright."""
+    """Mask image of the size of the source's file: opaque bright pixels of the source are cloned."""
     offset: tuple[int, int] = (0, 0)
     """Pixels [down, right] of the source's corner in the target."""
 

@@ -7,6 +7,7 @@ power: 1 is what silence has.
 Symbols: M windows of a set, B of a batch, N samples of a window, P known or queried samples.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ from hypersiren.signals.sound.cosines import resampled
 from hypersiren.tasks.panels import ImagePanel, Panel, SoundPanel
 from hypersiren.tasks.recordings.settings import SoundContext, SoundSettings
 from hypersiren.tasks.task import Predict, SetTask, content_digest
+
+LOG = logging.getLogger(__name__)
 
 CONTEXTS = ("10%", "25%", "50%", "gap", "all")
 """The contexts of the test: shares of the samples at random, all but one run of them, all."""
@@ -135,10 +138,13 @@ class SoundCompletion(SetTask):
         """
         whole = self.train.inside.all(1)
         windows = self.train.waves[whole if whole.any() else slice(None)]
+        done, total = 0, (copies + 1) * len(windows)
         for i in range(copies + 1):
             for part in windows.split(chunk):
                 scaled = part / rms(part, torch.ones_like(part, dtype=torch.bool))
                 yield resampled((scaled.flip(1) if i % 2 else scaled).unsqueeze(-1), finer)
+                done += len(part)
+                LOG.debug("prior from data: %s of %s windows", f"{done:,}", f"{total:,}")
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> SoundBatch:
         """Draw B windows, their context and their targets; the same law at any progress.

@@ -16,7 +16,7 @@ class AudioSignal(Section):
     """The sound: each channel is an output of the field."""
 
     path: Path = Path("chime")
-    """File of any kind that libsndfile reads; chime: a sound that is made here."""
+    """File that libsndfile reads; chime: a synthesised sound."""
     start: NotNegative = 0.0
     """Second at which the part begins that is taken."""
     stop: PositiveFloat | None = None
@@ -35,16 +35,16 @@ class VideoSignal(Section):
     """The video."""
 
     path: Path = Path("coffee")
-    """File that FFmpeg decodes, GIF, folder of pictures, or .npy; or a photograph that scikit-image ships, by its name,
-    as for an image: a flight over it that is made here."""
+    """File that FFmpeg decodes, GIF, folder of pictures, or .npy; or the name of a photograph that scikit-image ships,
+    for a synthesised flight over it."""
     start: NotNegative = 0.0
     """Second at which the part begins that is taken."""
     stop: PositiveFloat | None = None
     """Second at which it ends; null: the end of the file."""
     frames: PositiveInt | None = None
-    """Most frames that are taken."""
+    """Largest number of frames."""
     size: Size | None = None
-    """Pixels: one number for a square, or [height, width], of the largest central part; null: the file's."""
+    """Pixels: one number for a square, or [height, width]; the largest central part is resized. null: the file's."""
 
 
 class VideoSettings(FitSettings):
@@ -63,11 +63,11 @@ class SoundContext(Section):
     fewest: Known = 0.1
     """Least share of known samples."""
     most: Known = 0.5
-    """Largest share of known samples; the law is log-uniform, a share for each batch."""
+    """Largest share of known samples; a share is drawn for each batch, log-uniformly."""
     gaps: Share = 0.25
-    """Share of the batches whose windows miss one run of samples instead."""
+    """Share of the batches whose windows have one gap instead."""
     gap: Annotated[float, Field(gt=0, lt=1)] = 0.125
-    """Length of such a run, as a share of the window; in the table, too."""
+    """Length of a gap as a share of the window, in training and in the table."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "SoundContext":
@@ -80,13 +80,13 @@ class SoundTraining(Training):
     """The optimisation."""
 
     batch_size: PositiveInt = 16
-    """Windows a step (before accumulation)."""
+    """Batch size: windows of a step, before accumulation."""
     steps: PositiveInt = 60
     """Optimiser updates."""
     lr: PositiveFloat = 3e-2
-    """Peak learning rate; what came from data learns at this times its own size."""
+    """Peak learning rate; for weights taken from data, relative to their size."""
     ema: Share = 0.0
-    """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
+    """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
     validate_every: PositiveInt = 60
     """Steps between validations, pictures and checkpoints."""
     target_points: PositiveInt | None = None
@@ -94,7 +94,7 @@ class SoundTraining(Training):
 
 
 class SoundSettings(SetSettings):
-    """Everything that `hypersiren train` can be told of sounds."""
+    """Settings of `hypersiren train` on sounds."""
 
     data: SoundData = SoundData()
     context: SoundContext = SoundContext()

@@ -37,14 +37,14 @@ class ShapeSignal(Section):
     vertices: bool = False
     """Take the vertices of a .ply as points even if it has faces."""
     sensor: tuple[float, float, float] | Literal["outwards"] | None = None
-    """Where points without normals were seen from, in their units; outwards: nowhere, as an object's; null: what a
-    .pcd says, but for the origin only where it lies in the midst of the points; else outwards."""
+    """Position of the sensor that saw points without normals, in their units; outwards: normals point away from an
+    object; null: the position in a .pcd (the origin only if it lies amid the points), else outwards."""
     columns: str | None = None
-    """Names of a table's columns: x,y,z,nx,ny,nz or x,y,z,r,g,b, and - for others; null: what the file says."""
+    """Names of a table's columns: x,y,z,nx,ny,nz or x,y,z,r,g,b, and - for others; null: those in the file."""
     reach: tuple[NotNegative, PositiveFloat] | None = None
-    """Keep only points at such distances from the sensor, in their units: [0.5, 5]; null: all."""
+    """Keep only points within these distances from the sensor, in their units: [0.5, 5]; null: all."""
     trim: PositiveFloat | None = None
-    """For a scan that is not closed: meshes end so far from the points, as a share of their longest side: 0.02."""
+    """For an open scan: cut meshes at this distance from the points, as a share of their longest side: 0.02."""
     up: Literal["x", "y", "z"] = "z"
     """The axis that points upwards in pictures."""
     resolution: PositiveInt = 96
@@ -52,7 +52,7 @@ class ShapeSignal(Section):
 
 
 class SDFLoss(SDFTerms):
-    """Weights of the terms, and where they are taken."""
+    """Weights of the terms, and the points at which they are evaluated."""
 
     near: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """Share of the points off the surface that is near it; not in the paper."""
@@ -67,14 +67,14 @@ class SDFSettings(FitSettings):
 
 
 class ShapeContext(Section):
-    """Which points of a shape the encoder sees."""
+    """Which points of a training shape are known."""
 
     fewest: PositiveInt = 20
     """Least number of points."""
     most: PositiveInt = 300
-    """Largest number of points; the law is log-uniform."""
+    """Largest number of points; numbers are drawn log-uniformly."""
     evaluation: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (30, 300)
-    """Numbers of points from which shapes are predicted when the model is judged."""
+    """Numbers of known points at which the model is evaluated."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "ShapeContext":
@@ -84,7 +84,7 @@ class ShapeContext(Section):
 
 
 class ShapeLoss(Loss, SDFTerms):
-    """Weights of the terms of the task `sdf`, and of the paper's priors on what is predicted."""
+    """Weights of the terms of the task `sdf`, and of the paper's priors on the prediction."""
 
 
 class ShapeTraining(Training):
@@ -93,9 +93,9 @@ class ShapeTraining(Training):
     steps: PositiveInt = 2000
     """Optimiser updates."""
     batch_size: PositiveInt = 16
-    """Shapes a step (before accumulation)."""
+    """Batch size: shapes of a step, before accumulation."""
     optimizer: Literal["adam", "muon"] = "adam"
-    """Adam for all weights, or Muon for the matrices and Adam for the others."""
+    """adam for all weights, or muon for the matrices and Adam for the others."""
     lr: PositiveFloat = 1e-3
     """Peak learning rate."""
     validate_every: PositiveInt = 500
@@ -103,13 +103,13 @@ class ShapeTraining(Training):
     warmup: Annotated[int, Field(ge=0)] = 100
     """Steps over which the learning rate rises from 0."""
     ema: Share = 0.99
-    """Decay of the averaged weights that are validated and saved; 0: the weights themselves."""
+    """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
     target_points: Annotated[int, Field(ge=8)] | None = 256
-    """Points of each shape a step, half of them on the surface, an eighth near it; null: 4096."""
+    """Points of each shape in a step, half of them on the surface, an eighth near it; null: 4096."""
 
 
 class ShapeSettings(SetSettings):
-    """Everything that `hypersiren train` can be told of shapes."""
+    """Settings of `hypersiren train` on shapes."""
 
     data: ShapeData = ShapeData()
     context: ShapeContext = ShapeContext()
@@ -120,4 +120,4 @@ class ShapeSettings(SetSettings):
     loss: ShapeLoss = ShapeLoss()
     training: ShapeTraining = ShapeTraining()
     resolution: PositiveInt = 48
-    """Cells along the longest side of the meshes by which the model is judged."""
+    """Cells along the longest side of the meshes at which the model is evaluated."""

@@ -33,18 +33,18 @@ class MediumSignal(Section):
     fastest: PositiveFloat = 2.0
     """Velocity where a picture is white."""
     background: PositiveFloat | None = None
-    """Velocity of a file that counts as 1, such as 1500; null: they are relative to the background already."""
+    """Velocity of the background in a file: 1500; null: the file has velocities relative to the background."""
     cells: Annotated[int, Field(ge=16)] = 384
-    """Cells along each axis of the finite differences that find the truth."""
+    """Cells along each axis of the finite differences that give the reference solution."""
 
 
 class FrequencySignal(MediumSignal):
     """The medium, waves of one frequency in it, and the layer along the border that absorbs them."""
 
     wavenumber: PositiveFloat = 20.0
-    """k."""
+    """Wavenumber k."""
     variance: PositiveFloat = 1e-4
-    """Of a source, a Gaussian."""
+    """Variance of a source, which is a Gaussian."""
     layer: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Width of the layer inside the border of [-1, 1]²."""
     absorption: NotNegative = 5.0
@@ -55,7 +55,7 @@ class HelmholtzSignal(FrequencySignal):
     """The medium, one source in it, and the layer along the border that absorbs waves."""
 
     source: tuple[float, float] = (0.0, 0.0)
-    """Where the source is."""
+    """Position of the source."""
 
 
 class ResidualLoss(Section):
@@ -64,11 +64,11 @@ class ResidualLoss(Section):
     norm: Literal["l2", "l1"] = "l2"
     """Mean squares, or mean absolute values as in the paper."""
     balance: bool = True
-    """Divide the residual by the size of the layer's coefficient C, up to 26 in the corners; the paper does not."""
+    """Divide the residual by the magnitude of the layer's coefficient C, up to 26 in the corners; not in the paper."""
     near_field: NotNegative = 0.3
     """Radius around each source in which its peak is given in closed form; 0: all is learned, as in the paper."""
     source_weight: NotNegative = 1.0
-    """Times the residual where a source is; the paper's N / 1000."""
+    """Times the residual at a source; the paper has N / 1000."""
     source_points: Annotated[int, Field(ge=0)] = 0
     """Points of each step that are drawn around the sources."""
 
@@ -83,31 +83,31 @@ class HelmholtzSettings(FitSettings):
 
 
 class WaveSignal(MediumSignal):
-    """The medium, and the pulse at rest that starts the wave."""
+    """The medium, and the initial pulse at rest."""
 
     source: tuple[float, float] = (0.0, 0.0)
-    """Where the pulse is."""
+    """Position of the pulse."""
     variance: PositiveFloat = 5e-4
-    """Of the pulse, a Gaussian whose peak is 1."""
+    """Variance of the pulse, a Gaussian whose peak is 1."""
     duration: PositiveFloat = 0.4
-    """Times run from 0 to this."""
+    """Last time; the first is 0."""
 
 
 class WaveLoss(Section):
-    """How the wave equation and its start are measured."""
+    """How the wave equation and its initial condition are measured."""
 
     norm: Literal["l2", "l1"] = "l2"
     """Mean squares, or mean absolute values as in the paper."""
     growth: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the training over which the range of times grows from a tenth; the paper's is 1."""
     exact_start: bool = True
-    """Build the start into the field; false: ask for it by the settings below, as the paper does."""
+    """Build the initial condition into the field; false: penalise it with the weights below, as in the paper."""
     values: NotNegative = 10.0
     """Times the error of the values at the start (Dirichlet)."""
     rates: NotNegative = 1.0
     """Times the error of their rates of change at the start (Neumann), in units of the pulse's own time."""
     start_points: PositiveInt = 1024
-    """Points of each step at the start, where it is asked for."""
+    """Points of each step at time 0, if the initial condition is penalised."""
 
 
 class WaveSettings(FitSettings):
@@ -123,13 +123,13 @@ class InversionSignal(FrequencySignal):
     """Wavefields measured at receivers, or a medium to measure them in."""
 
     path: Path = Path("circle")
-    """A MATLAB file (.mat) with source (S, 2), receivers (R, 2) and rec_val (R, S); or a medium, to make data of."""
+    """A MATLAB file (.mat) with source (S, 2), receivers (R, 2) and rec_val (R, S); or a medium to simulate data in."""
     truth: Path | None = None
-    """The medium that a file was measured in, where it is known: the result is compared with it."""
+    """The true medium of measured data, if it is known; the result is compared with it."""
     sources: PositiveInt = 5
-    """Number of sources where data are made, on a line."""
+    """Number of sources of simulated data, on a line."""
     receivers: Annotated[int, Field(ge=2)] = 30
-    """Number of receivers where data are made, along two sides."""
+    """Number of receivers of simulated data, along two sides."""
 
 
 class InversionLoss(ResidualLoss):
@@ -140,11 +140,11 @@ class InversionLoss(ResidualLoss):
     data: NotNegative = 1.0
     """Times the misfit at the receivers, relative to the data."""
     pretrain: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the training that solves for the wavefields in the background first."""
+    """Share of the training, at its start, that solves for the wavefields in the background."""
     known_beyond: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Beyond this along either axis the medium is known to be the background; the paper's is 0.75."""
+    """Coordinate beyond which the medium is known to be the background; the paper has 0.75."""
     variation: NotNegative = 5e-4
-    """Times the medium's total variation, a prior that is not in the paper; 0 leaves it out."""
+    """Times the medium's total variation; not in the paper; 0 leaves it out."""
 
 
 class InversionSettings(FitSettings):
