@@ -282,7 +282,9 @@ def test_nobody_takes_unknown_pixels_for_gray(c, zoom):
     other = torch.where(mask[..., None], shown.unit, 0.123)
     assert torch.equal(known_pixels(other, mask, (10 * zoom, 8 * zoom)), picture)
     rows = context_completion_truth(shown.unit, mask, shown.unit)
-    assert rows.shape == (12 * (12 * 10 + 2), 3 * (12 * 8 + 2), 3)  # twelvefold: about 128 pixels
+    assert rows.shape[0] > 12 * 12 * 10  # twelvefold: about 128 pixels; and the titles of the columns
+    assert rows.shape[1] > 3 * 12 * 8
+    assert 0 <= rows.min() <= rows.max() <= 1
 
 
 def test_pictures_of_a_posterior_show_deviation_and_samples(photo):

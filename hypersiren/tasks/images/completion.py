@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
@@ -21,11 +22,13 @@ from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field
 from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.context import Context
+from hypersiren.plotting import figure_pixels, image_grid
 from hypersiren.signals.metrics import image_mse
 from hypersiren.signals.sets.images import Images, ImageSet, as_images, augment, load_images, split_images
 from hypersiren.signals.sets.sources import SPLITS
 from hypersiren.tasks.images.settings import CompletionSettings, ContextSampling
 from hypersiren.tasks.panels import ImagePanel, Panel
+from hypersiren.tasks.summary import Measure
 from hypersiren.tasks.task import Predict, SetTask, content_digest
 
 LOG = logging.getLogger(__name__)
@@ -79,6 +82,7 @@ class Completion(SetTask):
     skipped: tuple[str, ...] = ()
     train: ImageSet
     criterion: str | None = "mse"
+    headline = Measure("mse", "mean squared error on [0, 1], mean over contexts")
 
     def __init__(
         self,
@@ -210,7 +214,7 @@ class Completion(SetTask):
         return {"mse": sum(errors.values()) / len(errors), **errors}
 
     def panels(self, predict: Predict, rows: int = 8) -> dict[str, Panel]:
-        """For each context a picture with a row per image: context, completion, truth."""
+        """For each context a picture with a row for each image: context, completion, truth."""
         shown = self.validation.spread(rows)
         return {
             name: ImagePanel(context_completion_truth(shown.unit, mask, complete(predict, shown, mask)))
@@ -324,9 +328,9 @@ def context_completion_truth(
     zoom = max(1, 128 // max(truth.shape[1:3]))
     size = (zoom * truth.shape[1], zoom * truth.shape[2])
     shown = [known_pixels(truth, mask, size), enlarged(completion.clamp(0, 1), size), enlarged(truth, size)]
-    rgb = torch.stack([images.expand(*images.shape[:3], 3) for images in shown], dim=1)
-    columns = torch.nn.functional.pad(rgb, (0, 0, 1, 1, 1, 1), value=1.0)
-    return rearrange(columns, "m k h w c -> (m h) (k w) c")
+    rows = list(zip(*(images.float().cpu().numpy() for images in shown), strict=True))
+    figure = image_grid(rows, column_titles=("context", "completion", "truth"))
+    return torch.from_numpy(figure_pixels(figure) / np.float32(255))
 
 
 def _take(y: Float[Tensor, "B M C"], index: Tensor) -> Float[Tensor, "B P C"]:
