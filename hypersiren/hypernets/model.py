@@ -133,11 +133,14 @@ class HyperSiren(nn.Module):
             self.adapter.spread.copy_(fit_spread(found))
 
     def lr_factors(self) -> dict[Tensor, float]:
-        """Parameters that learn at a multiple of the learning rate: what came from data, at its own scale."""
+        """Parameters that learn at a multiple of the learning rate: the prior and the SIREN, each relative to its size.
+
+        The prior belongs to the SIREN's features: where these change fast, it is lost.
+        """
         if not isinstance(self.adapter, LastLayerSolve):
             return {}
-        parts = [self.adapter.factor, *(p for p in self.siren.last().values() if p.requires_grad)]
-        return {part: part.detach().square().mean().sqrt().item() for part in parts}
+        parts = [self.adapter.factor, *(p for p in self.siren.parameters() if p.requires_grad)]
+        return {part: part.detach().square().mean().sqrt().item() or 1.0 for part in parts}
 
     def encode(self, context: Context) -> Tensor | None:
         """The latent z of each signal, (B, Z) or (B, T, Z); None without an encoder."""

@@ -243,6 +243,13 @@ def test_compact_sees_whether_signals_are_known_alike():
     assert not Context.from_images(images, mask).compact().alike
 
 
+def test_what_belongs_to_the_prior_learns_relative_to_its_size():
+    model = solved()
+    factors = model.lr_factors()
+    for part in (model.adapter.factor, model.siren.layers[1].weight, model.siren.layers[0].bias):
+        assert factors[part] == pytest.approx(part.square().mean().sqrt().item())
+
+
 def test_a_model_without_an_encoder_is_saved_and_loaded(tmp_path):
     model, known = solved(), Context.from_images(smooth(3), torch.rand(3, 12, 12) < 0.3)
     save(model, tmp_path / "model.safetensors")

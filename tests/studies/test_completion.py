@@ -287,6 +287,12 @@ def test_nobody_takes_unknown_pixels_for_gray(c, zoom):
     assert 0 <= rows.min() <= rows.max() <= 1
 
 
+def test_the_summary_names_contexts():
+    task = Completion(smooth(20), smooth(9))
+    [row] = task.summary(solving().field)
+    assert [plot.title for plot in row.values()] == ["From 10 pixels", "From the upper half", "From all pixels"]
+
+
 def test_pictures_of_a_posterior_show_deviation_and_samples(photo):
     made, test = solving(3), smooth(c=3)
     plain, shown = completion_picture(model(3), test, rows=2, zoom=6), completion_picture(made, test, rows=2, zoom=6)

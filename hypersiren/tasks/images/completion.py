@@ -28,7 +28,7 @@ from hypersiren.signals.sets.images import Images, ImageSet, as_images, augment,
 from hypersiren.signals.sets.sources import SPLITS
 from hypersiren.tasks.images.settings import CompletionSettings, ContextSampling
 from hypersiren.tasks.panels import ImagePanel, Panel
-from hypersiren.tasks.summary import Measure
+from hypersiren.tasks.summary import Measure, Rows, panel_rows
 from hypersiren.tasks.task import Predict, SetTask, content_digest
 
 LOG = logging.getLogger(__name__)
@@ -213,6 +213,10 @@ class Completion(SetTask):
         }
         return {"mse": sum(errors.values()) / len(errors), **errors}
 
+    def summary(self, predict: Predict) -> Rows:
+        """Three images from each context."""
+        return panel_rows({_named(name): panel for name, panel in self.panels(predict, rows=3).items()})
+
     def panels(self, predict: Predict, rows: int = 8) -> dict[str, Panel]:
         """For each context a picture with a row for each image: context, completion, truth."""
         shown = self.validation.spread(rows)
@@ -220,6 +224,12 @@ class Completion(SetTask):
             name: ImagePanel(context_completion_truth(shown.unit, mask, complete(predict, shown, mask)))
             for name, mask in context_masks(shown, available_contexts(self.size)).items()
         }
+
+
+def _named(context: str) -> str:
+    """A context in words."""
+    words = {"half": "the upper half", "full": "all pixels"}
+    return f"From {words.get(context, f'{context} pixels')}"
 
 
 def on_finer_raster(images: Float[Tensor, "M H W C"], factor: int) -> Float[Tensor, "M FH FW C"]:
