@@ -42,7 +42,11 @@ def test_files_that_it_names_exist():
         assert path.name in TASKS
 
 
-@pytest.mark.parametrize("line", re.findall(r"uv run hypersiren ([^`\n]+)", TEXT))
+SHOWN = re.findall(r"uv run hypersiren ([^`\n]+)", TEXT)
+BRIEF = re.findall(r"`(?:hypersiren )?((?:fit|compare) \w+ [^`|]+)`", TEXT + TASKS)
+
+
+@pytest.mark.parametrize("line", SHOWN + [line for line in BRIEF if "TASK" not in line])
 def test_commands_parse(line):
     words = shlex.split(line, comments=True)
     if words[:2] == ["benchmark", "loop"] or words[0] == "train":
