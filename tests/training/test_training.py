@@ -109,7 +109,8 @@ def test_tensorboard_holds_what_a_person_wants_to_see(faces, tmp_path):
     assert [e.step for e in events.Scalars("loss/total")] == [5, 10, 15, 20]
     assert {"completion/10", "completion/half", "completion/full"} == set(events.Tags()["images"])
     picture = events.Images("completion/10")[-1]
-    assert (picture.width, picture.height) == (3 * 130, 8 * 130)  # 8 pixels, sixteenfold
+    assert picture.width > 3 * 128  # 8 pixels, sixteenfold, and titles above the columns
+    assert picture.height > 8 * 128
 
 
 def test_a_run_of_a_hypernetwork_has_a_summary_and_a_history(faces, tmp_path):
@@ -121,9 +122,12 @@ def test_a_run_of_a_hypernetwork_has_a_summary_and_a_history(faces, tmp_path):
     assert Image.open(draw_run(objective(faces), tmp_path)).width == 1200
     task, model = objective(faces).task, checkpoints.load(tmp_path)
     figure = draw_summary(task, model.field, {"mse": 0.25}, history)
-    assert figure.get_suptitle().startswith("completion: mse 0.25 (lower is better)")
+    assert figure.get_suptitle().startswith(
+        "completion: mean squared error on [0, 1], mean over contexts 0.25 (lower is better)"
+    )
     titles = [axes.get_title() for part in figure.subfigs for axes in part.axes]
-    assert titles == ["Completion 10", "Completion half", "Completion full", "Loss", "Mse"]
+    pictures = ["From 10 pixels", "From the upper half", "From all pixels"]
+    assert titles == [*pictures, "Loss", "Mean squared error on [0, 1], mean over contexts"]
 
 
 def test_a_run_cut_in_two_equals_a_straight_one(faces, tmp_path):
