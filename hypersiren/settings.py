@@ -60,6 +60,8 @@ class Section(BaseModel):
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
+Known = Annotated[float, Field(gt=0, le=1)]
+
 NotNegative = Annotated[float, Field(ge=0)]
 
 

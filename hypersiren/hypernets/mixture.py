@@ -18,7 +18,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,7 +30,17 @@ from hypersiren.fields.siren import BoundSiren, Params, Siren
 from hypersiren.hypernets.adapter import Decode, Prediction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.last_layer import LastLayerSolve, Moments
-from hypersiren.hypernets.posterior import Posterior, last_layer, probes, spreads, with_last_layer, with_one
+from hypersiren.hypernets.posterior import (
+    Posterior,
+    last_layer,
+    probes,
+    signals_apart,
+    signals_aside,
+    solve_with_determinant,
+    spreads,
+    with_last_layer,
+    with_one,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -48,38 +57,6 @@ FEWEST = 8
 """Signals below which a cluster has no prior of its own."""
 
 
-class _SolveWithDeterminant(torch.autograd.Function):
-    """K^-1 r and log det K of symmetric positive definite K; no gradient goes through the Cholesky factor itself."""
-
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        factor = torch.linalg.cholesky_ex(matrix).L
-        solution = torch.cholesky_solve(right, factor)
-        ctx.save_for_backward(factor, solution)
-        ctx.mark_non_differentiable(factor)
-        return solution, 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1), factor
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, Tensor]:
-        factor, solution = ctx.saved_tensors
-        right = torch.cholesky_solve(gradients[0], factor)
-        outer = right @ solution.mT
-        return gradients[1][..., None, None] * torch.cholesky_inverse(factor) - 0.5 * (outer + outer.mT), right
-
-
-def solve_with_determinant(
-    matrix: Float[Tensor, "*b N N"], right: Float[Tensor, "*b N C"]
-) -> tuple[Float[Tensor, "*b N C"], Float[Tensor, "*b"], Float[Tensor, "*b N N"]]:
-    """K^-1 r, log det K, and the lower Cholesky factor of K, through which no gradient goes.
-
-    Example:
-        >>> x, logarithm, _ = solve_with_determinant(torch.diag(torch.tensor([2.0, 4.0])), torch.ones(2, 1))
-        >>> x.flatten().tolist(), round(logarithm.exp().item(), 4)
-        ([0.5, 0.25], 8.0)
-    """
-    return _SolveWithDeterminant.apply(matrix, right)
-
-
 @dataclass(frozen=True)
 class _Known:
     """What is known of B signals, and the features there.
@@ -89,12 +66,14 @@ class _Known:
         cells: Which of the raster's points are known; None where features are each signal's own.
         mask: Which of the N points are known.
         wrong: Their values less what the mean says, 0 where unknown.
+        alike: Whether all signals have the same features and are known at the same points.
     """
 
     features: Float[Tensor, "*b P G"]
     cells: Int[Tensor, "B N"] | None
     mask: Bool[Tensor, "B N"]
     wrong: Float[Tensor, "B N C"]
+    alike: bool
 
     __repr__ = by_shape
 
@@ -186,13 +165,11 @@ class MixtureSolve(LastLayerSolve):
             w, square = seen.mT @ solution, (wrong * solution).sum((1, 2))
         else:
             right = seen.mT @ wrong
-            # Where all is known of all signals, they have one matrix.
-            same = known.cells is not None and seen.shape[1] == len(known.features) and bool(mask.all())
-            rows, level = (seen[:1], noise[:1]) if same else (seen, noise)
+            # Signals that are known alike have one matrix.
+            rows, level = (seen[:1], noise[:1]) if known.alike else (seen, noise)
             gram = rows.mT @ rows + level[:, None, None] * torch.eye(rows.shape[-1]).to(rows)
-            given = right.movedim(0, 1).flatten(1).unsqueeze(0) if same else right
-            w, logarithm, lower = solve_with_determinant(gram, given)
-            w = w[0].unflatten(1, (len(right), -1)).movedim(1, 0) if same else w
+            solution, logarithm, lower = solve_with_determinant(gram, signals_aside(right, len(gram)))
+            w = signals_apart(solution, len(right))
             lower = lower.expand(len(right), -1, -1)
             square = (wrong.square().sum((1, 2)) - (right * w).sum((1, 2))) / noise
             logarithm = logarithm + (count - gram.shape[-1]) * noise.log()
@@ -258,7 +235,8 @@ def _known(siren: Siren, params: Params, theta: Float[Tensor, "*b G C"], context
     else:
         features = with_one(siren.features(torch.where(known, context.x, 0), hidden)).expand(b, -1, -1)
         mean = features @ theta
-    return _Known(features, cells, mask, torch.where(known, context.y - mean, 0))
+    wrong = torch.where(known, context.y - mean, 0)
+    return _Known(features, cells, mask, wrong, context.alike and not hidden)
 
 
 @torch.no_grad()

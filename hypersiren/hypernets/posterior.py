@@ -33,24 +33,31 @@ NINETY = 1.645
 
 
 class _Solve(torch.autograd.Function):
-    """K^-1 r for symmetric positive definite K. Its backward is one more solve and an outer product; autograd through
-    the Cholesky factor would cost several more of its cubes."""
+    """K^-1 r and log det K for symmetric positive definite K. Its backward is one more solve and an outer product, and
+    an inverse where the determinant is used; autograd through the Cholesky factor would cost several of its cubes."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.set_materialize_grads(False)  # a determinant that nobody uses has no gradient
         # Unlike cholesky this does not wait for the device, and lets NaN through to where the loop reports it.
         factor = torch.linalg.cholesky_ex(matrix).L
         solution = torch.cholesky_solve(right, factor)
         ctx.save_for_backward(factor, solution)
         ctx.mark_non_differentiable(factor)
-        return solution, factor
+        return solution, 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1), factor
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None]:
         factor, solution = ctx.saved_tensors
-        right = torch.cholesky_solve(gradients[0], factor)
-        outer = right @ solution.mT
-        return -0.5 * (outer + outer.mT), right
+        matrix, right = None, None
+        if gradients[0] is not None:
+            right = torch.cholesky_solve(gradients[0], factor)
+            outer = right @ solution.mT
+            matrix = -0.5 * (outer + outer.mT)
+        if gradients[1] is not None:
+            inverse = gradients[1][..., None, None] * torch.cholesky_inverse(factor)
+            matrix = inverse if matrix is None else matrix + inverse
+        return matrix, right
 
 
 class _SolveParts(torch.autograd.Function):
@@ -98,6 +105,20 @@ def solve_positive(
     Example:
         >>> solve_positive(torch.diag(torch.tensor([2.0, 4.0])), torch.ones(2, 1))[0].flatten().tolist()
         [0.5, 0.25]
+    """
+    solution, _, factor = _Solve.apply(matrix, right)
+    return solution, factor
+
+
+def solve_with_determinant(
+    matrix: Float[Tensor, "*b N N"], right: Float[Tensor, "*b N C"]
+) -> tuple[Float[Tensor, "*b N C"], Float[Tensor, "*b"], Float[Tensor, "*b N N"]]:
+    """K^-1 r, log det K, and the lower Cholesky factor of K, through which no gradient goes.
+
+    Example:
+        >>> x, logarithm, _ = solve_with_determinant(torch.diag(torch.tensor([2.0, 4.0])), torch.ones(2, 1))
+        >>> x.flatten().tolist(), round(logarithm.exp().item(), 4)
+        ([0.5, 0.25], 8.0)
     """
     return _Solve.apply(matrix, right)
 

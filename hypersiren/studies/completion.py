@@ -25,6 +25,7 @@ from hypersiren.plotting import figure_pixels, image_grid, sheet
 from hypersiren.signals.image.files import write_image
 from hypersiren.signals.metrics import image_mse
 from hypersiren.signals.sets.images import ImageSet
+from hypersiren.signals.sets.sources import skipped_files
 from hypersiren.studies.photos import (
     complete_photo,
     photo_deviation,
@@ -54,7 +55,6 @@ from hypersiren.tasks.images.completion import (
     enlarged,
     known_pixels,
     open_sets,
-    skipped_files,
 )
 from hypersiren.training import checkpoints
 from hypersiren.training.folders import to_json, unused, write_text

@@ -20,10 +20,12 @@ from hypersiren.errors import UserError
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.hypernets.mixture import MixtureSolve
 from hypersiren.hypernets.model import HyperSiren
+from hypersiren.hypernets.posterior import NINETY
 from hypersiren.signals.image.files import write_image
 from hypersiren.signals.sets.sounds import SoundSet, at_rate
+from hypersiren.signals.sets.sources import skipped_files
 from hypersiren.signals.sound.files import read_sound, write_sound
-from hypersiren.studies.completion import read_prior
+from hypersiren.studies.completion import Rows, read_prior
 from hypersiren.studies.prediction import numbers_per_signal, prediction
 from hypersiren.studies.sound_baselines import Baselines, Windows
 from hypersiren.tasks.recordings.completion import (
@@ -35,7 +37,6 @@ from hypersiren.tasks.recordings.completion import (
     known_context,
     open_sets,
     relative_mse,
-    skipped_files,
 )
 from hypersiren.tasks.recordings.settings import SoundSettings
 from hypersiren.training.folders import to_json, unused, write_text
@@ -49,12 +50,6 @@ WHOLE, UNKNOWN, RATIO = "all samples", "unknown samples only (known ones put bac
 
 KEEPING = ("linear", "Gaussian")
 """Methods whose known samples keep their values."""
-
-NINETY = 1.645
-"""Standard deviations of a Gaussian on both sides of its mean that hold 90 % of it."""
-
-Rows = Mapping[str, Mapping[str, float]]
-"""Method -> context -> number."""
 
 
 @dataclass(frozen=True)

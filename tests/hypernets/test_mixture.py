@@ -11,9 +11,9 @@ from hypersiren.fields.coords import grid
 from hypersiren.fields.siren import Siren
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.last_layer import LastLayerSolve
-from hypersiren.hypernets.mixture import MixtureSolve, clusters, solve_with_determinant
+from hypersiren.hypernets.mixture import MixtureSolve, clusters
 from hypersiren.hypernets.model import HyperSiren
-from hypersiren.hypernets.posterior import with_one
+from hypersiren.hypernets.posterior import solve_with_determinant, with_one
 from hypersiren.training.checkpoints import load, save
 
 

@@ -334,3 +334,8 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read ({error})") from error
+
+
+def skipped_files(*sets: Any) -> tuple[str, ...]:
+    """The files that were left out of any of the sets, each once."""
+    return tuple(dict.fromkeys(name for each in sets for name in each.skipped))

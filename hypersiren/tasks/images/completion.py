@@ -25,7 +25,7 @@ from hypersiren.hypernets.context import Context
 from hypersiren.plotting import figure_pixels, image_grid
 from hypersiren.signals.metrics import image_mse
 from hypersiren.signals.sets.images import Images, ImageSet, as_images, augment, load_images, split_images
-from hypersiren.signals.sets.sources import SPLITS
+from hypersiren.signals.sets.sources import SPLITS, skipped_files
 from hypersiren.tasks.images.settings import CompletionSettings, ContextSampling
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Measure, Rows, panel_rows
@@ -353,8 +353,3 @@ def open_sets(settings: CompletionSettings) -> tuple[ImageSet, ImageSet, ImageSe
     kind = arguments.pop("kind")
     train, validation, test = (load_images(kind, split, seed=settings.seed, **arguments) for split in SPLITS)
     return train, validation, test
-
-
-def skipped_files(*sets: ImageSet) -> tuple[str, ...]:
-    """The files that were left out of any of the sets, each once."""
-    return tuple(dict.fromkeys(name for images in sets for name in images.skipped))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from hypersiren.fields.settings import Network
-from hypersiren.settings import NotNegative, Section, Share, Size
+from hypersiren.settings import Known, NotNegative, Section, Share, Size
 from hypersiren.signals.sets.settings import ImageData
 from hypersiren.tasks.settings import FitSettings, FitTraining, Loss, SetSettings
 
@@ -56,8 +56,6 @@ def _ascending(value: tuple[float, float]) -> tuple[float, float]:
 
 
 Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
-
-Known = Annotated[float, Field(gt=0, le=1)]
 
 
 class ImageSignal(Section):

@@ -22,7 +22,7 @@ from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.context import Context
 from hypersiren.plotting import figure_pixels, new_figure
 from hypersiren.signals.sets.sounds import Sounds, SoundSet, as_sounds, load_sounds, split_sounds
-from hypersiren.signals.sets.sources import SPLITS
+from hypersiren.signals.sets.sources import SPLITS, skipped_files
 from hypersiren.signals.sound.cosines import resampled
 from hypersiren.tasks.panels import ImagePanel, Panel, SoundPanel
 from hypersiren.tasks.recordings.settings import SoundContext, SoundSettings
@@ -187,8 +187,8 @@ class SoundCompletion(SetTask):
         """Validation windows from each context that leaves samples unknown, see `HyperSiren.calibrate`."""
         shown = self.validation.spread(most)
         for mask in context_masks(shown, CONTEXTS, self.context.gap).values():
-            y = (shown.waves / rms(shown.waves, mask)).unsqueeze(-1)
-            yield Context.from_rasters(y, mask).compact(), self.grid, y, shown.inside & ~mask
+            known, scale = known_context(shown, mask)
+            yield known, self.grid, (shown.waves / scale).unsqueeze(-1), shown.inside & ~mask
 
     def evaluate(self, predict: Predict) -> dict[str, float]:
         """The validation error for each context, and their mean."""
@@ -354,8 +354,3 @@ def open_sets(settings: SoundSettings) -> tuple[SoundSet, SoundSet, SoundSet]:
     arguments = settings.data.model_dump(exclude={"kind"})
     train, validation, test = (load_sounds(split=split, seed=settings.seed, **arguments) for split in SPLITS)
     return train, validation, test
-
-
-def skipped_files(*sets: SoundSet) -> tuple[str, ...]:
-    """The files that were left out of any of the sets, each once."""
-    return tuple(dict.fromkeys(name for sounds in sets for name in sounds.skipped))

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hypersiren.fields.settings import Network
 from hypersiren.hypernets.settings import Adapter, HypoSiren, MixtureSolve, Prior
-from hypersiren.settings import NotNegative, Section, Share, Size
+from hypersiren.settings import Known, NotNegative, Section, Share, Size
 from hypersiren.signals.sets.settings import SoundData
 from hypersiren.tasks.settings import FitSettings, FitTraining, SetSettings, Training
 
@@ -52,9 +52,6 @@ class VideoSettings(FitSettings):
 
     signal: VideoSignal = VideoSignal()
     training: FitTraining = FitTraining(steps=1500, points=4096, lr=4e-4)
-
-
-Known = Annotated[float, Field(gt=0, le=1)]
 
 
 class SoundContext(Section):
