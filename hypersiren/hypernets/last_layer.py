@@ -22,6 +22,7 @@ from hypersiren.hypernets.adapter import Decode, Prediction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.posterior import (
     Posterior,
+    effective_count,
     last_layer,
     signals_apart,
     signals_aside,
@@ -38,7 +39,7 @@ class LastLayerSolve(nn.Module):
     """The conditional mean of the last layer, given the known points.
 
     The noise s^2 = exp(a + b log(N / 100)) may fall with the number N of known points: the more is known, the more
-    exactly it is met.
+    exactly it is met. Known points that lie all on one side count for fewer, see `effective_count`.
 
     Args:
         features: F, the width of the last sine layer.
@@ -100,8 +101,8 @@ class LastLayerSolve(nn.Module):
         hidden = {name: p for name, p in params.items() if name not in siren.last()}
         systems = slice(0, 1) if context.alike and not hidden else slice(None)
         b, mask = len(context.mask), context.mask[systems]
-        count = mask.sum(1).to(work)
-        noise = torch.exp(self.noise[0] + self.noise[1] * torch.log(count.clamp(min=1) / 100)).to(work)
+        count = effective_count(siren, context.x[systems], mask)
+        noise = torch.exp(self.noise[0] + self.noise[1] * torch.log(count / 100)).to(work)
         factor = self.factor.to(work)
         full = last_layer(siren, params).to(work)
         dual = mask.shape[1] <= factor.shape[1]

@@ -32,6 +32,7 @@ from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.last_layer import LastLayerSolve, Moments
 from hypersiren.hypernets.posterior import (
     Posterior,
+    effective_count,
     last_layer,
     probes,
     signals_apart,
@@ -138,7 +139,7 @@ class MixtureSolve(LastLayerSolve):
         with torch.autocast(context.y.device.type, enabled=False):
             theta = last_layer(siren, params)
             known = _known(siren, params, theta, context)
-            noise = self._noises(context.mask)
+            noise = self._noises(siren, context)
             found = [self._solve_one(known, k, noise[:, k]) for k in range(len(self.factor))]
             evidence = torch.stack([one[1] for one in found], 1) + self.shares.log_softmax(0)
             shares = (self.tempering.exp() * evidence).softmax(1)
@@ -148,8 +149,8 @@ class MixtureSolve(LastLayerSolve):
         posterior = MixturePosterior(siren, solved, self, params, known, noise, shares.detach())
         return Prediction(siren, solved, z, posterior)
 
-    def _noises(self, mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B K"]:
-        count = mask.sum(1, keepdim=True).clamp(min=1).to(self.noise.dtype)
+    def _noises(self, siren: Siren, context: Context) -> Float[Tensor, "B K"]:
+        count = effective_count(siren, context.x, context.mask).unsqueeze(-1)
         return torch.exp(self.noise[:, 0] + self.noise[:, 1] * torch.log(count / 100))
 
     def _solve_one(

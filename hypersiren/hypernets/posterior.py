@@ -24,7 +24,6 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hypersiren.fields.coords import grid
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import Params, Siren
 
@@ -308,9 +307,29 @@ class Posterior:
 
 
 def probes(siren: Siren, like: Tensor) -> Float[Tensor, "P D"]:
-    """Some 256 points over [-1, 1]^D."""
-    d = siren.in_features
-    return grid([round(256 ** (1 / d))] * d, device=like.device, dtype=like.dtype)
+    """256 points spread over [-1, 1]^D by the Sobol sequence, which keeps step with no raster."""
+    points = torch.quasirandom.SobolEngine(siren.in_features).draw(256)
+    return 2 * points.to(like) - 1
+
+
+@torch.no_grad()
+def effective_count(siren: Siren, x: Float[Tensor, "S N D"], mask: Bool[Tensor, "S N"]) -> Float[Tensor, " S"]:
+    """How many points, spread evenly over [-1, 1]^D, would be as near to everywhere as the known ones are.
+
+    N evenly random points are about N^(-1/D) away on average. Points that all lie on one side count for less than they
+    are; none counts for more than one.
+
+    Example:
+        >>> x = torch.linspace(-1, 1, 100).view(1, -1, 1)
+        >>> known = torch.ones(2, 100, dtype=torch.bool)
+        >>> known[1, 50:] = False
+        >>> [round(n) for n in effective_count(Siren(1, 1), x.expand(2, -1, -1), known).tolist()]
+        [100, 4]
+    """
+    far = torch.finfo(x.dtype).max
+    nearest = torch.cdist(probes(siren, x), x).masked_fill(~mask.unsqueeze(1), far).amin(-1)
+    count = mask.sum(1).to(x.dtype)
+    return torch.minimum(count, nearest.mean(-1) ** -x.shape[-1]).clamp(min=1)
 
 
 def spreads(spread: Float[Tensor, " 2"], posterior: Uncertainty) -> Tensor:

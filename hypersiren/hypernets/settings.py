@@ -138,7 +138,7 @@ class LastLayerSolve(Section):
     noise: PositiveFloat = 1e-3
     """Variance of the noise at 100 known points, for values in [-1, 1]."""
     slope: float = -1.0
-    """The noise is multiplied by (N / 100) to this power, N being the number of known points."""
+    """The noise is multiplied by (N / 100) to this power: N points are known, or fewer that are spread as widely."""
     learned: bool = True
     """Train the prior's covariance and the noise, too."""
     double: bool = False
@@ -172,7 +172,7 @@ class MixtureSolve(Section):
     noise: PositiveFloat = 1e-3
     """Variance of the noise at 100 known points, plus the variance that `rank` cuts off."""
     slope: float = 0.0
-    """The noise is multiplied by (N / 100) to this power, N being the number of known points."""
+    """The noise is multiplied by (N / 100) to this power: N points are known, or fewer that are spread as widely."""
     learned: bool = True
     """Train the noise and the shares of the priors."""
     covariance: bool = False

@@ -7,7 +7,15 @@ import torch
 
 from hypersiren import Context, FullHypernet, HyperSiren, SetEncoder, Siren, grid, load, save
 from hypersiren.hypernets.last_layer import LastLayerSolve
-from hypersiren.hypernets.posterior import NINETY, _SolveParts, last_layer, solve_parts, solve_positive, with_one
+from hypersiren.hypernets.posterior import (
+    NINETY,
+    _SolveParts,
+    effective_count,
+    last_layer,
+    solve_parts,
+    solve_positive,
+    with_one,
+)
 
 F = 24
 
@@ -269,3 +277,26 @@ def test_what_does_not_fit_is_refused():
         HyperSiren(SetEncoder(3, 4), FullHypernet(siren.shapes, 8), siren)
     with pytest.raises(ValueError, match="expected signals to take a prior from, got none"):
         HyperSiren(None, None, siren, LastLayerSolve(16)).set_prior([])
+
+
+def test_points_on_one_side_count_for_fewer():
+    siren, x = Siren(2, 1, (8, F)), grid((32, 32))
+    generator = torch.Generator().manual_seed(0)
+    scattered = torch.rand(1024, generator=generator) < 0.1
+    half, corner, one = (torch.zeros(32, 32, dtype=torch.bool) for _ in range(3))
+    half[:16], corner[:4, :4], one[5, 5] = True, True, True
+    masks = torch.stack([scattered, half.flatten(), corner.flatten(), one.flatten(), torch.ones(1024).bool()])
+    count = effective_count(siren, x.expand(5, -1, -1), masks)
+    assert 0.6 * scattered.sum() < count[0] <= scattered.sum()
+    assert 4 < count[1] < 30
+    assert count[2] == count[3] == 1
+    assert count[4] == 1024
+
+
+def test_what_is_not_known_has_no_part_in_the_noise():
+    siren, known = Siren(2, 2, (8, F)).double(), context()
+    each = [
+        effective_count(siren, x[mask][None], mask[mask][None]) for x, mask in zip(known.x, known.mask, strict=True)
+    ]
+    together = effective_count(siren, torch.where(known.mask.unsqueeze(-1), known.x, 0), known.mask)
+    torch.testing.assert_close(together, torch.cat(each))

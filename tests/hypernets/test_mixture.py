@@ -13,7 +13,7 @@ from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.mixture import MixtureSolve, clusters
 from hypersiren.hypernets.model import HyperSiren
-from hypersiren.hypernets.posterior import solve_with_determinant, with_one
+from hypersiren.hypernets.posterior import effective_count, solve_with_determinant, with_one
 from hypersiren.training.checkpoints import load, save
 
 
@@ -43,9 +43,10 @@ def oracle(made, x, y, at):
     phi, other = with_one(siren.features(x)), with_one(siren.features(at))
     theta = torch.cat([siren.last()["layers.2.weight"], siren.last()["layers.2.bias"][:, None]], 1).T
     wrong, logs, means, variances = y - phi @ theta, [], [], []
+    count = effective_count(siren, x[None], torch.ones(1, len(x), dtype=torch.bool))
     for k in range(len(solve.factor)):
         covariance = solve.factor[k] @ solve.factor[k].T
-        noise = torch.exp(solve.noise[k, 0] + solve.noise[k, 1] * math.log(len(x) / 100))
+        noise = torch.exp(solve.noise[k, 0] + solve.noise[k, 1] * torch.log(count / 100))
         gram = phi @ covariance @ phi.T + noise * torch.eye(len(x)).to(x)
         gain = other @ covariance @ phi.T @ torch.linalg.inv(gram)
         normal = torch.distributions.MultivariateNormal(torch.zeros(len(x)).to(x), gram)
