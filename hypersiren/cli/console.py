@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from hypersiren.cli.lines import LOG, show, tell
 from hypersiren.errors import clear_line
 from hypersiren.settings import Section, to_path
+from hypersiren.training.display import is_first, processes
 from hypersiren.training.folders import check_folder, clear, differences, is_run, refuse_others, steps_done
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ def find_config(config: Path, tasks: Sequence[str]) -> Path:
 def choose_device(name: str) -> "torch.device":
     import torch
 
+    from hypersiren.training.distributed import own_device
+
+    name = own_device(name)
     if name == "auto":
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
@@ -118,7 +122,8 @@ def report_finished(done: int, steps: int) -> None:
 
 
 def stop_saved() -> NoReturn:
-    tell("stopped and saved; the same command resumes")
+    if is_first():
+        tell("stopped and saved; the same command resumes")
     raise SystemExit(130)
 
 
@@ -197,6 +202,16 @@ def report_skipped(files: Sequence[str]) -> None:
         LOG.warning(f"skipped {len(files)} files that cannot be used:{shown}")
 
 
+def speaks() -> bool:
+    """Whether it is for this process to say what went wrong: of several that torchrun started, one does."""
+    if processes() == 1:
+        return True
+    from hypersiren.training.distributed import first_to_fail
+
+    return first_to_fail()
+
+
 def fail(text: str) -> NoReturn:
-    tell(f"hypersiren: {clear_line(text)}")
+    if speaks():
+        tell(f"hypersiren: {clear_line(text)}")
     raise SystemExit(2)

@@ -5,6 +5,7 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -28,6 +29,7 @@ from hypersiren.cli.lines import LOG, announce, progress
 from hypersiren.settings import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
+from hypersiren.training.display import is_first
 from hypersiren.training.folders import choose_folder
 
 if TYPE_CHECKING:
@@ -67,15 +69,19 @@ def fit(
     device = choose_device(settings.device)
 
     from hypersiren.tasks.panels import write_panels
+    from hypersiren.training.distributed import first_then_others, leave, on_first
     from hypersiren.training.fit import fit as fit_field
 
-    made, settings = open_signal(task, settings, device)
+    made, settings = first_then_others(partial(open_signal, task, settings, device))
     base = Path("runs") / run_name(task, settings)
-    folder = out or choose_folder(base, settings.model_dump(mode="json"), made.digest())
-    done = start_folder(folder, restart)
+    folder = out or on_first(partial(choose_folder, base, settings.model_dump(mode="json"), made.digest()))
+    done = on_first(partial(start_folder, folder, restart))
     result = fit_field(made, settings=settings, run_dir=folder, progress=progress())
+    leave()
     if not result.finished:
         stop_saved()
+    if not is_first():
+        return
     report_finished(done, settings.training.steps)
     LOG.info("drawing the result at full resolution")
     for path in [folder / "summary.png", *write_panels(folder, made.panels(result.field))]:

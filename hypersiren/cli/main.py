@@ -18,7 +18,7 @@ from cyclopts import App, CycloptsError
 from hypersiren.cli.benchmark import benchmark
 from hypersiren.cli.compare import compare, initialisation
 from hypersiren.cli.complete import complete
-from hypersiren.cli.console import choose_device, fail
+from hypersiren.cli.console import choose_device, fail, speaks
 from hypersiren.cli.export import export
 from hypersiren.cli.fit import fit
 from hypersiren.cli.lines import LEVELS, LOG, show, showing, tell
@@ -28,6 +28,7 @@ from hypersiren.cli.train import train
 from hypersiren.errors import UserError
 from hypersiren.settings import describe_settings
 from hypersiren.tasks.registry import SETS, TASKS, Row, SetRow, set_row
+from hypersiren.training.display import is_first, processes
 
 
 def version() -> str:
@@ -98,14 +99,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else list(arguments)
     level = next((LEVELS[word] for word in reversed(words) if word in LEVELS), logging.INFO)
     words = [word for word in words if word not in LEVELS]
-    with showing(level):
-        run(words)
+    with showing(level if is_first() else logging.CRITICAL):
+        try:
+            run(words)
+        except Exception:
+            if not speaks():  # of several processes, one tells
+                raise SystemExit(1) from None
+            raise
+
+
+def meet(words: Sequence[str]) -> None:
+    """Meet the other processes that torchrun started, where the command is one for several."""
+    if words[:1] not in (["train"], ["fit"]):
+        fail("expected train or fit with torchrun; other commands run in one process")
+    from hypersiren.training.distributed import join
+
+    join()
 
 
 def run(words: Sequence[str]) -> None:
     """Run the command without its flags of the level."""
     refuse_renamed(words)
     try:
+        if processes() > 1:
+            meet(words)
         if (listed := settings_to_help(words)) is not None:
             app([words[0], "--help"], exit_on_error=False, result_action="return_value")
             show("Settings, with defaults; the last word is enough where only one section has it, as in --steps 500:")
@@ -122,10 +139,13 @@ def run(words: Sequence[str]) -> None:
     except (CycloptsError, UserError) as error:
         fail(str(error))
     except KeyboardInterrupt:
-        tell("stopped")
+        if is_first():
+            tell("stopped")
         raise SystemExit(130) from None
     except (MemoryError, RuntimeError) as error:
-        # torch has no one class for this: CUDA's is a RuntimeError of its own, the CPU's a plain one.
+        # torch has no one class for these: CUDA's is a RuntimeError of its own, the CPU's a plain one.
+        if processes() > 1 and re.search("gloo|NCCL|Connection (closed|reset)", str(error)):
+            fail("another process has ended, or cannot be reached; the last checkpoint is kept")
         if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
             raise
         fail(

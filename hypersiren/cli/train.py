@@ -1,6 +1,7 @@
 """The command `train`. Imports no torch before it must."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from hypersiren.cli.lines import LOG, announce, progress
 from hypersiren.settings import chosen_kind, load_settings
 from hypersiren.tasks.registry import SETS, SetRow, set_row
 from hypersiren.tasks.settings import SetSettings
+from hypersiren.training.display import is_first
 from hypersiren.training.folders import choose_folder
 
 
@@ -39,6 +41,9 @@ def train(
     setting of the YAML file is a flag too: --training.lr 2e-3 or, shorter, --lr 2e-3. `hypersiren train --help` lists
     them all.
 
+    `torchrun --nproc-per-node 4 -m hypersiren train ...` trains on four GPUs, or in four processes on the CPU, to the
+    same result: they share the images of each step.
+
     Args:
         config: YAML file of settings, or the name of one that hypersiren ships: faces, photos, celeba_fast, celeba_set,
             solids, meshes, digits ... The default is the experiment on faces; with --data.kind solids, the one on
@@ -52,24 +57,29 @@ def train(
     check_run_dir(out, checked, restart)
     announce(f"train {config.stem if config else checked.data.kind}")
 
+    from hypersiren.training.distributed import first_then_others, leave, on_first
     from hypersiren.training.hypernet import draw_run, prepare
     from hypersiren.training.loop import optimise
 
     device = choose_device(checked.device)
-    objective, record = prepare(row, checked, device)
+    objective, record = first_then_others(partial(prepare, row, checked, device))
     report_skipped(objective.task.skipped)
     model = objective.model
     base = Path("runs") / (config.stem if config else checked.data.kind)
-    folder = out or choose_folder(base, record["settings"], record["digest"])
+    folder = out or on_first(partial(choose_folder, base, record["settings"], record["digest"]))
     parts = {"encoder": model.encoder, "hypernetwork": model.hypernet, "adapter": model.adapter}
     counts = [f"{count(part)} {name} weights" for name, part in parts.items() if part is not None]
     LOG.info(
         f"{len(objective.task.train)} training {objective.task.unit}; {' and '.join(counts)} predict a SIREN of "
         f"{count(model.siren)} on {device}"
     )
-    done = start_folder(folder, restart)
-    if not optimise(objective, folder, record, checked.training, seed=checked.seed, progress=progress()):
+    done = on_first(partial(start_folder, folder, restart))
+    finished = optimise(objective, folder, record, checked.training, seed=checked.seed, progress=progress())
+    leave()
+    if not finished:
         stop_saved()
+    if not is_first():
+        return
     report_finished(done, checked.training.steps)
     LOG.info(str(draw_run(objective, folder)))
     complete(folder, device=checked.device)

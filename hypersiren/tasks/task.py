@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -110,6 +110,17 @@ class FieldTask:
         """Named, weighted terms; the loop sums them."""
         raise NotImplementedError
 
+    def share(self, batch: Any, index: int, count: int) -> Any:
+        """What one of `count` processes takes of a batch: as many points as each of the others.
+
+        Of every tensor so much of its first axis; numbers, and tensors without axes, are everybody's. The loss must be
+        the mean of the shares' losses.
+
+        Raises:
+            UserError: If the shares would not be equal.
+        """
+        return share_of(batch, index, count)
+
     def evaluate(self, field: Any) -> dict[str, float]:
         """Numbers by which a field is judged; none by default."""
         return {}
@@ -158,6 +169,17 @@ class SetTask:
         """Named, weighted terms of the predicted fields; the loop sums them."""
         raise NotImplementedError
 
+    def share(self, batch: Any, index: int, count: int) -> Any:
+        """What one of `count` processes takes of a batch: as many signals as each of the others.
+
+        Of every tensor whose first axis is as long as the context's, so much of it; all else is everybody's. The loss
+        must be the mean of the shares' losses.
+
+        Raises:
+            UserError: If the shares would not be equal.
+        """
+        return share_of(batch, index, count, len(batch.context.y))
+
     def held_out(self) -> Iterable[Any]:
         """Validation signals with what is not known of them, see `HyperSiren.calibrate`; none by default."""
         return ()
@@ -204,7 +226,50 @@ def digest_of(task: Any) -> str | None:
     return task.digest() if hasattr(task, "digest") else None
 
 
-OPTIONAL = ("digest", "summary", "headline", "held_out")
+def share_of(values: Any, index: int, count: int, signals: int | None = None) -> Any:
+    """One of `count` equal parts of a batch, along the first axis of its tensors.
+
+    Args:
+        values: Tensors, in dataclasses, mappings, lists and tuples; what else is in there, all parts have.
+        index: Which part, from 0.
+        count: Number of parts.
+        signals: Length of the axis that is divided; other tensors all parts have. None to divide every tensor.
+
+    Raises:
+        UserError: If an axis has no equal parts.
+
+    Example:
+        >>> share_of({"x": torch.arange(6), "weight": torch.tensor(2.0)}, 1, 3)
+        {'x': tensor([2, 3]), 'weight': tensor(2.)}
+        >>> share_of([torch.zeros(4, 2), torch.zeros(5, 2)], 0, 2, signals=4)[1].shape
+        torch.Size([5, 2])
+        >>> share_of(torch.zeros(5), 0, 2)
+        Traceback (most recent call last):
+        ...
+        hypersiren.errors.UserError: 2 processes cannot share 5 points: expected a multiple of 2 (training.points)
+    """
+    if isinstance(values, Tensor):
+        if values.ndim == 0 or (signals is not None and len(values) != signals):
+            return values
+        if len(values) % count:
+            what, key = ("points", "points") if signals is None else ("signals", "batch_size")
+            raise UserError(
+                f"{count} processes cannot share {len(values)} {what}: expected a multiple of {count} (training.{key})"
+            )
+        length = len(values) // count
+        return values[index * length : (index + 1) * length]
+    if is_dataclass(values) and not isinstance(values, type):
+        named = {one.name: getattr(values, one.name) for one in fields(values)}
+        return replace(values, **share_of(named, index, count, signals))
+    if isinstance(values, Mapping):
+        return {key: share_of(value, index, count, signals) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        parts = [share_of(value, index, count, signals) for value in values]
+        return type(values)(*parts) if hasattr(values, "_fields") else type(values)(parts)
+    return values
+
+
+OPTIONAL = ("digest", "summary", "headline", "held_out", "share")
 """What a task from outside need not have."""
 
 

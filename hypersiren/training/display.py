@@ -1,6 +1,25 @@
-"""Whether somebody looks: progress is shown in a terminal and in a notebook, and nowhere else by itself."""
+"""Whether somebody looks: progress is shown in a terminal and in a notebook, and nowhere else by itself.
 
+Of several processes that torchrun started, the first alone shows and writes anything. Imports no torch.
+"""
+
+import os
 import sys
+
+
+def processes() -> int:
+    """How many processes train together, as torchrun has told them; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", 1)) if "RANK" in os.environ else 1
+
+
+def is_first() -> bool:
+    """Whether this is the first of them, or the only one.
+
+    Example:
+        >>> is_first(), processes()
+        (True, 1)
+    """
+    return processes() == 1 or os.environ["RANK"] == "0"
 
 
 def shows_progress(progress: bool | str | None = None) -> bool | str:
@@ -10,6 +29,8 @@ def shows_progress(progress: bool | str | None = None) -> bool | str:
         >>> shows_progress(True), shows_progress(False), shows_progress("relu")
         (True, False, 'relu')
     """
+    if not is_first():
+        return False
     if progress is not None:
         return progress
     stream = sys.stderr

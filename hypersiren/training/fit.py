@@ -22,7 +22,7 @@ from hypersiren.tasks.settings import FitSettings, FitTraining
 from hypersiren.tasks.summary import draw_summary
 from hypersiren.tasks.task import check_task
 from hypersiren.training.checkpoints import save
-from hypersiren.training.display import shows_progress
+from hypersiren.training.display import is_first, shows_progress
 from hypersiren.training.loop import OnLog, optimise_and_load
 from hypersiren.training.objectives import FieldObjective
 from hypersiren.training.seeds import seeded
@@ -193,7 +193,7 @@ def fit(
         objective, run_dir, record, used.training, seed=used.seed, progress=shown, on_log=on_log
     )
     result = Fit(field.requires_grad_(False), task, **outcome)
-    if result.run_dir is not None and result.finished:
+    if result.run_dir is not None and result.finished and is_first():
         LOG.info("drawing summary.png")
         result.plot(result.run_dir / "summary.png")
     return result

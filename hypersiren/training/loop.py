@@ -1,7 +1,8 @@
 """The training loop. One function trains, resumes, stops on Ctrl-C and keeps the last good checkpoint.
 
 Everything random in a step comes from a generator seeded by (seed, step), so a run that was interrupted anywhere goes
-on exactly as if it had not been. Nothing in the loop waits for the device between log steps.
+on exactly as if it had not been. Nothing in the loop waits for the device between log steps. Several processes run one
+loop, see `hypersiren.training.distributed`.
 """
 
 import copy
@@ -14,7 +15,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,8 @@ from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.summary import headline
 from hypersiren.tasks.task import digest_of
 from hypersiren.training import checkpoints
-from hypersiren.training.display import shows_progress
+from hypersiren.training.display import is_first, processes, shows_progress
+from hypersiren.training.distributed import agreement, check, join, mean, on_first, parallel, share
 from hypersiren.training.folders import locked
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
@@ -77,8 +80,11 @@ def optimise(
         TrainingError: If the loss or the gradient is not finite, the folder holds another run or other files, or
             another process trains in it.
         CheckpointError: If a checkpoint cannot be written or read.
+        UserError: If several processes cannot train this, see `hypersiren.training.distributed.parallel`.
     """
-    with locked(run_dir):
+    join()
+    with ExitStack() as held:
+        on_first(lambda: held.enter_context(locked(run_dir)))
         return _optimise(objective, run_dir, record, training, seed, progress)[0]
 
 
@@ -103,6 +109,7 @@ def optimise_and_load(
     Returns:
         metrics, history, seconds, run_dir and finished, as `hypersiren.training.fit.Fit` has them.
     """
+    join()
     model = objective.model
     try:
         description: dict[str, Any] | None = describe(model)
@@ -113,10 +120,11 @@ def optimise_and_load(
         record["digest"] = digest_of(objective.task)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(run_dir or scratch)
-        with locked(folder):
+        with ExitStack() as held:
+            on_first(lambda: held.enter_context(locked(folder)))
             watched = run_dir is not None
             finished, history = _optimise(objective, folder, record, training, seed, progress, watched, on_log)
-        content = checkpoints.read(checkpoints.find(folder))
+        content, history = on_first(lambda: (checkpoints.read(checkpoints.find(folder)), history))
     model.load_state_dict(content["ema"])
     model.eval()
     kept = None if run_dir is None else Path(run_dir)
@@ -136,27 +144,9 @@ def _optimise(
 ) -> tuple[bool, list[dict[str, float]]]:
     """Whether the run is finished, and its history. `watched`: write events for TensorBoard."""
     steps, accumulate, optimizer = training.steps, training.accumulate, training.optimizer
+    closing = optimizer == "lbfgs"
     model, task = objective.model, objective.task
     device = next(model.parameters()).device
-    if not (run_dir / "last.pt").exists():
-        objective.begin()
-    trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
-    average = copy.deepcopy(model).eval()
-    averaged: list[Tensor] = [p for p in average.parameters() if p.requires_grad]
-    average.requires_grad_(False)
-    LOG.debug("preparing the optimiser")
-    optimizers = make_optimizers(trained, optimizer, training.lr, training.weight_decay, objective.lr_factors())
-    run = Run(run_dir, record, model, average, optimizers, task.criterion)
-    closing = optimizer == "lbfgs"
-    start = run.resume()
-    if start >= steps:
-        return True, run.history
-    if start:
-        LOG.info("resuming after %d of %d steps", start, steps)
-    if training.compile:
-        LOG.info("compiling the training step, which takes up to a minute")
-
-    forward: Callable[[Any], dict[str, Tensor]] = torch.compile(objective) if training.compile else objective
     generator = torch.Generator(device)
 
     def draw(step: int, part: int) -> Any:
@@ -166,7 +156,25 @@ def _optimise(
     def batches(step: int) -> list[Any]:
         return [draw(step, part) for part in range(accumulate)]
 
-    monitor = Monitor(run_dir if watched else None, start + 1 if start else 0)
+    check(task, training, partial(draw, 0, 0))
+    on_first(lambda: None if (run_dir / "last.pt").exists() else objective.begin())
+    forward = parallel(objective, training.compile, partial(draw, 0, 0))
+    trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+    average = copy.deepcopy(model).eval()
+    averaged: list[Tensor] = [p for p in average.parameters() if p.requires_grad]
+    average.requires_grad_(False)
+    LOG.debug("preparing the optimiser")
+    optimizers = make_optimizers(trained, optimizer, training.lr, training.weight_decay, objective.lr_factors())
+    run = Run(run_dir, record, model, average, optimizers, task.criterion)
+    start = run.resume()
+    if start >= steps:
+        return True, run.history
+    if start:
+        LOG.info("resuming after %d of %d steps", start, steps)
+    if training.compile:
+        LOG.info("compiling the training step, which takes up to a minute")
+
+    monitor = Monitor(run_dir if watched and is_first() else None, start + 1 if start else 0)
     if start == 0:
         monitor.text("settings", json.dumps(record["settings"], indent=1))
     # In a log file, where every refresh is kept, a line now and then will do.
@@ -181,20 +189,21 @@ def _optimise(
         mininterval=0.1 if live else 30.0,
         miniters=1,  # by time alone, however steps change their pace
     )
+    validate = partial(_validate, objective, average, monitor, run)
     shown: dict[str, str] = {}
     logged, clock = start, time.perf_counter()
     looked, cost = clock, 0.0
     try:
         if start == 0 and objective.validate_first:
             LOG.info("evaluating before the first step")
-            metrics = _validate(objective, average, monitor, run, 0, last=False)
-            run.save(0, metrics)
-            if _says_stop(on_log, run):
+            metrics = on_first(partial(validate, 0, last=False))
+            if on_first(partial(_says_stop, on_log, run)):
                 return False, run.history
             shown["headline"] = _headline(task, metrics)
             _write_postfix(bar, shown)
             clock = looked = time.perf_counter()
-        with _stop_requested() as stopped:
+        with _stop_requested() as event:
+            stopped = agreement(event)
             for step in range(start, steps):
                 rate = 1.0 if closing else learning_rate(step, training)
                 for each in optimizers:
@@ -202,7 +211,7 @@ def _optimise(
                         group["lr"] = rate * group["factor"]
                 for part in range(accumulate):
                     with record_function(DATA):
-                        batch = draw(step, part)
+                        batch = share(task, draw(step, part))
                     with record_function(UPDATE):
                         terms = forward(batch)
                         loss = torch.stack(list(terms.values())).sum()
@@ -222,9 +231,9 @@ def _optimise(
                 done = step + 1
                 bar.update()
                 validating = done % training.validate_every == 0 or done == steps
-                stopping = stopped.is_set()
+                stopping = stopped()
                 if done % training.log_every == 0 or validating or stopping:
-                    series = monitor.collect()  # the one wait for the device
+                    series = mean(monitor.collect())  # the one wait for the device
                     with record_function(LOGGING):
                         values = finite_means(series, logged, done, run_dir, batches)
                     now = time.perf_counter()
@@ -242,17 +251,16 @@ def _optimise(
                         _write_postfix(bar, {**shown, "speed": "evaluating"})
                         if live:
                             bar.refresh()
-                        metrics = _validate(objective, average, monitor, run, done, last=done == steps)
-                        run.save(done, metrics)
+                        metrics = on_first(partial(validate, done, last=done == steps))
                         shown["headline"] = _headline(task, metrics)
                         _write_postfix(bar, shown)
                     elif stopping:
-                        run.save(done)
-                    if _says_stop(on_log, run) and done < steps:
+                        on_first(partial(run.save, done))
+                    if on_first(partial(_says_stop, on_log, run)) and done < steps:
                         if not validating:  # a deliberate end has its metrics, unlike Ctrl-C
-                            run.save(done, _validate(objective, average, monitor, run, done, last=True))
+                            on_first(partial(validate, done, last=True))
                         return False, run.history
-                    if stopping or stopped.is_set():
+                    if stopping or (validating and stopped()):
                         return done == steps, run.history
                     clock = time.perf_counter()
                     looked = clock if validating else looked
@@ -301,7 +309,7 @@ def _look(objective: Objective, model: nn.Module) -> dict[str, float]:
 def _validate(
     objective: Objective, model: nn.Module, monitor: Monitor, run: Run, step: int, *, last: bool
 ) -> dict[str, float]:
-    """What the task says of a model, for the history too, and its pictures for TensorBoard."""
+    """What the task says of a model, for the history too, and its pictures for TensorBoard; all of it is saved."""
     objective.calibrate(model)
     task, predict = objective.task, objective.predictor(model)
     metrics = task.evaluate(predict)
@@ -312,12 +320,16 @@ def _validate(
             panels = {**panels, **objective.pictures(predict, metrics, run.history)}
         monitor.panels(step, {f"{task.name}/{k}": p for k, p in panels.items()})
     monitor.scalars(step, {f"validation/{k}": v for k, v in metrics.items()})
+    run.save(step, metrics)
     return metrics
 
 
 @contextmanager
 def _stop_requested() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets, so that the step ends whole; a second Ctrl-C interrupts."""
+    """An event that the first Ctrl-C or SIGTERM sets, so that the step ends whole; a second Ctrl-C interrupts.
+
+    But not where torchrun passes on the Ctrl-C that the processes have from the terminal already.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -325,7 +337,8 @@ def _stop_requested() -> Iterator[threading.Event]:
 
     def request(number: int, frame: Any) -> None:
         event.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if processes() == 1:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

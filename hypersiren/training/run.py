@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hypersiren.settings import to_yaml
 from hypersiren.training import checkpoints
 from hypersiren.training.checkpoints import CheckpointError
+from hypersiren.training.distributed import on_first
 from hypersiren.training.folders import TrainingError, refuse_others, sign, tell_differences, to_json, write_text
 
 
@@ -36,15 +37,19 @@ class Run:
 
     def resume(self) -> int:
         """Load the last checkpoint, if there is one, and sign the folder; the number of steps that are done."""
-        step = self._load()
-        sign(self.folder, self.record.get("digest"))
-        write_text(self.folder / "config.yaml", to_yaml(self.record["settings"]))
+        content = on_first(self._read)
+        step = self._load(content) if content else 0
+        on_first(self._sign)
         return step
 
-    def _load(self) -> int:
+    def _sign(self) -> None:
+        sign(self.folder, self.record.get("digest"))
+        write_text(self.folder / "config.yaml", to_yaml(self.record["settings"]))
+
+    def _read(self) -> dict[str, Any]:
         path = self.folder / "last.pt"
         if not path.exists():
-            return 0
+            return {}
         content = checkpoints.read(path)
         there, here = content["record"], self.record
         if not isinstance(settings := there.get("settings", {}), dict):
@@ -55,6 +60,9 @@ class Run:
             raise CheckpointError(
                 f"{path}: holds weights alone, as best.pt does; a training resumes from its own last.pt"
             )
+        return content
+
+    def _load(self, content: dict[str, Any]) -> int:
         try:
             self.model.load_state_dict(content["model"])
             self.average.load_state_dict(content["ema"])
@@ -64,7 +72,7 @@ class Run:
             self.history = list(content.get("history", []))  # version 0.1 kept none
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
-            raise CheckpointError(f"{path}: does not fit what is trained here ({reason})") from None
+            raise CheckpointError(f"{self.folder / 'last.pt'}: does not fit what is trained here ({reason})") from None
         return content["step"]
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

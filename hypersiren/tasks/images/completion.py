@@ -8,7 +8,7 @@ Symbols: M images of a set, B images of a batch, N context points, P target poin
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -192,6 +192,11 @@ class Completion(SetTask):
         errors = (field(batch.x) - batch.y).square().mean((1, 2))
         terms = {"mse": errors.mean()}
         return terms | {"log": self.log * (errors + 1e-4).log().mean()} if self.log else terms
+
+    def share(self, batch: CompletionBatch, index: int, count: int) -> CompletionBatch:
+        """A part of the images; the coordinates that all have stay whole, though there may be as many as images."""
+        part = super().share(batch, index, count)
+        return replace(part, x=batch.x) if batch.x.ndim == 2 else part
 
     def digest(self) -> str:
         return content_digest(self.train.pixels, self.validation.pixels)

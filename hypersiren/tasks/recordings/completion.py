@@ -9,7 +9,7 @@ Symbols: M windows of a set, B of a batch, N samples of a window, P known or que
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -178,6 +178,11 @@ class SoundCompletion(SetTask):
     def loss(self, field: Field, batch: SoundBatch) -> dict[str, Tensor]:
         """The mean squared error over the target samples, relative to their power, the mean over windows."""
         return {"mse": relative_mse(field(batch.x).squeeze(-1), batch.y.squeeze(-1), batch.inside).mean()}
+
+    def share(self, batch: SoundBatch, index: int, count: int) -> SoundBatch:
+        """A part of the windows; the coordinates that all have stay whole, though there may be as many as windows."""
+        part = super().share(batch, index, count)
+        return replace(part, x=batch.x) if batch.x.ndim == 2 else part
 
     def digest(self) -> str:
         parts = [v for sounds in (self.train, self.validation) for v in (sounds.waves, sounds.inside, sounds.recording)]

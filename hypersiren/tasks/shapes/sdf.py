@@ -41,7 +41,7 @@ from hypersiren.tasks.panels import ImagePanel, MeshPanel, Panel
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import SDFLoss, SDFSettings
 from hypersiren.tasks.summary import Measure, Rows
-from hypersiren.tasks.task import FieldTask, content_digest
+from hypersiren.tasks.task import FieldTask, content_digest, share_of
 
 POOL = 200_000
 """At most so many points off the surface, and near it, are drawn once, with their sides, for the whole training."""
@@ -155,6 +155,14 @@ class SDF(FieldTask):
     def loss(self, field: Field, batch: ShapeBatch) -> dict[str, Tensor]:
         """The paper's four terms, and that of the side if the batch tells it."""
         return sdf_loss(field, batch, self.weights)
+
+    def share(self, batch: ShapeBatch, index: int, count: int) -> ShapeBatch:
+        """A part of the points of each kind, with their sides."""
+        points = super().share(replace(batch, side=None), index, count)
+        if batch.side is None:
+            return points
+        sides = batch.side.split([len(batch.off), len(batch.near)])
+        return replace(points, side=torch.cat([share_of(side, index, count) for side in sides]))
 
     def digest(self) -> str:
         return content_digest(self.cloud.points, self.cloud.normals, self.cloud.scale, self.cloud.centre)
