@@ -129,6 +129,8 @@ def run(words: Sequence[str]) -> None:
             show(listed)
             return
         with warnings.catch_warnings():
+            # Of several processes: what torch says of weights of shape (1, N), of no consequence.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             warnings.showwarning = lambda message, *rest, **more: LOG.warning(str(message).partition("\n")[0])
             app(
                 words,

@@ -8,7 +8,7 @@ Symbols: M images of a set, B images of a batch, N context points, P target poin
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from hypersiren.signals.sets.sources import SPLITS, skipped_files
 from hypersiren.tasks.images.settings import CompletionSettings, ContextSampling
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Measure, Rows, panel_rows
-from hypersiren.tasks.task import Predict, SetTask, content_digest
+from hypersiren.tasks.task import Predict, SetTask, content_digest, share_of
 
 LOG = logging.getLogger(__name__)
 
@@ -195,8 +195,9 @@ class Completion(SetTask):
 
     def share(self, batch: CompletionBatch, index: int, count: int) -> CompletionBatch:
         """A part of the images; the coordinates that all have stay whole, though there may be as many as images."""
-        part = super().share(batch, index, count)
-        return replace(part, x=batch.x) if batch.x.ndim == 2 else part
+        x = batch.x if batch.x.ndim == 2 else share_of(batch.x, index, count)
+        context, y = share_of((batch.context, batch.y), index, count, len(batch.y))
+        return CompletionBatch(context, x, y)
 
     def digest(self) -> str:
         return content_digest(self.train.pixels, self.validation.pixels)

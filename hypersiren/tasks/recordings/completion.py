@@ -9,7 +9,7 @@ Symbols: M windows of a set, B of a batch, N samples of a window, P known or que
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from hypersiren.signals.sets.sources import SPLITS, skipped_files
 from hypersiren.signals.sound.cosines import resampled
 from hypersiren.tasks.panels import ImagePanel, Panel, SoundPanel
 from hypersiren.tasks.recordings.settings import SoundContext, SoundSettings
-from hypersiren.tasks.task import Predict, SetTask, content_digest
+from hypersiren.tasks.task import Predict, SetTask, content_digest, share_of
 
 LOG = logging.getLogger(__name__)
 
@@ -181,8 +181,9 @@ class SoundCompletion(SetTask):
 
     def share(self, batch: SoundBatch, index: int, count: int) -> SoundBatch:
         """A part of the windows; the coordinates that all have stay whole, though there may be as many as windows."""
-        part = super().share(batch, index, count)
-        return replace(part, x=batch.x) if batch.x.ndim == 2 else part
+        x = batch.x if batch.x.ndim == 2 else share_of(batch.x, index, count)
+        context, y, inside = share_of((batch.context, batch.y, batch.inside), index, count, len(batch.y))
+        return SoundBatch(context, x, y, inside)
 
     def digest(self) -> str:
         parts = [v for sounds in (self.train, self.validation) for v in (sounds.waves, sounds.inside, sounds.recording)]
