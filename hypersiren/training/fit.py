@@ -132,6 +132,10 @@ def fit(
 ) -> Fit:
     """Fit a field to a task, ours or your own.
 
+    Where torchrun has started several processes, they share the points of each step and get the same field. Each makes
+    the same call, its task on its own device: `torch.device("cuda", int(os.environ["LOCAL_RANK"]))`. The first alone
+    writes, shows progress and calls `on_log`.
+
     Args:
         task: What is asked, such as `Image(pixels)`: any object with what `hypersiren.FieldTask` has.
         field: The module to fit, in place; None for the network of the settings.

@@ -99,6 +99,8 @@ def train(
 ) -> Trained:
     """Train a hypernetwork on a set of signals, ours or your own.
 
+    Where torchrun has started several processes, they share the signals of each step, see `hypersiren.fit`.
+
     Args:
         model: What is trained, in place; its parts may be your own modules.
         task: The set and what is asked, such as `Completion(images)`: any object with what `hypersiren.SetTask` has.

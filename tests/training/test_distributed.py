@@ -54,6 +54,7 @@ from hypersiren.tasks.shapes.settings import ShapeContext
 from hypersiren.tasks.task import share_of
 from hypersiren.tasks.waves.settings import WaveLoss
 from hypersiren.training import checkpoints
+from hypersiren.training.distributed import own_device
 from hypersiren.training.objectives import HypernetObjective
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -61,7 +62,7 @@ CONTEXT.set_forkserver_preload([__name__, "torch._dynamo"])  # processes are for
 
 
 def in_processes(count, function, *arguments):
-    """What a function returns in each of so many processes, that meet as those of torchrun do; errors of ours too."""
+    """What a function returns in each of so many processes, that meet as those of torchrun do, or its error."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     queue = CONTEXT.Queue()
     started = [
@@ -70,7 +71,7 @@ def in_processes(count, function, *arguments):
     ]
     for process in started:
         process.start()
-    found = dict(queue.get(timeout=60) for _ in started)
+    found = dict(queue.get(timeout=180) for _ in started)
     for process in started:
         process.join(10)
         assert process.exitcode is not None
@@ -83,7 +84,7 @@ def enter(queue, rank, count, port, function, *arguments):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": "1"}
     try:
         queue.put((rank, function(*arguments)))
-    except UserError as error:
+    except Exception as error:
         queue.put((rank, f"{type(error).__name__}: {error}"))
 
 
@@ -226,6 +227,21 @@ def test_every_loss_of_a_hypernetwork_is_the_mean_of_its_shares(name):
     for *shares, expected in zip(*gradients, strict=True):
         mean = torch.stack(shares).mean(0)
         torch.testing.assert_close(mean, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+
+
+def test_each_process_has_its_own_gpu(monkeypatch):
+    for name, number in {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(number))
+    gpus = 2
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert [own_device(name) for name in ("auto", "cuda", "cpu")] == ["cuda:1", "cuda:1", "cpu"]
+    with pytest.raises(UserError, match='device "cuda:0": expected auto, cpu or cuda'):
+        own_device("cuda:0")
+    gpus = 1
+    with pytest.raises(UserError, match="got 2 processes, 1 GPUs"):
+        own_device("auto")
+    gpus = 0
+    assert own_device("auto") == "cpu"
 
 
 def test_shares_that_would_not_be_equal_are_refused():
@@ -411,11 +427,11 @@ def test_torchrun_trains_and_is_stopped(file, tmp_path):
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not (tmp_path / "run" / "last.pt").exists() and launched.poll() is None and time.monotonic() < end:
             time.sleep(0.1)
         launched.send_signal(signal.SIGTERM)
-        launched.wait(30)
+        launched.wait(60)
     told = log.read_text()
     assert told.count("stopped and saved; the same command resumes") == 1, told
     assert told.count("building the field") == 1
