@@ -304,7 +304,7 @@ class Summed(FieldTask):
 def fit_fields(folder):
     """The outcomes of several fits in one process, alone or beside others."""
     small = {"network": {"hidden_features": 16}, "validate_every": 25}
-    found = [state(fit(Image(picture(), points=32), steps=50, run_dir=folder / "image", **small).field)]
+    found = [state(fit(Image(picture(), points=32), steps=50, **small).field)]
     fit(Image(picture(), points=32), steps=25, decay="constant", run_dir=folder / "part", **small)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -312,9 +312,8 @@ def fit_fields(folder):
     field = state(fit(Bare(), field, steps=50, weight_decay=0.1).field)
     del field["calls"]  # of the check before the first step, too
     found.append(field)
-    stopped = fit(
-        Image(picture()), steps=50, log_every=10, on_log=lambda step, _: (folder / f"{step}.log").touch() or step == 20
-    )
+    stop = {"log_every": 10, "on_log": lambda step, _: (folder / f"{step}.log").touch() or step == 20}
+    stopped = fit(Image(picture()), steps=50, **stop, **small)
     found.append(([row["step"] for row in stopped.history], stopped.finished, stopped.metrics))
     return found
 
@@ -350,15 +349,15 @@ def test_fields_become_the_same_in_two_processes(tmp_path):
         assert_equal(first[i], second[i], 0)
     assert (first[1]["unused"] == 1).all()
     assert first[2][:2] == second[2][:2] == alone[2][:2] == ([10, 20], False)
-    names = [sorted(path.name.partition(".tfevents")[0] for path in (f / "image").iterdir()) for f in (one, many)]
+    names = [sorted(path.name.partition(".tfevents")[0] for path in (f / "part").iterdir()) for f in (one, many)]
     assert names[0] == names[1]  # one file of events, one of each other
     assert len(list(many.glob("*.log"))) == 2
 
     # A run of two processes is resumed by one.
     arguments = {"steps": 50, "decay": "constant", "network": {"hidden_features": 16}, "validate_every": 25}
-    resumed = [fit(Image(picture(), points=32), run_dir=folder / "part", **arguments) for folder in (many, one)]
-    assert checkpoints.read(many / "part" / "last.pt")["step"] == 50
-    assert_equal(state(resumed[0].field), state(resumed[1].field))
+    straight, resumed = (fit(Image(picture(), points=32), run_dir=at, **arguments) for at in (None, many / "part"))
+    assert resumed.history[0]["step"] == 25
+    assert_equal(state(resumed.field), state(straight.field))
 
 
 def test_what_several_processes_cannot_do_all_of_them_refuse(tmp_path):
