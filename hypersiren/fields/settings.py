@@ -17,6 +17,6 @@ class Network(Section):
     hidden_layers: Annotated[int, Field(ge=0)] = 3
     """Layers between the first and the last."""
     first_omega: PositiveFloat | None = 30.0
-    """Frequency factor of the first layer; null: chosen from the signal (audio)."""
+    """Frequency factor of the first layer; null: chosen from the signal (image, audio)."""
     hidden_omega: PositiveFloat = 30.0
     """Frequency factor of the hidden layers."""

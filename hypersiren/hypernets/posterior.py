@@ -326,6 +326,8 @@ def effective_count(siren: Siren, x: Float[Tensor, "S N D"], mask: Bool[Tensor, 
         >>> [round(n) for n in effective_count(Siren(1, 1), x.expand(2, -1, -1), known).tolist()]
         [100, 4]
     """
+    if x.shape[1] == 0:
+        return x.new_ones(len(x))
     far = torch.finfo(x.dtype).max
     nearest = torch.cdist(probes(siren, x), x).masked_fill(~mask.unsqueeze(1), far).amin(-1)
     count = mask.sum(1).to(x.dtype)

@@ -38,8 +38,8 @@ class Optimisation(Section):
     """Peak learning rate."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises from 0."""
-    decay: Literal["constant", "cosine"] = "cosine"
-    """Schedule of the learning rate after the warm-up; cosine ends at 0."""
+    decay: Literal["constant", "cosine", "exponential"] = "cosine"
+    """Schedule of the learning rate after the warm-up; cosine ends at 0, exponential at 1/150 of the peak."""
     weight_decay: NotNegative = 0.0
     """Decoupled weight decay."""
     clip: PositiveFloat | None = None

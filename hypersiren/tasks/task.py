@@ -71,6 +71,7 @@ class FieldTask:
         device: Where its tensors are, and the field that is made for it.
         playback: What a rendering must know beside the field, plain values under the task's name: rate and scale of a
             sound, frames a second of a video, scale and place of a shape.
+        refit_every: Steps between calls of `refit`; None: it is not called.
         first_omega: The first omega that suits the signal, where settings leave it open.
         defaults: The settings of its network and its optimisation.
         headline: The number of `evaluate` that stands above its summary; None for the criterion, or the first.
@@ -101,6 +102,10 @@ class FieldTask:
     first_omega: float | None = None
     defaults: FitSettings = FitSettings()
     headline: Measure | None = None
+    refit_every: int | None = None
+
+    def refit(self, field: Any, batch: Any) -> None:
+        """Set what can be set of a field in closed form, every `refit_every` steps; nothing by default."""
 
     def sample(self, generator: Generator, progress: float = 0.0) -> Any:
         """A batch: tensors on the device. `progress` runs from 0 to 1 over the training."""
@@ -269,7 +274,7 @@ def share_of(values: Any, index: int, count: int, signals: int | None = None) ->
     return values
 
 
-OPTIONAL = ("digest", "summary", "headline", "held_out", "share")
+OPTIONAL = ("digest", "summary", "headline", "held_out", "refit_every", "refit", "share")
 """What a task from outside need not have."""
 
 

@@ -211,8 +211,11 @@ def _optimise(
                         group["lr"] = rate * group["factor"]
                 for part in range(accumulate):
                     with record_function(DATA):
-                        batch = share(task, draw(step, part))
+                        whole = draw(step, part)
+                        batch = share(task, whole)
                     with record_function(UPDATE):
+                        if part == 0 and not closing:
+                            objective.refit(step, whole)
                         terms = forward(batch)
                         loss = torch.stack(list(terms.values())).sum()
                         (loss / accumulate).backward()

@@ -59,7 +59,7 @@ class Muon(torch.optim.Optimizer):
         params: Iterable[Any],
         lr: float = 1e-3,
         weight_decay: float = 0.0,
-        momentum: float = 0.95,
+        momentum: float = 0.9,
         iterations: int = 5,
     ):
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "iterations": iterations}

@@ -33,6 +33,9 @@ class Objective(nn.Module):
     def calibrate(self, model: nn.Module) -> None:
         """Called before each evaluation, to choose on validation data what `model` needs; it may be the average."""
 
+    def refit(self, step: int, batch: Any) -> None:
+        """Called before each update with the whole batch, to set in closed form what can be."""
+
     def lr_factors(self) -> dict[Tensor, float]:
         """Parameters that learn at a multiple of the learning rate."""
         return {}
@@ -61,6 +64,11 @@ class FieldObjective(Objective):
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         return named_terms(self.task, self.task.loss(self.model, batch))
+
+    def refit(self, step: int, batch: Any) -> None:
+        every = getattr(self.task, "refit_every", None)  # a task from outside need not have it
+        if every and step % every == 0:
+            self.task.refit(self.model, batch)  # type: ignore[attr-defined]
 
     def lr_factors(self) -> dict[Tensor, float]:
         # A field from outside need not say.

@@ -10,9 +10,12 @@ from torch import Tensor
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.training.muon import Muon
 
+LEAST = 1 / 150
+"""Share of the learning rate with which exponential decay ends."""
+
 
 def learning_rate(step: int, training: Optimisation) -> float:
-    """The learning rate of a step: a linear rise over `warmup` steps, then constant or a half cosine to 0.
+    """The learning rate of a step: a linear rise over `warmup` steps, then its decay.
 
     Example:
         >>> training = Optimisation(steps=12, lr=1.0, warmup=2, decay="cosine")
@@ -24,7 +27,10 @@ def learning_rate(step: int, training: Optimisation) -> float:
         return lr * (step + 1) / warmup
     if training.decay == "constant":
         return lr
-    return lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, training.steps - warmup)))
+    done = (step - warmup) / max(1, training.steps - warmup)
+    if training.decay == "exponential":
+        return lr * LEAST**done
+    return lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def make_optimizers(

@@ -291,6 +291,7 @@ def test_points_on_one_side_count_for_fewer():
     assert 4 < count[1] < 30
     assert count[2] == count[3] == 1
     assert count[4] == 1024
+    assert effective_count(siren, x[None, :0], masks[:1, :0]).tolist() == [1]
 
 
 def test_what_is_not_known_has_no_part_in_the_noise():

@@ -42,7 +42,7 @@ def test_loss_is_finite_and_falls(task):
     before = task.evaluate(field)
     batch = task.sample(torch.Generator().manual_seed(0), 0.0)
     first = sum(task.loss(field, batch).values()).item()
-    result = fit(task, field, steps=40, lr=3e-3, optimizer="muon", warmup=0)
+    result = fit(task, field, steps=40, lr=3e-3, optimizer="muon", decay="cosine", warmup=0)
     last = sum(task.loss(field, batch).values()).item()
     assert math.isfinite(first)
     assert last < 0.7 * first

@@ -75,7 +75,7 @@ def test_lbfgs_goes_down_without_a_learning_rate_and_goes_on_bit_for_bit(tmp_pat
 
 def test_baselines_fit_under_the_same_call():
     task = Image(camera(12))
-    result = fit(task, network={"kind": "relu_pe", "hidden_features": 32}, steps=100, lr=3e-3)
+    result = fit(task, network={"kind": "relu_pe", "hidden_features": 32}, steps=100, lr=3e-3, decay="cosine")
     assert result.metrics["mse"] < 0.2 * task.truth.var()
 
 

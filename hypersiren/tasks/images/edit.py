@@ -132,7 +132,7 @@ class Edit(Poisson):
 
     def __init__(self, composition: Composition, *, points: int | None = None, anchor: float = EditLoss().anchor):
         # A paste may go beyond [-1, 1]: only its gradient is asked for.
-        self._pose(composition.pixels, PoissonLoss(anchor=anchor), points)
+        self._pose(composition.pixels, PoissonLoss(anchor=anchor, refit=None), points)
         self.keep = composition.keep
         self._supervise(composition.finer)
         self.at_pixels = composition.gradient

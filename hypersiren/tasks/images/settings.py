@@ -85,7 +85,8 @@ class ImageSettings(FitSettings):
     """Fit a field to an image."""
 
     signal: KnownSignal = KnownSignal()
-    training: FitTraining = FitTraining(steps=700)
+    network: Network = Network(first_omega=None)
+    training: FitTraining = FitTraining(steps=400, lr=4e-3, decay="exponential")
 
 
 class InpaintSignal(KnownSignal):
@@ -127,6 +128,8 @@ class PoissonLoss(Section):
     """Factor by which the grid of a spectral target is finer than the pixels, along each axis."""
     anchor: NotNegative = 1.0
     """Times the squared error at the central pixel, which fixes the free constant."""
+    refit: PositiveInt | None = 10
+    """Steps between solves of a SIREN's last layer for the gradient, by least squares; null: it is trained only."""
 
 
 class PoissonSettings(FitSettings):
@@ -134,6 +137,7 @@ class PoissonSettings(FitSettings):
 
     signal: ImageSignal = ImageSignal()
     loss: PoissonLoss = PoissonLoss()
+    training: FitTraining = FitTraining(steps=400, lr=1.5e-3, decay="exponential")
 
 
 class EditSignal(Section):

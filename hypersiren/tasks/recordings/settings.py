@@ -28,7 +28,7 @@ class AudioSettings(FitSettings):
 
     signal: AudioSignal = AudioSignal()
     network: Network = Network(first_omega=None)
-    training: FitTraining = FitTraining(steps=2000, points=4096, optimizer="adam", lr=5e-4)
+    training: FitTraining = FitTraining(steps=1000, points=4096, decay="exponential")
 
 
 class VideoSignal(Section):
