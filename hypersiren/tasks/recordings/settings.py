@@ -51,7 +51,7 @@ class VideoSettings(FitSettings):
     """Fit a field to a video."""
 
     signal: VideoSignal = VideoSignal()
-    training: FitTraining = FitTraining(steps=1500, points=4096, lr=4e-4)
+    training: FitTraining = FitTraining(steps=1000, points=4096, lr=2e-3, decay="exponential")
 
 
 class SoundContext(Section):

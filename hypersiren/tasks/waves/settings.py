@@ -79,7 +79,7 @@ class HelmholtzSettings(FitSettings):
     signal: HelmholtzSignal = HelmholtzSignal()
     loss: ResidualLoss = ResidualLoss()
     network: Network = Network(hidden_features=96, hidden_layers=2, first_omega=20.0)
-    training: WaveTraining = WaveTraining()
+    training: WaveTraining = WaveTraining(lr=4e-3, decay="exponential")
 
 
 class WaveSignal(MediumSignal):
@@ -116,7 +116,7 @@ class WaveSettings(FitSettings):
     signal: WaveSignal = WaveSignal()
     loss: WaveLoss = WaveLoss()
     network: Network = Network(hidden_features=128, hidden_layers=2, first_omega=40.0)
-    training: WaveTraining = WaveTraining(points=4096)
+    training: WaveTraining = WaveTraining(points=4096, lr=4e-3, decay="exponential")
 
 
 class InversionSignal(FrequencySignal):
