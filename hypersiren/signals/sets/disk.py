@@ -144,21 +144,23 @@ def keep_in_memory(size: int, label: str, wanted: InMemory = "auto", device: tor
         free = free_memory(device)
         if free is None or size <= SHARE * free:
             return True
-        LOG.info("%s stays on disk: its %s are more than half of the %s of free memory", label, gb(size), gb(free))
+        large, most = in_bytes(size), in_bytes(free)
+        LOG.info("%s stays on disk: its %s are more than half of the %s of free memory", label, large, most)
         return False
     if not wanted:
-        LOG.info("%s stays on disk, %s: data.in_memory is false", label, gb(size))
+        LOG.info("%s stays on disk, %s: data.in_memory is false", label, in_bytes(size))
     return wanted
 
 
-def gb(size: float) -> str:
+def in_bytes(size: float) -> str:
     """A number of bytes for people.
 
     Example:
-        >>> gb(2_457_600_000), gb(36_000)
-        ('2.46 GB', '3.6e-05 GB')
+        >>> in_bytes(2_457_600_000), in_bytes(36_000), in_bytes(12)
+        ('2.46 GB', '36 kB', '12 bytes')
     """
-    return f"{size / 1e9:.3g} GB"
+    scale, unit = next((pair for pair in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size >= pair[0]), (1, "bytes"))
+    return f"{size / scale:.3g} {unit}"
 
 
 def free_memory(device: torch.device | str = "cpu") -> int | None:

@@ -34,7 +34,7 @@ from hypersiren.signals.files import atomic_write, one_line, remove_stale
 from hypersiren.signals.image.files import Crop, read_image
 from hypersiren.signals.sets import sources, torchvision_sets
 from hypersiren.signals.sets.decoding import decode, decode_parts
-from hypersiren.signals.sets.disk import DiskPixels, InMemory, gb, keep_in_memory
+from hypersiren.signals.sets.disk import DiskPixels, InMemory, in_bytes, keep_in_memory
 from hypersiren.signals.sets.sources import SPLITS, DatasetError, ImageSource, Target
 
 KINDS = ("faces", "photos", "folder", "celeba", *torchvision_sets.NAMES)
@@ -276,8 +276,8 @@ def load_images(
                 _write_cache(path, key, shape, parts)
         except OSError as error:
             raise DatasetError(
-                f"{source.label}: its pixels stay on disk, but {gb(math.prod(shape))} could not be written to {folder} "
-                f"({one_line(error)}); HYPERSIREN_CACHE names another folder"
+                f"{source.label}: its pixels stay on disk, but {in_bytes(math.prod(shape))} could not be written to "
+                f"{folder} ({one_line(error)}); HYPERSIREN_CACHE names another folder"
             ) from error
         cached = _read_cache(path, target)
         if cached is None:
