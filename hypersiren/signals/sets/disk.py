@@ -96,8 +96,9 @@ class DiskPixels:
             IndexError: If there are not so many.
         """
         rows = self._rows[index.cpu().numpy() if isinstance(index, Tensor) else index]
-        # From pinned memory a copy to a GPU waits for nothing.
-        found = torch.empty(len(rows), *self.shape[1:], dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        # From pinned memory a copy to a GPU waits for nothing; torch keeps it, so that it is for batches only.
+        pinned = self.device.type == "cuda" and len(rows) <= self._many
+        found = torch.empty(len(rows), *self.shape[1:], dtype=torch.uint8, pin_memory=pinned)
         for i in range(0, len(rows), self._many):
             self._read(rows[i : i + self._many], found[i : i + self._many].numpy())
         return found.to(self.device, non_blocking=True)

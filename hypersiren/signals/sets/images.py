@@ -111,7 +111,7 @@ Images = np.ndarray | Tensor | Sequence[Any] | Dataset[Any]
 
 
 def as_images(images: ImageSet | Images, name: str = "images") -> ImageSet:
-    """A set of images of one size.
+    """A set of images of one size, held in memory unless it is a set already (see `load_images` for larger ones).
 
     Args:
         images: A set, as it is; or an array or tensor (M, H, W), (M, H, W, 1) or (M, H, W, 3), uint8 or floats in
