@@ -206,7 +206,7 @@ def completion_table(
 
     def judge_model(method: str, name: str, predict: Predict, mask: Tensor) -> None:
         report(method, name)
-        judge(method, name, ((made, test.some(i).unit, mask[i]) for i, made in completions(predict, test, mask)))
+        judge(method, name, ((made, test.at(i).unit, mask[i]) for i, made in completions(predict, test, mask)))
 
     for name in names:
         mask = context_masks(test, [name])[name]
@@ -231,7 +231,7 @@ def completion_table(
     numbers = numbers_per_signal(prediction(model, whole(ImageSet(test.pixels[:1], test.name))))
     LOG.debug("evaluating PCA of all pixels")
     axes = PrincipalAxes(fitted, min(numbers, test.size[0] * test.size[1]))
-    parts = (test.some(index).unit.cpu() for index in torch.arange(len(test)).split(1000))
+    parts = (test.at(index).unit.cpu() for index in torch.arange(len(test)).split(1000))
     each = torch.cat([image_mse(axes(part), part) for part in parts])
     errors[WHOLE][f"PCA of all pixels, {axes.numbers} numbers"] = {"full": each}
     rows, unknown = (

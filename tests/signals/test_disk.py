@@ -51,8 +51,8 @@ def test_any_images_are_those_in_memory(pair, monkeypatch, block):
     ):  # fmt: skip
         assert torch.equal(pixels[index], memory[index])
     some = torch.randperm(50)[:20]
-    assert torch.equal(pixels.some(some)[torch.tensor([4, 4, 19])], memory[some][[4, 4, 19]])
-    assert torch.equal(pixels.some(some).some(torch.arange(20) > 4)[:], memory[some][5:])
+    assert torch.equal(pixels.at(some)[torch.tensor([4, 4, 19])], memory[some][[4, 4, 19]])
+    assert torch.equal(pixels.at(some).at(torch.arange(20) > 4)[:], memory[some][5:])
     np.testing.assert_array_equal(np.concatenate(list(pixels.blocks())), memory.numpy())
     with pytest.raises(IndexError):
         pixels[torch.tensor([50])]

@@ -1,4 +1,4 @@
-"""Run by test_training.py: trains on so many images of 64 x 64 on disk; prints the pixels and the growth of memory in MB.
+"""Run by test_training.py: trains on so many images on disk; prints the pixels and the growth of memory in MB.
 
 The growth is that of the peak resident memory, pages of files included, from before the first image is read.
 """
@@ -36,9 +36,8 @@ def main(images: int) -> None:
         few = Completion(validation, validation, ContextSampling(alike=True))
         train(model, few, steps=2)  # what torch itself takes
         before = peak()
-        task = Completion(
-            ImageSet(DiskPixels(f"{folder}/pixels.npy"), "large"), validation, ContextSampling(alike=True)
-        )
+        large = ImageSet(DiskPixels(f"{folder}/pixels.npy"), "large")
+        task = Completion(large, validation, ContextSampling(alike=True))
         task.digest()
         train(model, task, steps=40)
     print(images * 64 * 64 * 3 / 1e6, peak() - before)

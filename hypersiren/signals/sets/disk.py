@@ -53,7 +53,7 @@ class DiskPixels:
         >>> pixels = DiskPixels(f"{folder.name}/pixels.npy")
         >>> pixels[torch.tensor([2, 0])].flatten().tolist()
         [8, 9, 10, 11, 0, 1, 2, 3]
-        >>> pixels.some(torch.tensor([1])).shape, len(pixels[1:])
+        >>> pixels.at(torch.tensor([1])).shape, len(pixels[1:])
         ((1, 2, 2, 1), 2)
     """
 
@@ -80,7 +80,7 @@ class DiskPixels:
         """The same, still on disk; what is read of it comes to another device."""
         return self._with(self._rows, torch.device(device))
 
-    def some(self, index: Tensor) -> "DiskPixels":
+    def at(self, index: Tensor) -> "DiskPixels":
         """Some of the images, still on disk; index: places (B,), or which ones (M,) as booleans."""
         return self._with(self._rows[index.cpu().numpy()], self.device)
 

@@ -91,10 +91,10 @@ class ImageSet:
         """All images, values on [0, 1], float32; also those of a set on disk."""
         return self.pixels[:].float() / 255
 
-    def some(self, index: Integer[Tensor, " B"] | Bool[Tensor, " M"]) -> "ImageSet":
+    def at(self, index: Integer[Tensor, " B"] | Bool[Tensor, " M"]) -> "ImageSet":
         """Some of the images, on disk if these are."""
         pixels = self.pixels
-        return replace(self, pixels=pixels.some(index) if isinstance(pixels, DiskPixels) else pixels[index])
+        return replace(self, pixels=pixels.at(index) if isinstance(pixels, DiskPixels) else pixels[index])
 
     def spread(self, count: int) -> "ImageSet":
         """So many images (or all there are) from all over the set, the first and the last among them, on the device."""
@@ -160,7 +160,7 @@ def split_images(train: ImageSet, validation: ImageSet | None) -> tuple[ImageSet
     if len(train) < 2:
         raise DatasetError(f"images: expected at least 2, to hold one out for validation, got {len(train)}")
     held = torch.arange(len(train), device=train.pixels.device) % 10 == min(9, len(train) - 1)
-    return train.some(~held), train.some(held)
+    return train.at(~held), train.at(held)
 
 
 def _items(images: Any) -> Iterator[Any]:

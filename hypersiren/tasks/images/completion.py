@@ -226,7 +226,7 @@ class Completion(SetTask):
         for name in available_contexts(self.size):
             mask = context_masks(self.validation, [name])[name]
             each = [
-                image_mse(completed, self.validation.some(index).unit)
+                image_mse(completed, self.validation.at(index).unit)
                 for index, completed in completions(predict, self.validation, mask)
             ]
             errors[f"mse_{name}"] = torch.cat(each).mean().item()
