@@ -65,6 +65,9 @@ LOG = logging.getLogger(__name__)
 
 OURS, REFINED, PRIOR = "hypersiren", "refined", "prior alone"
 
+FITTED = 20_000
+"""Training images that baselines are fitted to, at most."""
+
 WHOLE, UNKNOWN = "all pixels", "unknown pixels only (known ones put back)"
 
 Rows = Mapping[str, Mapping[str, float]]
@@ -166,7 +169,7 @@ def completion_table(
 
     Args:
         model: A trained model.
-        train: What Gaussian and principal axes are fitted to, mirrored images too (at most 20,000 of them).
+        train: What Gaussian and principal axes are fitted to, mirrored images too: the first `FITTED`, or 100 MB.
         validation: What the Gaussian's noise is chosen on, for each context.
         test: What is completed.
         baseline_images: Baselines and intervals are judged on so many of the first test images; they are slow.
@@ -177,7 +180,7 @@ def completion_table(
     first = ImageSet(test.pixels[:baseline_images], test.name)
     few = first.to("cpu")
     some = ImageSet(validation.pixels[:baseline_images].cpu(), validation.name)
-    fitted = train.pixels[:20_000].cpu()
+    fitted = train.pixels[: min(FITTED, 10**8 // train.pixels[:1].numel() + 1)].cpu()
     fitted = torch.cat([fitted, fitted.flip(2)])
     gaussian = GaussianConditional(fitted)
     few_truth, some_truth = few.unit, some.unit

@@ -97,6 +97,11 @@ def _gram(images: Tensor, mean: Float[Tensor, " P"]) -> Float[Tensor, "P P"]:
     return gram
 
 
+def _span(flat: Float[Tensor, "M P"], numbers: int) -> Float[Tensor, "P N"]:
+    """The principal axes of fewer vectors than they have values, of any length, the largest last."""
+    return flat.T @ torch.linalg.eigh(flat @ flat.T)[1][:, -numbers:]
+
+
 class GaussianConditional:
     """The conditional mean of a Gaussian fitted to training images.
 
@@ -177,8 +182,7 @@ class PrincipalAxes:
         if m > pixels:
             axes = torch.linalg.eigh(_gram(images, self.mean.flatten()))[1]
         else:
-            flat = (torch.cat(list(_parts(images))) - self.mean).flatten(1)
-            axes = flat.T @ torch.linalg.eigh(flat @ flat.T)[1]
+            axes = _span((torch.cat(list(_parts(images))) - self.mean).flatten(1), self.numbers)
         # The eigenvectors of a Gram matrix span the images; QR makes them unit vectors, the largest axis first.
         self.axes = torch.linalg.qr(axes.flip(1)[:, : self.numbers])[0]
 
