@@ -234,7 +234,7 @@ def completion_table(
     numbers = numbers_per_signal(prediction(model, whole(ImageSet(test.pixels[:1], test.name))))
     LOG.debug("evaluating PCA of all pixels")
     axes = PrincipalAxes(fitted, min(numbers, test.size[0] * test.size[1]))
-    parts = (test.at(index).unit.cpu() for index in torch.arange(len(test)).split(1000))
+    parts = (test.at(index).unit.cpu() for index in torch.arange(len(test)).split(200))
     each = torch.cat([image_mse(axes(part), part) for part in parts])
     errors[WHOLE][f"PCA of all pixels, {axes.numbers} numbers"] = {"full": each}
     rows, unknown = (
