@@ -104,7 +104,7 @@ def warm(run: File, *, context: str = "1000", steps: int = 500, device: str = "a
     opened = open_run(run, device)
     if opened.row.unit != "images":
         fail(f"{opened.checkpoint}: expected a run of images, got one of {opened.row.unit}")
-    test = open_sets(opened.settings)[2].to(next(opened.model.parameters()).device)
+    test = open_sets(opened.settings, next(opened.model.parameters()).device)[2]
     try:
         errors = warm_start(opened.model, test, context, steps)
     except ValueError as error:

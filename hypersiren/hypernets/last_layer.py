@@ -33,6 +33,9 @@ from hypersiren.hypernets.posterior import (
     with_one,
 )
 
+SPECTRA = 2**24
+"""Values of zero-padded signals whose power spectra are taken at a time."""
+
 
 @savable
 class LastLayerSolve(nn.Module):
@@ -217,8 +220,11 @@ class Moments:
 
     def _power(self, rows: Float[Tensor, "M P"]) -> Tensor:
         """The summed power spectrum of signals, each continued by as many zeros along each axis."""
-        spectrum = torch.fft.rfftn(rows.unflatten(1, self.size), [2 * n for n in self.size])
-        return spectrum.abs().square().sum(0, dtype=self.work)
+        padded = [2 * n for n in self.size]
+        # In parts: a spectrum takes eight times the memory of its signal.
+        parts = rows.unflatten(1, self.size).split(max(1, SPECTRA // math.prod(padded)))
+        power = [torch.fft.rfftn(part, padded).abs().square().sum(0, dtype=self.work) for part in parts]
+        return torch.stack(power).sum(0)
 
     def _stationary(self, power: Tensor) -> Float[Tensor, "P R"]:
         """The basis times the covariance of the raster's points that depends on their difference alone."""

@@ -57,6 +57,9 @@ IMPOSSIBLE = -1e4
 FEWEST = 8
 """Signals below which a cluster has no prior of its own."""
 
+MOST_VALUES = 2**26
+"""Values of all signals together (256 MB) that priors are taken from; of more, from a random part of the signals."""
+
 
 @dataclass(frozen=True)
 class _Known:
@@ -184,14 +187,12 @@ class MixtureSolve(LastLayerSolve):
 
         All priors have one mean; see `LastLayerSolve.set_prior` for arguments. Signals are told apart by k-means on the
         logarithms of their power spectra, in bands, less their means: by the form of the spectrum and not by loudness.
+        They are looked at several times, and so held in memory: at most `MOST_VALUES` of them, a random part.
 
         Raises:
             ValueError: If there is no signal.
         """
-        chunks = list(signals)
-        if not chunks:
-            raise ValueError("expected signals to take a prior from, got none")
-        everything = torch.cat(chunks)
+        everything = random_part(signals, MOST_VALUES)
         # So many that not all of them can be too small.
         kind = clusters(everything, min(self.priors, max(1, len(everything) // FEWEST)))
         first = Moments(siren, everything[:1], ridge)
@@ -238,6 +239,40 @@ def _known(siren: Siren, params: Params, theta: Float[Tensor, "*b G C"], context
         mean = features @ theta
     wrong = torch.where(known, context.y - mean, 0)
     return _Known(features, cells, mask, wrong, context.alike and not hidden)
+
+
+def random_part(
+    signals: Iterable[Float[Tensor, "M *size C"]], values: int, seed: int = 0
+) -> Float[Tensor, "K *size C"]:
+    """All signals in their order, or a random part of them that has at most so many values.
+
+    Raises:
+        ValueError: If there is no signal.
+
+    Example:
+        >>> signals = [torch.full((5, 4, 1), float(i)) for i in range(100)]
+        >>> random_part(signals, 10_000).shape, random_part(signals, 100).shape
+        (torch.Size([500, 4, 1]), torch.Size([25, 4, 1]))
+    """
+    generator = torch.Generator().manual_seed(seed)
+    kept: list[tuple[Tensor, Tensor]] = []  # signals, and where each stands in a random order
+    most, seen = 1, 0
+
+    def thin() -> None:
+        last = torch.cat([order for _, order in kept]).kthvalue(most).values
+        kept[:] = [(chunk[(order <= last).to(chunk.device)], order[order <= last]) for chunk, order in kept]
+
+    for chunk in signals:
+        most, seen = max(1, values // chunk[0].numel()), seen + len(chunk)
+        kept.append((chunk, torch.rand(len(chunk), generator=generator, dtype=torch.float64)))
+        if sum(len(order) for _, order in kept) > 2 * most:
+            thin()
+    if not kept:
+        raise ValueError("expected signals to take a prior from, got none")
+    if seen > most:
+        thin()
+        LOG.info("priors from %s of %s signals, drawn at random", f"{most:,}", f"{seen:,}")
+    return torch.cat([chunk for chunk, _ in kept])
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ Errors are mean squared errors on [0, 1] after clipping, over all pixels, averag
 
 import logging
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,12 +50,13 @@ from hypersiren.studies.prediction import (
 )
 from hypersiren.tasks.images.completion import (
     available_contexts,
-    complete,
+    completions,
     context_masks,
     enlarged,
     known_pixels,
     open_sets,
 )
+from hypersiren.tasks.task import Predict
 from hypersiren.training import checkpoints
 from hypersiren.training.folders import to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
@@ -63,6 +64,9 @@ from hypersiren.training.hypernet import SetRun
 LOG = logging.getLogger(__name__)
 
 OURS, REFINED, PRIOR = "hypersiren", "refined", "prior alone"
+
+FITTED = 20_000
+"""Training images that baselines are fitted to, at most."""
 
 WHOLE, UNKNOWN = "all pixels", "unknown pixels only (known ones put back)"
 
@@ -165,7 +169,7 @@ def completion_table(
 
     Args:
         model: A trained model.
-        train: What Gaussian and principal axes are fitted to, mirrored images too (at most 20,000 of them).
+        train: What Gaussian and principal axes are fitted to, mirrored images too: the first `FITTED`, or 100 MB.
         validation: What the Gaussian's noise is chosen on, for each context.
         test: What is completed.
         baseline_images: Baselines and intervals are judged on so many of the first test images; they are slow.
@@ -176,10 +180,10 @@ def completion_table(
     first = ImageSet(test.pixels[:baseline_images], test.name)
     few = first.to("cpu")
     some = ImageSet(validation.pixels[:baseline_images].cpu(), validation.name)
-    fitted = ImageSet(train.pixels[:20_000].cpu(), train.name).unit
+    fitted = train.pixels[: min(FITTED, 10**8 // train.pixels[:1].numel() + 1)].cpu()
     fitted = torch.cat([fitted, fitted.flip(2)])
     gaussian = GaussianConditional(fitted)
-    truth, few_truth, some_truth = test.unit, few.unit, some.unit
+    few_truth, some_truth = few.unit, some.unit
     names = available_contexts(test.size)
     some_masks = context_masks(some, names)
     models = {OURS: model} | ({} if prior is None else {PRIOR: prior})
@@ -192,16 +196,25 @@ def completion_table(
     def report(method: str, name: str) -> None:
         LOG.debug("evaluating %s pixels: %s (%d of %d)", name, method, 1 + methods.index(method), len(methods))
 
-    def judge(method: str, name: str, mask: Tensor, images: Tensor, truth: Tensor) -> None:
-        errors[WHOLE].setdefault(method, {})[name] = image_mse(images, truth).cpu()
-        if name != "full":
-            put_back = torch.where(mask.unsqueeze(-1), truth, images)
-            errors[UNKNOWN].setdefault(method, {})[name] = image_mse(put_back, truth).cpu()
+    def judge(method: str, name: str, parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """By a method's images, the truth, and what is known of it."""
+        whole, unknown = [], []
+        for images, truth, known in parts:
+            whole.append(image_mse(images, truth).cpu())
+            if name != "full":
+                unknown.append(image_mse(torch.where(known.unsqueeze(-1), truth, images), truth).cpu())
+        errors[WHOLE].setdefault(method, {})[name] = torch.cat(whole)
+        if unknown:
+            errors[UNKNOWN].setdefault(method, {})[name] = torch.cat(unknown)
 
-    for name, mask in context_masks(test, names).items():
+    def judge_model(method: str, name: str, predict: Predict, mask: Tensor) -> None:
+        report(method, name)
+        judge(method, name, ((made, test.at(i).unit, mask[i]) for i, made in completions(predict, test, mask)))
+
+    for name in names:
+        mask = context_masks(test, [name])[name]
         for method, judged in models.items():
-            report(method, name)
-            judge(method, name, mask, complete(judged.field, test, mask), truth)
+            judge_model(method, name, judged.field, mask)
             if name == "full":
                 continue
             # Deviations cost several times what completions do.
@@ -210,19 +223,19 @@ def completion_table(
                 inside = ((images - first.unit).abs() <= NINETY * deviation)[~mask[: len(first)]]
                 coverage.setdefault(method, {})[name] = 100 * inside.float().mean().item()
         if refine_steps:
-            report(REFINED, name)
-            judge(REFINED, name, mask, complete(refining(model, refine_steps), test, mask), truth)
+            judge_model(REFINED, name, refining(model, refine_steps), mask)
         report("Gaussian", name)
         noise = gaussian.choose_noise(some_truth, some_masks[name])
         mask = mask[: len(few)].cpu()
-        judge("Gaussian", name, mask, gaussian(few_truth, mask, noise), few_truth)
+        judge("Gaussian", name, [(gaussian(few_truth, mask, noise), few_truth, mask)])
         for method, simple in SIMPLE.items():
             report(method, name)
-            judge(method, name, mask, simple(few_truth, mask), few_truth)
+            judge(method, name, [(simple(few_truth, mask), few_truth, mask)])
     numbers = numbers_per_signal(prediction(model, whole(ImageSet(test.pixels[:1], test.name))))
     LOG.debug("evaluating PCA of all pixels")
     axes = PrincipalAxes(fitted, min(numbers, test.size[0] * test.size[1]))
-    each = image_mse(axes(truth.cpu()), truth.cpu())
+    parts = (test.at(index).unit.cpu() for index in torch.arange(len(test)).split(200))
+    each = torch.cat([image_mse(axes(part), part) for part in parts])
     errors[WHOLE][f"PCA of all pixels, {axes.numbers} numbers"] = {"full": each}
     rows, unknown = (
         {method: {name: e.mean().item() for name, e in row.items()} for method, row in block.items()}
@@ -380,8 +393,8 @@ def complete_test(
     """
     model, device = run.model, next(run.model.parameters()).device
     LOG.info("reading images: %s", run.settings.data.kind)
-    sets = open_sets(run.settings)
-    train, validation, test = (images.to(device) for images in sets)
+    sets = open_sets(run.settings, device)
+    train, validation, test = sets
     shown = prediction(model, whole(ImageSet(test.pixels[:1], test.name)))
     if samples is not None:
         posterior_for_samples(shown)

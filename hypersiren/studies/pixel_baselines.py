@@ -12,11 +12,11 @@ returns completed images of the same shape; known pixels keep their values.
 `PrincipalAxes` completes nothing: it says what a whole image is worth in so many numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 Images = Float[Tensor, "M H W C"]
@@ -77,6 +77,31 @@ LARGE = 4096
 """Values of an image from which on the Gaussian is fitted to a part of the images only."""
 
 
+def _parts(images: Tensor, size: int = 4096) -> Iterator[Images]:
+    """Images on [0, 1], a part at a time."""
+    for part in images.split(size):
+        yield part.float() / 255 if part.dtype == torch.uint8 else part
+
+
+def _mean(images: Tensor) -> Float[Tensor, "H W C"]:
+    total = [part.sum(0, dtype=torch.float64) for part in _parts(images)]
+    return torch.stack(total).sum(0) / len(images)
+
+
+def _gram(images: Tensor, mean: Float[Tensor, " P"]) -> Float[Tensor, "P P"]:
+    """The sum of the squares of what images differ from their mean."""
+    gram = mean.new_zeros(len(mean), len(mean))
+    for part in _parts(images):
+        flat = part.flatten(1) - mean
+        gram += flat.T @ flat
+    return gram
+
+
+def _span(flat: Float[Tensor, "M P"], numbers: int) -> Float[Tensor, "P N"]:
+    """The principal axes of fewer vectors than they have values, of any length, the largest last."""
+    return flat.T @ torch.linalg.eigh(flat @ flat.T)[1][:, -numbers:]
+
+
 class GaussianConditional:
     """The conditional mean of a Gaussian fitted to training images.
 
@@ -84,7 +109,7 @@ class GaussianConditional:
     the known pixels o is mean + A (A_o^T A_o + noise I)^-1 A_o^T (y_o - mean_o), at any number of known pixels.
 
     Args:
-        images: Training images.
+        images: Training images, on [0, 1] or as bytes.
         axes: At most so many principal axes.
 
     Example:
@@ -95,16 +120,16 @@ class GaussianConditional:
         True
     """
 
-    def __init__(self, images: Images, axes: int = 512):
+    def __init__(self, images: Num[Tensor, "M H W C"], axes: int = 512):
         if images[0].numel() > LARGE:  # neither the covariance nor all images would fit
             images = images[:: -(-len(images) // (2 * axes))]
-        flat = images.flatten(1).double()
-        self.mean = flat.mean(dim=0)
-        if len(flat) > 4 * axes:  # the covariance is small, the data are not
-            values, vectors = torch.linalg.eigh(torch.cov(flat.T, correction=0))
+        self.mean = _mean(images).flatten()
+        if len(images) > 4 * axes:  # the covariance is small, the data are not
+            values, vectors = torch.linalg.eigh(_gram(images, self.mean) / len(images))
             values, vectors = values[-axes:].clamp(min=0), vectors[:, -axes:]
             self.factor = vectors * values.sqrt()
         else:
+            flat = torch.cat(list(_parts(images))).flatten(1).double()
             _, s, v = torch.linalg.svd(flat - self.mean, full_matrices=False)
             self.factor = (v.T * (s / len(flat) ** 0.5))[:, :axes]
 
@@ -135,7 +160,7 @@ class PrincipalAxes:
     """Principal component analysis of training images: what so many numbers for each image are worth.
 
     Args:
-        images: Training images.
+        images: Training images, on [0, 1] or as bytes.
         numbers: Numbers for each image; fewer where the images do not span so many axes.
 
     Attributes:
@@ -148,21 +173,16 @@ class PrincipalAxes:
         True
     """
 
-    def __init__(self, images: Images, numbers: int):
+    def __init__(self, images: Num[Tensor, "M H W C"], numbers: int):
         if images[0].numel() > LARGE:  # neither the covariance nor all images would fit
             images = images[:: max(1, len(images) // (2 * numbers))]
-        self.mean = images.mean(0, dtype=torch.float64)
+        self.mean = _mean(images)
         pixels, m = self.mean.numel(), len(images)
         self.numbers = min(numbers, pixels, m - 1)
         if m > pixels:
-            gram = self.mean.new_zeros(pixels, pixels)
-            for part in images.split(4096):
-                flat = (part - self.mean).flatten(1)
-                gram += flat.T @ flat
-            axes = torch.linalg.eigh(gram)[1]
+            axes = torch.linalg.eigh(_gram(images, self.mean.flatten()))[1]
         else:
-            flat = (images - self.mean).flatten(1)
-            axes = flat.T @ torch.linalg.eigh(flat @ flat.T)[1]
+            axes = _span((torch.cat(list(_parts(images))) - self.mean).flatten(1), self.numbers)
         # The eigenvectors of a Gram matrix span the images; QR makes them unit vectors, the largest axis first.
         self.axes = torch.linalg.qr(axes.flip(1)[:, : self.numbers])[0]
 

@@ -15,6 +15,7 @@ from hypersiren.fields.coords import strata
 from hypersiren.fields.operators import Field
 from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.context import Context
+from hypersiren.signals.sets.disk import DiskPixels
 from hypersiren.tasks.panels import Panel
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.summary import Measure, Rows, panel_rows
@@ -207,7 +208,7 @@ class SetTask:
 
 
 def content_digest(*parts: Any) -> str:
-    """A digest of values, wherever they are: tensors, arrays, and anything else by its representation.
+    """A digest of values, wherever they are: tensors, arrays, pixels on disk, and anything else by its representation.
 
     Example:
         >>> content_digest(torch.zeros(2), None) == content_digest(np.zeros(2, np.float32), None)
@@ -218,7 +219,11 @@ def content_digest(*parts: Any) -> str:
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
         array = part.detach().cpu().numpy() if isinstance(part, Tensor) else part
-        if isinstance(array, np.ndarray):
+        if isinstance(array, DiskPixels):
+            found.update(f"uint8{array.shape}".encode())
+            for block in array.blocks():
+                found.update(block.data)
+        elif isinstance(array, np.ndarray):
             found.update(f"{array.dtype}{array.shape}".encode())
             found.update(np.ascontiguousarray(array).data)
         else:

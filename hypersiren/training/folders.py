@@ -20,7 +20,14 @@ from hypersiren.signals.files import atomic_write
 
 MARK = ".hypersiren"
 
-RESUMABLE = {"training.steps", "training.log_every", "training.validate_every", "training.compile", "device"}
+RESUMABLE = {
+    "training.steps",
+    "training.log_every",
+    "training.validate_every",
+    "training.compile",
+    "device",
+    "data.in_memory",
+}
 """Settings that may change between the parts of one run."""
 
 FILES = {"signal.path", "signal.mask", "signal.source", "signal.target", "signal.truth", "data.root"}

@@ -65,9 +65,9 @@ def straight(run, pictures):
     return folder
 
 
-def train(run: Callable[..., int], pictures: Path, folder: Path, **strike: Any) -> int:
+def train(run: Callable[..., int], pictures: Path, folder: Path, *more: str, **strike: Any) -> int:
     """Train in a run folder, with a cache of its own; the exit code."""
-    words = [str(pictures) if word == "pictures" else word for word in TINY]
+    words = [str(pictures) if word == "pictures" else word for word in [*TINY, *more]]
     log, cache = folder.with_suffix(".log"), folder.with_suffix(".cache")
     code = run(words=["train", "--out", str(folder), *words], log=str(log), cache=str(cache), **strike)
     assert "Traceback" not in log.read_text(), log.read_text()
@@ -77,6 +77,8 @@ def train(run: Callable[..., int], pictures: Path, folder: Path, **strike: Any) 
 def check(folder: Path, straight: Path) -> None:
     for name in ("last.pt", "best.pt", "prior.pt"):
         both = [checkpoints.read(run / name) for run in (folder, straight)]
+        for content in both:  # where the images were does not matter
+            content["record"]["settings"]["data"].pop("in_memory")
         # An interruption has a row of its own in the history; the validations are the same.
         rows = [{row["step"]: row for row in content.pop("history", []) if "validation/mse" in row} for content in both]
         assert rows[0].keys() == rows[1].keys()
@@ -101,6 +103,19 @@ def test_killed_while_decoding_while_caching_and_while_drawing(run, pictures, st
     assert train(run, pictures, folder, moment="step", passes=7, how="term") == 130
     assert train(run, pictures, folder, moment="picture", passes=2, how="ctrl-c twice") == 130
     assert train(run, pictures, folder) == 0
+    check(folder, straight)
+
+
+def test_killed_with_images_on_disk_and_resumed_with_them_in_memory(run, pictures, straight):
+    folder = pictures.parent / "disk"
+    on_disk = ["--data.in_memory", "false"]
+    assert train(run, pictures, folder, *on_disk, moment="decoding by several", passes=4, how="kill") == -9
+    assert [path.suffix for path in folder.with_suffix(".cache").iterdir()] == [".part"]
+    assert train(run, pictures, folder, *on_disk, moment="cache", passes=2, how="kill") == -9
+    assert train(run, pictures, folder, *on_disk, moment="step", passes=7, how="term") == 130
+    assert train(run, pictures, folder, moment="step", passes=3, how="ctrl-c twice") == 130
+    assert train(run, pictures, folder, *on_disk) == 0
+    assert "pictures/train stays on disk, 2.3 kB: data.in_memory is false" in folder.with_suffix(".log").read_text()
     check(folder, straight)
 
 

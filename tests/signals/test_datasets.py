@@ -367,7 +367,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(tree, cache, monkeypatch
     def fill_the_disk(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "save", fill_the_disk)
+    monkeypatch.setattr(os, "replace", fill_the_disk)
     with pytest.warns(UserWarning, match="No space left on device") as caught:
         load_images("folder", "train", root=tree, cache_dir=cache / "full")
     assert len(caught) == 1

@@ -16,6 +16,7 @@ from hypersiren.hypernets.model import HyperSiren, build
 from hypersiren.hypernets.set_encoder import SetEncoder
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import read_image
+from hypersiren.signals.sets.disk import DiskPixels
 from hypersiren.signals.sets.images import ImageSet
 from hypersiren.studies.completion import (
     UNKNOWN,
@@ -38,7 +39,7 @@ from hypersiren.studies.photos import (
     sample_photo,
     scaled_deviation,
 )
-from hypersiren.studies.pixel_baselines import PrincipalAxes
+from hypersiren.studies.pixel_baselines import GaussianConditional, PrincipalAxes
 from hypersiren.studies.prediction import completed, prediction, render_deviation, render_fields, render_samples
 from hypersiren.studies.shape_baselines import mean_field
 from hypersiren.tasks.images.completion import (
@@ -51,6 +52,11 @@ from hypersiren.tasks.images.completion import (
 )
 from hypersiren.tasks.images.settings import ContextSampling
 from hypersiren.tasks.shapes.judging import PosedShape, box_around
+
+
+def on_disk(images: ImageSet, folder) -> ImageSet:
+    np.save(folder / f"{len(images)}.npy", images.pixels.numpy())
+    return ImageSet(DiskPixels(folder / f"{len(images)}.npy"), images.name)
 
 
 def images(m=12, h=10, w=8, c=1, seed=0) -> ImageSet:
@@ -165,6 +171,25 @@ def test_table_has_every_method_and_says_how_many_images():
     assert str(table).count("  first 5") == 2
     assert "  first" not in str(alone)
     assert "in the 90 % interval" not in str(table)
+
+
+def test_the_table_of_sets_on_disk_is_that_of_sets_in_memory(tmp_path):
+    held = images(m=30), images(m=9, seed=1), images(m=12, seed=2)
+    tables = [
+        completion_table(solving(), *sets, baseline_images=5)
+        for sets in (held, [on_disk(part, tmp_path) for part in held])
+    ]
+    assert tables[0] == tables[1]
+    assert (completion_picture(solving(), held[2]) == completion_picture(solving(), on_disk(held[2], tmp_path))).all()
+
+
+def test_baselines_take_bytes_as_they_take_values():
+    pixels = smooth(40).pixels
+    values, few, mask = pixels.float() / 255, smooth(3, seed=9).unit, torch.rand(3, 10, 8) < 0.3
+    for fit in (GaussianConditional, lambda of: GaussianConditional(of, axes=4)):
+        assert torch.equal(fit(pixels)(few, mask, 1e-3), fit(values)(few, mask, 1e-3))
+    for numbers in (7, 30):
+        assert torch.equal(PrincipalAxes(pixels, numbers)(few), PrincipalAxes(values, numbers)(few))
 
 
 def test_table_counts_all_pixels_and_unknown_ones_and_marks_the_best():

@@ -276,6 +276,14 @@ def test_peak_memory_of_the_papers_set_encoder_model_at_batch_100():
     assert 1 < float(done.stdout) < 6
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted otherwise")
+def test_a_set_on_disk_is_not_held_in_memory():
+    script = Path(__file__).with_name("large_set.py")
+    done = subprocess.run([sys.executable, str(script), "20000"], capture_output=True, text=True, check=True)
+    pixels, growth = map(float, done.stdout.split())
+    assert growth < 0.4 * pixels
+
+
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no such run folder"):
         checkpoints.load(tmp_path / "nothing")

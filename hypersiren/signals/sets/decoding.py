@@ -11,8 +11,9 @@ import signal
 import sys
 import threading
 import warnings
+from collections import deque
 from collections.abc import Generator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -31,6 +32,9 @@ FEW = 500
 SPAN = 16
 """Images that a worker reads at a time: few, so that Ctrl-C never waits long."""
 
+AHEAD = 16
+"""Times as many spans as workers, that may be read before they are wanted."""
+
 Skipped = tuple[str, str]
 """Name of an image, and why it could not be read."""
 
@@ -38,19 +42,10 @@ Skipped = tuple[str, str]
 def decode(
     source: ImageSource, target: Target, *, workers: int | None = None, progress: bool = True
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read all images of a source, in their order, without those that cannot be read.
-
-    Args:
-        source: Where they come from.
-        target: What each is brought to.
-        workers: Processes; None for one per CPU, 1 for none but this one.
-        progress: Whether to show a bar, if stderr is a terminal.
+    """Read all images of a source into memory; arguments and errors as of `decode_parts`.
 
     Returns:
         Images (M, H, W, C) uint8, and "name: reason" for each one skipped.
-
-    Raises:
-        DatasetError: If none can be read, an image has another size than crop="none" demands, or a worker dies.
 
     Example:
         >>> from hypersiren.signals.sets.sources import photos
@@ -58,9 +53,35 @@ def decode(
         >>> images.shape, skipped
         ((3, 16, 16, 3), ())
     """
-    n, count = len(source.names), 0
-    pixels = np.empty((n, *target.size, 1 if target.gray else 3), np.uint8)
+    pixels, count = np.empty(target.shape(len(source.names)), np.uint8), 0
     skipped: list[str] = []
+    with contextlib.closing(decode_parts(source, target, workers=workers, progress=progress)) as parts:
+        for images, failures in parts:
+            pixels[count : count + len(images)] = images
+            count += len(images)
+            skipped += failures
+    return pixels[:count], tuple(skipped)
+
+
+def decode_parts(
+    source: ImageSource, target: Target, *, workers: int | None = None, progress: bool = True
+) -> Generator[tuple[np.ndarray, list[str]], None, None]:
+    """Read all images of a source, in their order, without those that cannot be read: a few at a time.
+
+    Args:
+        source: Where they come from.
+        target: What each is brought to.
+        workers: Processes; None for one per CPU, 1 for none but this one.
+        progress: Whether to show a bar, if stderr is a terminal.
+
+    Yields:
+        Images (B, H, W, C) uint8, and "name: reason" for each one skipped.
+
+    Raises:
+        DatasetError: If none can be read, an image has another size than crop="none" demands, or a worker dies.
+    """
+    n, count = len(source.names), 0
+    first = ""
     results = _results(source, target, _processes(n, workers))
     # tqdm's disable=None means: unless stderr is a terminal.
     hidden = None if progress and LOG.isEnabledFor(logging.WARNING) else True
@@ -68,13 +89,13 @@ def decode(
     # Closing the generator at once ends the workers.
     with contextlib.closing(results), tqdm(total=n, desc=source.label, disable=hidden) as bar:
         for images, failures in results:
-            pixels[count : count + len(images)] = images
             count += len(images)
-            skipped += [f"{name}: {reason}" for name, reason in failures]
+            skipped = [f"{name}: {reason}" for name, reason in failures]
+            first = first or next(iter(skipped), "")
+            yield images, skipped
             bar.update(len(images) + len(failures))
     if count == 0:
-        raise DatasetError(f"{source.label}: none of {n} files could be read as an image; the first: {skipped[0]}")
-    return pixels[:count], tuple(skipped)
+        raise DatasetError(f"{source.label}: none of {n} files could be read as an image; the first: {first}")
 
 
 def _processes(images: int, workers: int | None) -> int:
@@ -101,14 +122,24 @@ def _results(
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source, target))
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
-            results = pool.map(_work, spans[1:])
-        yield from results
+        waiting: deque[Future[tuple[np.ndarray, list[Skipped]]]] = deque()
+        for span in spans[1:]:
+            waiting.append(_submit(pool, span))
+            # Whoever takes the images may be slower than the workers; what waits for it is in memory.
+            if len(waiting) > AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise DatasetError(f"{source.label}: a decoding process died (out of memory?); try workers=1") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, span: tuple[int, int]) -> "Future[tuple[np.ndarray, list[Skipped]]]":
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
+        return pool.submit(_work, span)
 
 
 _job: tuple[ImageSource, Target] | None = None  # what a worker works on, sent once instead of with every span
@@ -143,4 +174,4 @@ def _read_span(source: ImageSource, target: Target, start: int, stop: int) -> tu
             raise DatasetError(f'{source.names[i]}: {error.reason}, and crop="none" lets none be resized') from None
         except SignalError as error:
             failures.append((source.names[i], error.reason))
-    return np.stack(images) if images else np.empty((0, *target.size, 1 if target.gray else 3), np.uint8), failures
+    return np.stack(images) if images else np.empty(target.shape(0), np.uint8), failures

@@ -1,35 +1,40 @@
 """Data sets: a SET of images as one uint8 tensor, decoded once, cached on disk, and resident on the device.
 
 At the paper's 32 x 32 pixels all of CelebA is 0.6 GB: held on the device, a batch is one indexing operation and one
-scaling, and no loader process stands between a step and its images.
+scaling, and no loader process stands between a step and its images. A set that takes more than half of the free memory
+stays in its cache file, see `disk`, and gives the same batches.
 
 Letters in shapes: M images in the set, B images in a batch, H height, W width, C channels.
 """
 
+import contextlib
 import difflib
+import errno
 import hashlib
 import json
 import math
 import os
+import shutil
 import sys
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 from torch.utils.data import Dataset
 
-from hypersiren.signals.files import atomic_write, remove_stale
+from hypersiren.signals.files import atomic_write, one_line, remove_stale
 from hypersiren.signals.image.files import Crop, read_image
 from hypersiren.signals.sets import sources, torchvision_sets
-from hypersiren.signals.sets.decoding import decode
+from hypersiren.signals.sets.decoding import decode, decode_parts
+from hypersiren.signals.sets.disk import DiskPixels, InMemory, in_bytes, keep_in_memory
 from hypersiren.signals.sets.sources import SPLITS, DatasetError, ImageSource, Target
 
 KINDS = ("faces", "photos", "folder", "celeba", *torchvision_sets.NAMES)
@@ -40,7 +45,7 @@ CACHE_VERSION = 1
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of one size, resident on a device.
+    """Images of one size, resident on a device, or on disk and read where they are asked for.
 
     Attributes:
         pixels: (M, H, W, C) in 0..255.
@@ -55,13 +60,14 @@ class ImageSet:
         ImageSet(demo: 3 images of 1 x 1 x 1 on cpu)
     """
 
-    pixels: UInt8[Tensor, "M H W C"]
+    pixels: UInt8[Tensor, "M H W C"] | DiskPixels
     name: str
     skipped: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.pixels.shape[1:]))
-        return f"ImageSet({self.name}: {len(self)} images of {shape} on {self.pixels.device})"
+        where = "disk" if isinstance(self.pixels, DiskPixels) else self.pixels.device
+        return f"ImageSet({self.name}: {len(self)} images of {shape} on {where})"
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -77,16 +83,21 @@ class ImageSet:
         return self.pixels.shape[3]
 
     def to(self, device: torch.device | str) -> "ImageSet":
-        """The same set on another device."""
+        """The same set on another device; one on disk stays there, and its images come to the device."""
         return replace(self, pixels=self.pixels.to(device))
 
     @property
     def unit(self) -> Float[Tensor, "M H W C"]:
-        """All images, values on [0, 1], float32."""
-        return self.pixels.float() / 255
+        """All images, values on [0, 1], float32; also those of a set on disk."""
+        return self.pixels[:].float() / 255
+
+    def at(self, index: Integer[Tensor, " B"] | Bool[Tensor, " M"]) -> "ImageSet":
+        """Some of the images, on disk if these are."""
+        pixels = self.pixels
+        return replace(self, pixels=pixels.at(index) if isinstance(pixels, DiskPixels) else pixels[index])
 
     def spread(self, count: int) -> "ImageSet":
-        """So many images (or all there are) from all over the set, the first and the last among them."""
+        """So many images (or all there are) from all over the set, the first and the last among them, on the device."""
         index = torch.linspace(0, len(self) - 1, min(count, len(self)), device=self.pixels.device).long()
         return ImageSet(self.pixels[index], self.name)
 
@@ -100,7 +111,7 @@ Images = np.ndarray | Tensor | Sequence[Any] | Dataset[Any]
 
 
 def as_images(images: ImageSet | Images, name: str = "images") -> ImageSet:
-    """A set of images of one size.
+    """A set of images of one size, held in memory unless it is a set already (see `load_images` for larger ones).
 
     Args:
         images: A set, as it is; or an array or tensor (M, H, W), (M, H, W, 1) or (M, H, W, 3), uint8 or floats in
@@ -149,7 +160,7 @@ def split_images(train: ImageSet, validation: ImageSet | None) -> tuple[ImageSet
     if len(train) < 2:
         raise DatasetError(f"images: expected at least 2, to hold one out for validation, got {len(train)}")
     held = torch.arange(len(train), device=train.pixels.device) % 10 == min(9, len(train) - 1)
-    return replace(train, pixels=train.pixels[~held]), replace(train, pixels=train.pixels[held])
+    return train.at(~held), train.at(held)
 
 
 def _items(images: Any) -> Iterator[Any]:
@@ -193,11 +204,14 @@ def load_images(
     progress: bool = True,
     crops: int | None = None,
     download: bool = False,
+    in_memory: InMemory = "auto",
+    device: torch.device | str = "cpu",
 ) -> ImageSet:
     """A set of images, from its cache or by decoding its files.
 
     The cache's key holds what the pixels depend on: each file's path, bytes and time of change, and the arguments. A
-    cache that is broken is made anew, one that cannot be written costs a warning.
+    cache that is broken is made anew, one that cannot be written costs a warning. A set that is too large for memory is
+    decoded straight into the cache, and stays there.
 
     Args:
         kind: One of `KINDS`: "faces", "photos", "folder", "celeba" (see `sources`), or a class of torchvision.
@@ -212,12 +226,16 @@ def load_images(
         progress: Whether decoding shows a bar, if stderr is a terminal.
         crops: Of "photos": training crops (10,000); val and test have a tenth.
         download: Of torchvision's sets: whether it may fetch what is missing.
+        in_memory: Whether the set is held in memory; False leaves it on disk; "auto" leaves there what takes more than
+            half of the free memory.
+        device: Where the images are held, or where those that are asked for come to.
 
     Returns:
-        The set, on the CPU, in the order of its source; files that cannot be read are left out and named in `skipped`.
+        The set, in the order of its source; files that cannot be read are left out and named in `skipped`.
 
     Raises:
-        DatasetError: If the set cannot be had; the message says what was expected and what came.
+        DatasetError: If the set cannot be had, or shall stay on disk and cannot be written; the message says what was
+            expected and what came.
 
     Example:
         >>> import tempfile
@@ -245,12 +263,29 @@ def load_images(
     folder = _cache_folder() if cache_dir is None else Path(cache_dir)
     digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()
     path = folder / f"{kind}-{split}-{height}x{width}-{digest}.npy"
-    cached = _read_cache(path, target)
-    if cached is None:
-        cached = decode(source, target, workers=workers, progress=progress)
-        _write_cache(path, key, *cached)
+    shape = target.shape(len(source.names))
+    held = keep_in_memory(math.prod(shape), source.label, in_memory, device)
+    cached: tuple[UInt8[Tensor, "M H W C"] | DiskPixels, tuple[str, ...]] | None = _read_cache(path, target)
+    if cached is None and held:
+        images, left_out = decode(source, target, workers=workers, progress=progress)
+        _keep(path, key, images, left_out)
+        cached = torch.from_numpy(images), left_out
+    elif cached is None:
+        try:
+            with contextlib.closing(decode_parts(source, target, workers=workers, progress=progress)) as parts:
+                _write_cache(path, key, shape, parts)
+        except OSError as error:
+            raise DatasetError(
+                f"{source.label}: its pixels stay on disk, but {in_bytes(math.prod(shape))} could not be written to "
+                f"{folder} ({one_line(error)}); HYPERSIREN_CACHE names another folder"
+            ) from error
+        cached = _read_cache(path, target)
+        if cached is None:
+            raise DatasetError(f"{source.label}: {path} was changed while it was written; try again")
     pixels, skipped = cached
-    return ImageSet(torch.from_numpy(pixels), source.label, (*source.dropped, *skipped))
+    if held:
+        pixels = pixels[:]
+    return ImageSet(pixels.to(device), source.label, (*source.dropped, *skipped))
 
 
 def find_source(
@@ -378,31 +413,72 @@ def _cache_folder() -> Path:
     return Path(os.path.expanduser(base)) / "hypersiren"
 
 
-def _read_cache(path: Path, target: Target) -> tuple[np.ndarray, tuple[str, ...]] | None:
+def _read_cache(path: Path, target: Target) -> tuple[DiskPixels, tuple[str, ...]] | None:
     """What `_write_cache` wrote, or None if it is not there whole."""
     try:
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        with open(path, "rb") as file:
-            pixels = np.lib.format.read_array(file, allow_pickle=False)
-        whole = pixels.dtype == np.uint8 and pixels.shape == (about["images"], *target.size, 1 if target.gray else 3)
-        return (pixels, tuple(about["skipped"])) if whole and zlib.crc32(pixels.data) == about["crc32"] else None
+        pixels = DiskPixels(path)
+        whole = pixels.shape == target.shape(about["images"]) and _checksum(pixels) == about["crc32"]
+        return (pixels, tuple(about["skipped"])) if whole else None
     except (OSError, ValueError, EOFError, KeyError, TypeError, MemoryError):
         return None
 
 
-def _write_cache(path: Path, key: dict[str, Any], pixels: np.ndarray, skipped: tuple[str, ...]) -> None:
-    about = {"key": key, "images": len(pixels), "crc32": zlib.crc32(pixels.data), "skipped": skipped}
+def _checksum(pixels: DiskPixels) -> int:
+    found = 0
+    for block in pixels.blocks():
+        found = zlib.crc32(block.data, found)
+    return found
+
+
+def _keep(path: Path, key: dict[str, Any], pixels: np.ndarray, skipped: tuple[str, ...]) -> None:
+    """Write decoded images into the cache, or warn that it cannot be."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale(path.parent)  # also of sets that have changed since, whose names do not come back
-        with atomic_write(path) as file:
-            np.save(file, pixels)
-        # Last, since it is what vouches for the pixels.
-        with atomic_write(path.with_suffix(".json")) as file:
-            file.write(json.dumps(about, indent=1).encode())
+        _write_cache(path, key, pixels.shape, [(pixels, skipped)])
     except OSError as error:
         warnings.warn(
             f"the decoded images could not be kept in {path.parent} ({error.strerror or error}); "
             "they will be decoded again next time",
             stacklevel=3,
         )
+
+
+def _write_cache(
+    path: Path,
+    key: dict[str, Any],
+    shape: tuple[int, ...],
+    parts: Iterable[tuple[np.ndarray, Sequence[str]]],
+) -> None:
+    """Write images as they come, and who was skipped; `shape` is that of all images if none is.
+
+    Raises:
+        OSError: If they cannot be written; then nothing is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale(path.parent)  # also of sets that have changed since, whose names do not come back
+    if shutil.disk_usage(path.parent).free < math.prod(shape):  # rather now than after hours
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    count, checksum = 0, 0
+    skipped: list[str] = []
+    with atomic_write(path) as file:
+        _write_header(file, shape)
+        for images, left_out in parts:
+            file.write(images.data)
+            checksum = zlib.crc32(images.data, checksum)
+            count += len(images)
+            skipped += left_out
+        file.seek(0)
+        _write_header(file, (count, *shape[1:]))
+    # Last, since it is what vouches for the pixels.
+    about = {"key": key, "images": count, "crc32": checksum, "skipped": skipped}
+    try:
+        with atomic_write(path.with_suffix(".json")) as file:
+            file.write(json.dumps(about, indent=1).encode())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """That of a NumPy file, which has room for any number of images."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

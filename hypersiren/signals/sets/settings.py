@@ -28,6 +28,9 @@ class ImageData(Section):
     """Random crops to cut for training (photos); null: 10,000."""
     download: bool = False
     """Let torchvision download its set."""
+    in_memory: Literal["auto"] | bool = "auto"
+    """false: leave the decoded images on disk, for sets larger than memory, and read those that a step needs; auto: if
+    they take more than half of the free memory. The batches are the same."""
     flip: bool = True
     """Mirror half of the training images."""
     shift: Annotated[int, Field(ge=0)] = 2

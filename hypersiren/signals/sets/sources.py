@@ -68,6 +68,10 @@ class Target:
     gray: bool = False
     crop: Crop = "center"
 
+    def shape(self, images: int) -> tuple[int, int, int, int]:
+        """(M, H, W, C) of so many images."""
+        return images, *self.size, 1 if self.gray else 3
+
 
 @dataclass(frozen=True)
 class ImageSource:

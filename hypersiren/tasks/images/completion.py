@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -38,6 +38,10 @@ CONTEXTS = ("10", "100", "1000", "half", "full")
 
 AUGMENTATION = ("flip", "shift", "zoom", "rotation")
 """Settings of a set of images that say how training images are changed whenever they are drawn."""
+
+
+PRIOR_VALUES = 2**24
+"""Values of images on the finer raster that the prior takes at a time: 64 MB."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,8 @@ class Completion(SetTask):
         """
         data, training = settings.data, settings.training
         # The test set is read too, so that a missing one is found before the training.
-        sets = open_sets(settings)
-        train, validation, _ = (images.to(device) for images in sets)
+        sets = open_sets(settings, device)
+        train, validation, _ = sets
         task = cls(
             train,
             validation,
@@ -139,7 +143,12 @@ class Completion(SetTask):
         return {"in_features": 2, "channels": channels, "out_features": channels}
 
     def prior_signals(self, copies: int, finer: int, chunk: int = 1000) -> Iterator[Float[Tensor, "M FH FW C"]]:
-        """Training images, and augmented copies of them, on a raster so many times as fine (see `set_prior`)."""
+        """Training images, and augmented copies of them, on a raster so many times as fine (see `set_prior`).
+
+        At most `chunk` at a time, and fewer where these would have more than `PRIOR_VALUES` values.
+        """
+        values = self.size[0] * self.size[1] * self.train.channels * finer**2
+        chunk = max(1, min(chunk, PRIOR_VALUES // values))
         generator = torch.Generator(self.train.pixels.device).manual_seed(0)
         done, total = 0, (copies + 1) * len(self.train)
         for i in range(copies + 1):
@@ -213,10 +222,14 @@ class Completion(SetTask):
 
     def evaluate(self, predict: Predict) -> dict[str, float]:
         """The validation error for each context of the paper that fits the images, and their mean."""
-        errors = {
-            f"mse_{name}": image_mse(complete(predict, self.validation, mask), self.validation.unit).mean().item()
-            for name, mask in context_masks(self.validation, available_contexts(self.size)).items()
-        }
+        errors = {}
+        for name in available_contexts(self.size):
+            mask = context_masks(self.validation, [name])[name]
+            each = [
+                image_mse(completed, self.validation.at(index).unit)
+                for index, completed in completions(predict, self.validation, mask)
+            ]
+            errors[f"mse_{name}"] = torch.cat(each).mean().item()
         return {"mse": sum(errors.values()) / len(errors), **errors}
 
     def summary(self, predict: Predict) -> Rows:
@@ -291,15 +304,20 @@ def complete(
     predict: Predict, images: ImageSet, mask: Bool[Tensor, "M H W"], points: int = 131072
 ) -> Float[Tensor, "M H W C"]:
     """Complete every image from its known pixels, about so many points at a time; values on [0, 1], not clipped."""
+    return torch.cat([completed for _, completed in completions(predict, images, mask, points)])
+
+
+@torch.no_grad()
+def completions(
+    predict: Predict, images: ImageSet, mask: Bool[Tensor, "M H W"], points: int = 131072
+) -> Iterator[tuple[Int[Tensor, " B"], Float[Tensor, "B H W C"]]]:
+    """As `complete`, of a set that is too large to be completed at once: which images, and these completed."""
     h, w = images.size
     x = grid((h, w), device=images.pixels.device)
-    batch_size = max(1, points // len(x))
-    out = []
-    for index in torch.arange(len(images), device=images.pixels.device).split(batch_size):
+    for index in torch.arange(len(images), device=images.pixels.device).split(max(1, points // len(x))):
         context = Context.from_images(images.images(index), mask[index]).compact()
         y = evaluate(predict(context), x, chunk=max(1, points // len(index)))
-        out.append(rearrange(y, "b (h w) c -> b h w c", h=h))
-    return (torch.cat(out) + 1) / 2
+        yield index, (rearrange(y, "b (h w) c -> b h w c", h=h) + 1) / 2
 
 
 TONES = ((1.0, 0.68, 0.91), (1.0, 0.88, 0.97))
@@ -353,9 +371,11 @@ def _take(y: Float[Tensor, "B M C"], index: Tensor) -> Float[Tensor, "B P C"]:
     return y.gather(1, index.unsqueeze(-1).expand(-1, -1, y.shape[-1]))
 
 
-def open_sets(settings: CompletionSettings) -> tuple[ImageSet, ImageSet, ImageSet]:
-    """Training, validation and test images, on the CPU."""
+def open_sets(settings: CompletionSettings, device: torch.device | str = "cpu") -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Training, validation and test images, on the device, or on disk if they are too large for its memory."""
     arguments = settings.data.model_dump(exclude=set(AUGMENTATION))
     kind = arguments.pop("kind")
-    train, validation, test = (load_images(kind, split, seed=settings.seed, **arguments) for split in SPLITS)
+    train, validation, test = (
+        load_images(kind, split, seed=settings.seed, device=device, **arguments) for split in SPLITS
+    )
     return train, validation, test
