@@ -97,14 +97,15 @@ def strata(n: int, count: int, generator: torch.Generator, device: torch.device 
 
 @torch.no_grad()
 def evaluate(
-    field: Callable[[Tensor], Tensor], x: Float[Tensor, "*batch N D"], chunk: int = 65536
+    field: Callable[[Tensor], Tensor], x: Float[Tensor, "*batch N D"], chunk: int | None = None
 ) -> Float[Tensor, "*out N C"]:
     """Values of a field at many points, `chunk` points at a time, so that memory stays bounded.
 
     Args:
         field: A function from (N, D) or (B, N, D) coordinates to (N, C) or (B, N, C) values.
         x: Coordinates.
-        chunk: Points per call; each of B signals counts by itself.
+        chunk: Points per call; each of B signals counts by itself. None for 8,192 on a CPU, whose caches hold the values
+            of a layer then, and 65,536 elsewhere.
 
     Returns:
         The same as `field(x)`, without a graph.
@@ -113,6 +114,8 @@ def evaluate(
         >>> evaluate(lambda x: x.sum(-1, keepdim=True), grid((100, 100)), chunk=1000).shape
         torch.Size([10000, 1])
     """
+    if chunk is None:
+        chunk = 8192 if x.device.type == "cpu" else 65536
     if chunk < 1:
         raise ValueError(f"expected a chunk of at least one point, got {chunk}")
     values = None

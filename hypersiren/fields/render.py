@@ -21,7 +21,7 @@ def render_image(
     upper: float | Sequence[float] = 1.0,
     *,
     device: torch.device | str | None = None,
-    chunk: int = 65536,
+    chunk: int | None = None,
 ) -> Float[Tensor, "*b H W C"]:
     """The values of a field, or of B fields at once, on a raster.
 
@@ -30,7 +30,7 @@ def render_image(
         size: (H, W).
         lower, upper: The part of the plane that is shown; [-1, 1] is the signal's own.
         device: Where the field is.
-        chunk: Points per call.
+        chunk: Points per call, see `evaluate`.
 
     Example:
         >>> render_image(lambda x: x.sum(-1, keepdim=True), (4, 6)).shape
@@ -43,7 +43,7 @@ def render_sound(
     field: Callable[[Tensor], Tensor], samples: int, *, device: torch.device | str | None = None
 ) -> Float[Tensor, "N C"]:
     """The wave that a field is, at so many samples."""
-    return evaluate(field, grid((samples,), device=device), chunk=16384)
+    return evaluate(field, grid((samples,), device=device))
 
 
 def render_frames(
@@ -54,7 +54,7 @@ def render_frames(
     for t in range(frames):
         begin, end = 2 * t / frames - 1, 2 * (t + 1) / frames - 1
         x = grid((1, height, width), (begin, -1, -1), (end, 1, 1), device=device)
-        yield evaluate(field, x, chunk=16384).view(height, width, -1)
+        yield evaluate(field, x).view(height, width, -1)
 
 
 def unit(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
