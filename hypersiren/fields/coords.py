@@ -104,8 +104,8 @@ def evaluate(
     Args:
         field: A function from (N, D) or (B, N, D) coordinates to (N, C) or (B, N, C) values.
         x: Coordinates.
-        chunk: Points per call; each of B signals counts by itself. None for 8,192 on a CPU, whose caches hold the values
-            of a layer then, and 65,536 elsewhere.
+        chunk: Points per call; each of B signals counts by itself. None for 8,192 on a CPU, whose caches then hold the
+            values of a layer, and 65,536 elsewhere.
 
     Returns:
         The same as `field(x)`, without a graph.

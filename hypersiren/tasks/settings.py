@@ -48,6 +48,8 @@ class Optimisation(Section):
     """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
     accumulate: PositiveInt = 1
     """Batches whose gradients are averaged in one step."""
+    parts: PositiveInt = 1
+    """Equal parts of a batch that are computed one after the other: the same gradient within less memory."""
     compile: bool = False
     """torch.compile the forward pass."""
     log_every: PositiveInt = 50
@@ -57,8 +59,9 @@ class Optimisation(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Any:
-        if self.optimizer == "lbfgs" and self.accumulate > 1:
-            raise ValueError(f"expected accumulate of 1 with the optimizer lbfgs, got {self.accumulate}")
+        for name in ("accumulate", "parts"):
+            if self.optimizer == "lbfgs" and getattr(self, name) > 1:
+                raise ValueError(f"expected {name} of 1 with the optimizer lbfgs, got {getattr(self, name)}")
         return self
 
 

@@ -117,13 +117,13 @@ class FieldTask:
         raise NotImplementedError
 
     def share(self, batch: Any, index: int, count: int) -> Any:
-        """What one of `count` processes takes of a batch: as many points as each of the others.
+        """One of `count` equal parts of a batch, for a process of several or to save memory.
 
         Of every tensor so much of its first axis; numbers, and tensors without axes, are everybody's. The loss must be
-        the mean of the shares' losses.
+        the mean of the parts' losses.
 
         Raises:
-            UserError: If the shares would not be equal.
+            UserError: If there are no equal parts.
         """
         return share_of(batch, index, count)
 
@@ -176,13 +176,13 @@ class SetTask:
         raise NotImplementedError
 
     def share(self, batch: Any, index: int, count: int) -> Any:
-        """What one of `count` processes takes of a batch: as many signals as each of the others.
+        """One of `count` equal parts of a batch, for a process of several or to save memory.
 
         Of every tensor whose first axis is as long as the context's, so much of it; all else is everybody's. The loss
-        must be the mean of the shares' losses.
+        must be the mean of the parts' losses.
 
         Raises:
-            UserError: If the shares would not be equal.
+            UserError: If there are no equal parts.
         """
         return share_of(batch, index, count, len(batch.context.y))
 
@@ -256,7 +256,7 @@ def share_of(values: Any, index: int, count: int, signals: int | None = None) ->
         >>> share_of(torch.zeros(5), 0, 2)
         Traceback (most recent call last):
         ...
-        hypersiren.errors.UserError: 2 processes cannot share 5 points: expected a multiple of 2 (training.points)
+        hypersiren.errors.UserError: 5 points have no 2 equal parts: expected a multiple of 2 (training.points)
     """
     if isinstance(values, Tensor):
         if values.ndim == 0 or (signals is not None and len(values) != signals):
@@ -264,7 +264,7 @@ def share_of(values: Any, index: int, count: int, signals: int | None = None) ->
         if len(values) % count:
             what, key = ("points", "points") if signals is None else ("signals", "batch_size")
             raise UserError(
-                f"{count} processes cannot share {len(values)} {what}: expected a multiple of {count} (training.{key})"
+                f"{len(values)} {what} have no {count} equal parts: expected a multiple of {count} (training.{key})"
             )
         length = len(values) // count
         return values[index * length : (index + 1) * length]

@@ -129,16 +129,25 @@ def first_to_fail() -> bool:
 
 
 def share(task: Any, batch: Any) -> Any:
-    """What this process takes of a step's batch, see `SetTask.share` and `FieldTask.share`.
+    """What this process takes of a step's batch.
 
     Raises:
         UserError: If it cannot be shared equally.
     """
-    if processes() == 1:
+    return batch if processes() == 1 else part_of(task, batch, int(os.environ["RANK"]), processes())
+
+
+def part_of(task: Any, batch: Any, index: int, count: int) -> Any:
+    """One of `count` equal parts of a batch, see `SetTask.share` and `FieldTask.share`.
+
+    Raises:
+        UserError: If there are no equal parts.
+    """
+    if count == 1:
         return batch
     kind = SetTask if hasattr(batch, "context") else FieldTask
     part = getattr(task, "share", functools.partial(kind.share, task))  # a task from outside need not have it
-    return part(batch, int(os.environ["RANK"]), processes())
+    return part(batch, index, count)
 
 
 def mean(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -152,7 +161,7 @@ def mean(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check(task: Any, training: Optimisation, draw: Callable[[], Any]) -> None:
-    """Refuse what several processes cannot train, before anything takes long.
+    """Refuse what several processes, or parts, cannot train, before anything takes long.
 
     Args:
         task, training: What is trained, and how.
@@ -161,12 +170,12 @@ def check(task: Any, training: Optimisation, draw: Callable[[], Any]) -> None:
     Raises:
         UserError: If the optimiser is L-BFGS, or the batch cannot be shared equally.
     """
-    if processes() > 1:
-        if training.optimizer == "lbfgs":
-            raise UserError(
-                "training.optimizer: expected adam or muon, got lbfgs, whose line search is that of one process"
-            )
-        share(task, draw())
+    if processes() > 1 and training.optimizer == "lbfgs":
+        raise UserError(
+            "training.optimizer: expected adam or muon, got lbfgs, whose line search is that of one process"
+        )
+    if processes() * training.parts > 1:
+        part_of(task, share(task, draw()), 0, training.parts)
 
 
 def parallel(objective: Objective, compiled: bool, draw: Callable[[], Any]) -> Callable[[Any], dict[str, Tensor]]:

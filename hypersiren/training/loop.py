@@ -32,7 +32,7 @@ from hypersiren.tasks.summary import headline
 from hypersiren.tasks.task import digest_of
 from hypersiren.training import checkpoints
 from hypersiren.training.display import is_first, processes, shows_progress
-from hypersiren.training.distributed import agreement, check, join, mean, on_first, parallel, share
+from hypersiren.training.distributed import agreement, check, join, mean, on_first, parallel, part_of, share
 from hypersiren.training.folders import locked
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
@@ -143,7 +143,7 @@ def _optimise(
     on_log: OnLog | None = None,
 ) -> tuple[bool, list[dict[str, float]]]:
     """Whether the run is finished, and its history. `watched`: write events for TensorBoard."""
-    steps, accumulate, optimizer = training.steps, training.accumulate, training.optimizer
+    steps, accumulate, pieces, optimizer = training.steps, training.accumulate, training.parts, training.optimizer
     closing = optimizer == "lbfgs"
     model, task = objective.model, objective.task
     device = next(model.parameters()).device
@@ -216,11 +216,13 @@ def _optimise(
                     with record_function(UPDATE):
                         if part == 0 and not closing:
                             objective.refit(step, whole)
-                        terms = forward(batch)
-                        loss = torch.stack(list(terms.values())).sum()
-                        (loss / accumulate).backward()
-                    with record_function(LOGGING):
-                        monitor.record({"loss/total": loss, **{f"loss/{k}": v for k, v in terms.items()}})
+                    for piece in range(pieces):
+                        with record_function(UPDATE):
+                            terms = forward(part_of(task, batch, piece, pieces))
+                            loss = torch.stack(list(terms.values())).sum()
+                            (loss / (accumulate * pieces)).backward()
+                        with record_function(LOGGING):
+                            monitor.record({"loss/total": loss, **{f"loss/{k}": v for k, v in terms.items()}})
                 with record_function(UPDATE):
                     norm = nn.utils.clip_grad_norm_(trained, math.inf if closing else training.clip or math.inf)
                     for each in optimizers:

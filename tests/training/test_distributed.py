@@ -246,7 +246,7 @@ def test_each_process_has_its_own_gpu(monkeypatch):
 
 def test_shares_that_would_not_be_equal_are_refused():
     task = Completion(images(), batch_size=3)
-    with pytest.raises(UserError, match=r"^2 processes cannot share 3 signals: expected a multiple of 2 \(training.ba"):
+    with pytest.raises(UserError, match=r"^3 signals have no 2 equal parts: expected a multiple of 2 \(training.ba"):
         task.share(task.sample(torch.Generator()), 0, 2)
     whole = {"points": torch.arange(4), "stage": torch.tensor(1.0), "names": ("a", [torch.zeros(2)])}
     part = share_of(whole, 1, 2)
@@ -364,7 +364,7 @@ def test_what_several_processes_cannot_do_all_of_them_refuse(tmp_path):
     (tmp_path / "foreign").touch()
     first, second = in_processes(2, messages, tmp_path)
     assert first == second
-    assert first[0] == "2 processes cannot share 31 points: expected a multiple of 2 (training.points)"
+    assert first[0] == "31 points have no 2 equal parts: expected a multiple of 2 (training.points)"
     assert "got lbfgs" in first[1]
     assert "the loss of task cannot be shared by processes: sum is" in first[2]
     assert "one with other files" in first[3]

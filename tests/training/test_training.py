@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hypersiren.errors import UserError
 from hypersiren.hypernets.model import build
 from hypersiren.signals.sets.images import load_images
 from hypersiren.tasks.images.completion import Completion
@@ -295,6 +296,17 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     torch.save({"a": 1}, tmp_path / "best.pt")
     with pytest.raises(CheckpointError, match="expected a checkpoint of hypersiren"):
         checkpoints.load(tmp_path)
+
+
+def test_parts_of_a_batch_make_the_step_of_the_whole(faces, tmp_path):
+    for parts in (1, 2):
+        run(faces, tmp_path / str(parts), 3, parts=parts, accumulate=2)
+    whole, pieces = (last(tmp_path / str(parts)) for parts in (1, 2))
+    for name, value in whole["model"].items():
+        torch.testing.assert_close(pieces["model"][name], value, rtol=1e-4, atol=1e-5)
+    assert pieces["history"][-1]["loss/total"] == pytest.approx(whole["history"][-1]["loss/total"], rel=1e-4)
+    with pytest.raises(UserError, match=r"have no 3 equal parts: expected a multiple of 3 \(training.batch_size\)"):
+        run(faces, tmp_path / "3", 1, parts=3)
 
 
 def test_accumulated_batches_make_one_step_of_their_mean_gradient(faces, tmp_path):
