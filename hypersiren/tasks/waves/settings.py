@@ -79,7 +79,7 @@ class HelmholtzSettings(FitSettings):
     signal: HelmholtzSignal = HelmholtzSignal()
     loss: ResidualLoss = ResidualLoss()
     network: Network = Network(hidden_features=96, hidden_layers=2, first_omega=20.0)
-    training: WaveTraining = WaveTraining(lr=4e-3, decay="exponential")
+    training: WaveTraining = WaveTraining(lr=2e-3, decay="exponential")
 
 
 class WaveSignal(MediumSignal):
