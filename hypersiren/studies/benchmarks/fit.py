@@ -112,8 +112,10 @@ def plain_step(model: nn.Module, x: Float[Tensor, "N D"], y: Float[Tensor, "N C"
     return step
 
 
-def equal_steps(siren: Siren, task: Image, training: Any, *, compiled: bool = True) -> dict[str, Step]:
-    """Steps of the same mathematics, each on its own copy of the weights: all pixels, full precision, Adam.
+def equal_steps(
+    siren: Siren, task: Image, training: Any, *, compiled: bool = True
+) -> dict[str, tuple[nn.Module, Step]]:
+    """Networks with the same weights, each with a training step of the same mathematics: all pixels, fp32, Adam.
 
     Args:
         siren: The initial weights.
@@ -122,21 +124,24 @@ def equal_steps(siren: Siren, task: Image, training: Any, *, compiled: bool = Tr
         compiled: Compile ours and the plain loop, too.
     """
 
-    def ours(compile: bool) -> Step:
+    def ours(compile: bool) -> tuple[nn.Module, Step]:
         # One learning rate for all layers, as the others have it.
         objective = FieldObjective(copy.deepcopy(siren), task, first_lr=1.0)
-        return loop_step(objective, training.replace(compile=compile))
+        return objective.model, loop_step(objective, training.replace(compile=compile))
 
-    x, y = task.all.x, task.all.y
-    steps = {OURS: ours(False)}
+    def plain(model: nn.Module, compile: bool = False) -> tuple[nn.Module, Step]:
+        run: Any = torch.compile(model) if compile else model
+        return model, plain_step(run, task.all.x, task.all.y, training.lr)
+
+    ways = {OURS: ours(False)}
     if compiled:
-        steps[COMPILED] = ours(True)
+        ways[COMPILED] = ours(True)
     if other_is_there():
-        steps[OTHER] = plain_step(other_siren(siren, copied=True), x, y, training.lr)
-    steps[PLAIN] = plain_step(PlainSiren(siren), x, y, training.lr)
+        ways[OTHER] = plain(other_siren(siren, copied=True))
+    ways[PLAIN] = plain(PlainSiren(siren))
     if compiled:
-        steps[f"{PLAIN}, compiled"] = plain_step(torch.compile(PlainSiren(siren)), x, y, training.lr)  # type: ignore[arg-type]
-    return steps
+        ways[f"{PLAIN}, compiled"] = plain(PlainSiren(siren), compile=True)
+    return ways
 
 
 def our_course(task: Image, settings: Any, stop: Callable[[Course], bool], every: int, seed: int) -> Course:
@@ -257,7 +262,8 @@ def fit_report(
 
     LOG.info("timing steps")
     siren = fresh(0)
-    steps = equal_steps(siren, whole, paper.training, compiled=compiled)
+    ways = equal_steps(siren, whole, paper.training, compiled=compiled)
+    steps = {name: step for name, (_, step) in ways.items()}
     flops = count_flops(steps[PLAIN])
     speed = speed_table(
         f"Training steps of equal mathematics: {siren}, all {h * w:,} pixels, Adam, fp32",

@@ -166,7 +166,7 @@ def plain_step(model: PlainHyperSiren, images: PlainImages, settings: Any, devic
     def step() -> None:
         known, y = next(batches)
         optimizer.zero_grad()
-        loss = plain_loss(model, [part.to(device) for part in known], x, y.to(device), settings.loss)
+        loss = plain_loss(model, tuple(part.to(device) for part in known), x, y.to(device), settings.loss)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), training.clip)
         optimizer.step()
