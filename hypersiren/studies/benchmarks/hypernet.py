@@ -214,7 +214,6 @@ def hypernet_report(
         if settings.adapter.kind == "none":
             plain = PlainHyperSiren(objective.model)
             twin = plain_step(plain, PlainImages(task.train.pixels.cpu(), settings.context), settings, device)
-        objective.begin()
         ours = loop_step(objective, settings.training)
         flops = count_flops(twin or ours)
         variants[f"{name}: hypersiren"] = Variant(ours, batch, flops)

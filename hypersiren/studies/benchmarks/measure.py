@@ -188,7 +188,7 @@ def loop_step(objective: Objective, training: Any) -> Step:
     """The step of hypersiren's training loop, its batch's drawing included.
 
     Args:
-        objective: What is trained; it has begun.
+        objective: What is trained; it begins here, see `Objective.begin`.
         training: The settings' section of this name.
     """
     step, monitor, numbers = TrainingStep(objective, training), Monitor(None), itertools.count()
