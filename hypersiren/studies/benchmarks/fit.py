@@ -198,15 +198,15 @@ def quality_table(
         >>> fits = {OURS: [[(2.0, 31.0), (4.0, 33.0)]], PLAIN: [[(30.0, 25.0), (60.5, 29.0)]]}
         >>> print(quality_table("A picture", fits, [30, 40], 60))
         A picture
-                          30 dB  30 dB, sooner        40 dB  40 dB, sooner    last     all
-                              s          times            s          times      dB       s
-        better is         lower         higher        lower         higher  higher   lower
-        hypersiren         2.00         > 30.0  not reached              -    33.0    4.00
-        plain loop       > 60 s              -       > 60 s              -    29.0    60.5
+                     30 dB  30 dB, sooner        40 dB  40 dB, sooner  last PSNR  all steps
+                         s          times            s          times         dB          s
+        better is    lower         higher        lower         higher     higher      lower
+        hypersiren    2.00         > 30.0  not reached              -       33.0       4.00
+        plain loop  > 60 s              -       > 60 s              -       29.0       60.5
     """
     columns: dict[str, Column] = {}
     rows: dict[str, dict[str, Cell]] = {
-        name: {"last": median(fit[-1][1] for fit in fits), "all": median(fit[-1][0] for fit in fits)}
+        name: {"last PSNR": median(fit[-1][1] for fit in fits), "all steps": median(fit[-1][0] for fit in fits)}
         for name, fits in courses.items()
     }
     for threshold in thresholds:
@@ -221,7 +221,7 @@ def quality_table(
             else:  # a schedule may end before the limit does
                 late = any(fit[-1][0] >= limit for fit in courses[name])
                 rows[name][key] = f"> {limit:g} s" if late else "not reached"
-    return Table(title, {**columns, "last": Column("dB", "higher"), "all": Column("s", "lower")}, rows)
+    return Table(title, {**columns, "last PSNR": Column("dB", "higher"), "all steps": Column("s", "lower")}, rows)
 
 
 def fit_report(
@@ -295,5 +295,6 @@ def fit_report(
         f"The PSNR is looked at every {every} steps; looking takes no part in the seconds.",
         *([] if other_is_there() else [MISSING]),
     ]
-    told = {"picture": str(settings.signal.path), "limit in s": limit, "fits": fits, "rounds": rounds}
+    told = {"picture": str(settings.signal.path), "limit in s": limit, "fits": fits}
+    told |= {"rounds": rounds, "steps of a turn": repeats}
     return Report("fit", machine, told, [speed, quality], notes)

@@ -196,7 +196,8 @@ def hypernet_report(
     """Measure training steps.
 
     Args:
-        models: By name, `CompletionSettings`; those without an adapter are the paper's and get a plain twin.
+        models: By name, `CompletionSettings` of one batch size and one size of images; those without an adapter are the
+            paper's and get a plain twin.
         images: Synthetic colour pictures of the set, at least a batch.
         rounds: Turns of each.
         device: Where.
@@ -221,8 +222,8 @@ def hypernet_report(
             variants[f"{name}: plain"] = Variant(twin, batch, flops)
             against |= dict.fromkeys((f"{name}: hypersiren", f"{name}: plain"), f"{name}: plain")
     LOG.info("timing steps")
-    first = next(iter(models.values()))
-    title = f"Training steps at batch {first.training.batch_size}, {first.data.size} x {first.data.size} pixels, fp32"
+    h, w = task.size
+    title = f"Training steps at batch {batch}, {h} x {w} x {task.train.channels}, fp32"
     table = speed_table(title, "images", variants, against, rounds=rounds, device=device)
     notes = ["Operations of the closed-form solve (a Cholesky factor and its solutions) are not counted."]
     return Report("hypernet", machine, {"images": images, "rounds": rounds}, [table], notes)
