@@ -133,7 +133,9 @@ def data_report(
         folders = (root / f"cache{i}" for i in itertools.count())
 
         def load(cache: Path) -> ImageSet:
-            return load_images("folder", "train", root=root / "files", size=size, cache_dir=cache, progress=False)
+            return load_images(
+                "folder", "train", root=root / "files", size=size, cache_dir=cache, in_memory=True, progress=False
+            )
 
         held = load(kept := next(folders)).to(device)
         generator = torch.Generator(device)
@@ -165,7 +167,7 @@ def data_report(
     drawn = len(loader) * batch_size
     counts = {FIRST: images, CACHED: images, EPOCH: drawn, PILLOW: drawn}
     speeds = {name: counts[name] / seconds[name] for name in steps}
-    memory = {EPOCH: held.pixels.nbytes / 1e6, PILLOW: 0.0}
+    memory = {EPOCH: held.pixels[:].nbytes / 1e6, PILLOW: 0.0}
     rows: dict[str, dict[str, Cell]] = {
         name: {"speed": speed, "ratio": speed / speeds[PILLOW], "held": memory.get(name)}
         for name, speed in speeds.items()

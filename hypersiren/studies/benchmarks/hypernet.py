@@ -214,7 +214,7 @@ def hypernet_report(
         twin = None
         if settings.adapter.kind == "none":
             plain = PlainHyperSiren(objective.model)
-            twin = plain_step(plain, PlainImages(task.train.pixels.cpu(), settings.context), settings, device)
+            twin = plain_step(plain, PlainImages(task.train.pixels[:].cpu(), settings.context), settings, device)
         ours = loop_step(objective, settings.training)
         flops = count_flops(twin or ours)
         variants[f"{name}: hypersiren"] = Variant(ours, batch, flops)
