@@ -139,7 +139,7 @@ def fit_speed(
     size: int = 128,
     thresholds: str = "30,40,50",
     every: int = 10,
-    limit: float = 60.0,
+    limit: float = 90.0,
     fits: int = 1,
     rounds: int = 5,
     steps: int = 3,

@@ -230,7 +230,7 @@ def fit_report(
     *,
     thresholds: Sequence[float] = (30, 40, 50),
     every: int = 10,
-    limit: float = 60.0,
+    limit: float = 90.0,
     fits: int = 1,
     rounds: int = 5,
     repeats: int = 3,
