@@ -1,13 +1,23 @@
 """`hypersiren benchmark`: speed, as ratios within one run. Imports no torch before it must."""
 
-from typing import Annotated, Literal
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from cyclopts import App, Parameter
 
 from hypersiren.cli.complete import open_run
-from hypersiren.cli.console import File, check_least, choose_device, fail
-from hypersiren.cli.lines import announce, show
+from hypersiren.cli.console import File, Out, check_least, choose_device, fail
+from hypersiren.cli.fit import read_settings
+from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.cli.train import read_train_settings
+from hypersiren.training.folders import to_json, write_text
+
+if TYPE_CHECKING:
+    from hypersiren.studies.benchmarks.measure import Report
+
+N = TypeVar("N", int, float)
 
 benchmark = App(name="benchmark", help="Measure speed as ratios within one run.", help_format="markdown")
 
@@ -111,3 +121,180 @@ def warm(run: File, *, context: str = "1000", steps: int = 500, device: str = "a
         fail(f"--context: {error}")
     for name, value in errors.items():
         show(f"{name:32} {value:.5f}")
+
+
+MODELS = {
+    "set": ("paper's set encoder", "celeba_set", ()),
+    "cnn": ("paper's CNN", "celeba_cnn", ("--encoder.size", "[SIZE, SIZE]")),
+    "solve": ("default, last layer solved", "faces", ()),
+    "conv": ("CNN encoder, last layer solved", "faces", ("--encoder.kind", "conv")),
+}
+"""Models of `benchmark hypernet`: name in the table, configuration, flags."""
+
+
+@benchmark.command(name="fit")
+def fit_speed(
+    *,
+    picture: str = "camera",
+    size: int = 128,
+    thresholds: str = "30,40,50",
+    every: int = 10,
+    limit: float = 90.0,
+    fits: int = 1,
+    rounds: int = 5,
+    steps: int = 3,
+    compiled: bool = True,
+    device: str = "auto",
+    out: Out | None = None,
+) -> None:
+    """Time the fit of an image against siren-pytorch and a plain loop: steps a second, and seconds to a PSNR.
+
+    Args:
+        picture: A file, or the name of a photograph that scikit-image ships.
+        size: Pixels of a side.
+        thresholds: PSNR in dB, separated by commas.
+        every: Steps between two looks at the PSNR.
+        limit: Seconds of steps after which a fit ends.
+        fits: Whole fits of each variant; the median is printed.
+        rounds: Number of rounds in which all variants take turns; the median is printed.
+        steps: Steps of a turn.
+        compiled: Measure compiled steps too.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+        out: JSON file that gets the same numbers.
+    """
+    check_least(1, size=size, every=every, fits=fits, rounds=rounds, steps=steps)
+    if not (limit > 0 and math.isfinite(limit)):
+        fail(f"expected --limit above 0, got {limit:g}")
+    wanted = numbers("thresholds", thresholds, float)
+    check_out(out)
+    words = [picture, "--signal.size", str(size)]
+    settings, paper = (read_settings("image", words, preset, None) for preset in ("fast", "paper"))
+    announce("benchmark fit")
+    from hypersiren.studies.benchmarks.fit import fit_report
+
+    given = {"thresholds": wanted, "every": every, "limit": limit, "fits": fits, "rounds": rounds, "repeats": steps}
+    report(fit_report(settings, paper, **given, compiled=compiled, device=choose_device(device)), out)  # type: ignore[arg-type]
+
+
+@benchmark.command
+def hypernet(
+    *,
+    models: str = "set,cnn,solve,conv",
+    batch: int = 16,
+    size: int = 32,
+    rounds: int = 3,
+    device: str = "auto",
+    out: Out | None = None,
+) -> None:
+    """Time training steps of hypernetworks over images; the paper's two against plain implementations of them.
+
+    Args:
+        models: Separated by commas: set and cnn (the paper's, of celeba_set.yaml and celeba_cnn.yaml), solve
+            (hypersiren's default) and conv (the same with an encoder).
+        batch: Images of a step.
+        size: Pixels of a side.
+        rounds: Number of rounds in which all variants take turns; the median is printed.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+        out: JSON file that gets the same numbers.
+    """
+    check_least(1, batch=batch, size=size, rounds=rounds)
+    check_out(out)
+    names = models.split(",")
+    if unknown := [name for name in names if name not in MODELS]:
+        fail(f"--models: expected some of {', '.join(MODELS)}, got {unknown[0]!r}")
+    chosen = {}
+    for title, config, flags in (MODELS[name] for name in names):
+        own = [flag.replace("SIZE", str(size)) for flag in flags]
+        data = ["--data.size", str(size), "--data.gray", "false", "--training.batch_size", str(batch)]
+        chosen[title] = read_train_settings(Path(config), [*data, *own])[1]
+    announce("benchmark hypernet")
+    from hypersiren.studies.benchmarks.hypernet import hypernet_report
+
+    report(hypernet_report(chosen, rounds=rounds, device=choose_device(device)), out)
+
+
+@benchmark.command(name="render")
+def render_speed(
+    *,
+    sizes: str = "256,512",
+    width: int = 256,
+    rounds: int = 5,
+    device: str = "auto",
+    out: Out | None = None,
+) -> None:
+    """Time the rendering of a field by chunks, as hypersiren does it, and by one call for all pixels, with memory.
+
+    Args:
+        sizes: Pixels of a side, separated by commas.
+        width: Width of the SIREN, which has three hidden layers.
+        rounds: Number of rounds in which all variants take turns; the median is printed.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+        out: JSON file that gets the same numbers.
+    """
+    check_least(1, width=width, rounds=rounds)
+    wanted = numbers("sizes", sizes, int)
+    check_out(out)
+    announce("benchmark render")
+    from hypersiren.studies.benchmarks.render import render_report
+
+    report(render_report(wanted, width=width, rounds=rounds, device=choose_device(device)), out)
+
+
+@benchmark.command
+def data(
+    *,
+    images: int = 300,
+    size: int = 32,
+    batch: int = 32,
+    workers: int = 0,
+    rounds: int = 5,
+    device: str = "auto",
+    out: Out | None = None,
+) -> None:
+    """Time reading, caching and augmenting of JPEGs, against a DataLoader that opens each by Pillow.
+
+    Args:
+        images: Synthetic JPEGs that are written to a temporary folder.
+        size: Pixels of a side that they are brought to.
+        batch: Images of a batch.
+        workers: Processes of the DataLoader beside this one.
+        rounds: Number of rounds in which all variants take turns; the median is printed.
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+        out: JSON file that gets the same numbers.
+    """
+    check_least(1, size=size, batch=batch, rounds=rounds)
+    check_least(0, workers=workers)
+    check_least(batch, images=images)
+    check_out(out)
+    settings = read_train_settings(None)[1].data
+    announce("benchmark data")
+    from hypersiren.studies.benchmarks.data import data_report
+
+    augmentation = {name: getattr(settings, name) for name in ("flip", "shift", "zoom", "rotation")}
+    sizes = {"images": images, "size": size, "batch_size": batch, "workers": workers, "rounds": rounds}
+    report(data_report(augmentation, **sizes, device=choose_device(device)), out)
+
+
+def numbers(flag: str, text: str, kind: Callable[[str], N]) -> list[N]:
+    """Numbers above 0, separated by commas."""
+    try:
+        found = [kind(word) for word in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < number < math.inf for number in found):
+        fail(f"--{flag}: expected numbers above 0, separated by commas, got {text!r}")
+    return found
+
+
+def check_out(out: Path | None) -> None:
+    """Refuse, before anything is measured, a file in a folder that does not exist."""
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        fail(f"{out}: expected a name in a folder that exists")
+
+
+def report(found: "Report", out: Path | None) -> None:
+    """Print what was measured, and write it as JSON."""
+    show(found)
+    if out is not None:
+        write_text(out, to_json(found.plain()))
+        LOG.info(f"numbers in {out}")

@@ -39,6 +39,13 @@ def prepare(
     """
     LOG.info("reading %s: %s", row.unit, settings.data.kind)
     task = row.load().open(settings, device)
+    objective = make_objective(task, settings, device)
+    record = {"settings": settings.model_dump(mode="json"), "model": describe(objective.model)}
+    return objective, {**record, "digest": digest_of(task)}
+
+
+def make_objective(task: SetTask, settings: SetSettings, device: torch.device | str = "cpu") -> HypernetObjective:
+    """A new model for a task, and its loss, as settings describe them; what the settings say of data is not read."""
     LOG.info("building the model")
     parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet", "adapter")}
     description = {**parts, **task.describe()}
@@ -46,7 +53,7 @@ def prepare(
         model = build(**description).to(device)
     loss = settings.loss
     solves = isinstance(model.adapter, LastLayerSolve)
-    objective = HypernetObjective(
+    return HypernetObjective(
         model,
         task,
         latent=loss.latent,
@@ -54,8 +61,6 @@ def prepare(
         autocast=settings.training.autocast,
         start=partial(start_at_prior, model, task, settings.prior) if solves else None,
     )
-    record = {"settings": settings.model_dump(mode="json"), "model": describe(model), "digest": digest_of(task)}
-    return objective, record
 
 
 def start_at_prior(model: HyperSiren, task: Any, prior: Prior = Prior()) -> None:  # noqa: B008 - frozen

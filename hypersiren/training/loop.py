@@ -132,6 +132,92 @@ def optimise_and_load(
     return {**outcome, "run_dir": kept, "finished": finished}
 
 
+class TrainingStep:
+    """What the loop does in each step: draw a batch, forward, backward, clip, update, average.
+
+    Args:
+        objective: Gives the loss terms of a batch; holds the model and the task.
+        training: Optimiser, learning rate and so on.
+        seed: Fixes the batches.
+        begin: Whether the training is new, see `Objective.begin`.
+
+    Attributes:
+        average: The averaged model, which is evaluated and saved.
+        averaged: Those of its weights that are trained.
+        optimizers: One or two, by `training.optimizer`.
+
+    Example:
+        >>> from hypersiren import Image, Siren
+        >>> from hypersiren.training.objectives import FieldObjective
+        >>> objective = FieldObjective(Siren(2, 1, 16), Image(torch.zeros(8, 8, 1)))
+        >>> step = TrainingStep(objective, Optimisation(steps=20))
+        >>> losses = [step(i, Monitor(None)).item() for i in range(20)]
+        >>> losses[-1] < losses[0]
+        True
+    """
+
+    def __init__(self, objective: Objective, training: Optimisation, seed: int = 0, begin: bool = True):
+        model = objective.model
+        self.objective, self.task, self.training, self.seed = objective, objective.task, training, seed
+        self.closing = training.optimizer == "lbfgs"
+        self.generator = torch.Generator(next(model.parameters()).device)
+        check(self.task, training, partial(self.draw, 0, 0))
+        on_first(lambda: objective.begin() if begin else None)
+        self.forward = parallel(objective, training.compile, partial(self.draw, 0, 0))
+        self.trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        self.average = copy.deepcopy(model).eval()
+        self.averaged: list[Tensor] = [p for p in self.average.parameters() if p.requires_grad]
+        self.average.requires_grad_(False)
+        LOG.debug("preparing the optimiser")
+        factors = objective.lr_factors()
+        self.optimizers = make_optimizers(self.trained, training.optimizer, training.lr, training.weight_decay, factors)
+
+    def draw(self, step: int, part: int) -> Any:
+        """One of the batches whose gradients are averaged in a step."""
+        drawn = step_seed(self.seed, 0 if self.closing else step, part)
+        return self.task.sample(self.generator.manual_seed(drawn), step / self.training.steps)
+
+    def batches(self, step: int) -> list[Any]:
+        """All of them."""
+        return [self.draw(step, part) for part in range(self.training.accumulate)]
+
+    def rate(self, step: int) -> float:
+        """The learning rate."""
+        return 1.0 if self.closing else learning_rate(step, self.training)
+
+    def __call__(self, step: int, monitor: Monitor) -> Tensor:
+        """Make step `step`, counted from 0; the loss of its last part, still on the device."""
+        closing, accumulate, pieces = self.closing, self.training.accumulate, self.training.parts
+        for each in self.optimizers:
+            for group in each.param_groups:
+                group["lr"] = self.rate(step) * group["factor"]
+        for part in range(accumulate):
+            with record_function(DATA):
+                whole = self.draw(step, part)
+                batch = share(self.task, whole)
+            with record_function(UPDATE):
+                if part == 0 and not closing:
+                    self.objective.refit(step, whole)
+            for piece in range(pieces):
+                with record_function(UPDATE):
+                    terms = self.forward(part_of(self.task, batch, piece, pieces))
+                    loss = torch.stack(list(terms.values())).sum()
+                    (loss / (accumulate * pieces)).backward()
+                with record_function(LOGGING):
+                    monitor.record({"loss/total": loss, **{f"loss/{k}": v for k, v in terms.items()}})
+        with record_function(UPDATE):
+            norm = nn.utils.clip_grad_norm_(self.trained, math.inf if closing else self.training.clip or math.inf)
+            for each in self.optimizers:
+                each.step(closure(each, self.forward, batch, loss) if closing else None)  # type: ignore[arg-type]
+                each.zero_grad()
+            # The average starts short, so that it forgets the initial weights soon.
+            weight = 1 - min(self.training.ema, (1 + step) / (10 + step))
+            torch._foreach_lerp_(self.averaged, self.trained, weight)
+        with record_function(LOGGING):
+            monitor.record({"gradient_norm": norm})
+        return loss
+
+
 def _optimise(
     objective: Objective,
     run_dir: Path,
@@ -143,29 +229,10 @@ def _optimise(
     on_log: OnLog | None = None,
 ) -> tuple[bool, list[dict[str, float]]]:
     """Whether the run is finished, and its history. `watched`: write events for TensorBoard."""
-    steps, accumulate, pieces, optimizer = training.steps, training.accumulate, training.parts, training.optimizer
-    closing = optimizer == "lbfgs"
-    model, task = objective.model, objective.task
-    device = next(model.parameters()).device
-    generator = torch.Generator(device)
-
-    def draw(step: int, part: int) -> Any:
-        drawn = step_seed(seed, 0 if closing else step, part)
-        return task.sample(generator.manual_seed(drawn), step / steps)
-
-    def batches(step: int) -> list[Any]:
-        return [draw(step, part) for part in range(accumulate)]
-
-    check(task, training, partial(draw, 0, 0))
-    on_first(lambda: None if (run_dir / "last.pt").exists() else objective.begin())
-    forward = parallel(objective, training.compile, partial(draw, 0, 0))
-    trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
-    average = copy.deepcopy(model).eval()
-    averaged: list[Tensor] = [p for p in average.parameters() if p.requires_grad]
-    average.requires_grad_(False)
-    LOG.debug("preparing the optimiser")
-    optimizers = make_optimizers(trained, optimizer, training.lr, training.weight_decay, objective.lr_factors())
-    run = Run(run_dir, record, model, average, optimizers, task.criterion)
+    steps, accumulate, task = training.steps, training.accumulate, objective.task
+    make_step = TrainingStep(objective, training, seed, begin=not (run_dir / "last.pt").exists())
+    average = make_step.average
+    run = Run(run_dir, record, objective.model, average, make_step.optimizers, task.criterion)
     start = run.resume()
     if start >= steps:
         return True, run.history
@@ -205,33 +272,7 @@ def _optimise(
         with _stop_requested() as event:
             stopped = agreement(event)
             for step in range(start, steps):
-                rate = 1.0 if closing else learning_rate(step, training)
-                for each in optimizers:
-                    for group in each.param_groups:
-                        group["lr"] = rate * group["factor"]
-                for part in range(accumulate):
-                    with record_function(DATA):
-                        whole = draw(step, part)
-                        batch = share(task, whole)
-                    with record_function(UPDATE):
-                        if part == 0 and not closing:
-                            objective.refit(step, whole)
-                    for piece in range(pieces):
-                        with record_function(UPDATE):
-                            terms = forward(part_of(task, batch, piece, pieces))
-                            loss = torch.stack(list(terms.values())).sum()
-                            (loss / (accumulate * pieces)).backward()
-                        with record_function(LOGGING):
-                            monitor.record({"loss/total": loss, **{f"loss/{k}": v for k, v in terms.items()}})
-                with record_function(UPDATE):
-                    norm = nn.utils.clip_grad_norm_(trained, math.inf if closing else training.clip or math.inf)
-                    for each in optimizers:
-                        each.step(closure(each, forward, batch, loss) if closing else None)  # type: ignore[arg-type]
-                        each.zero_grad()
-                    # The average starts short, so that it forgets the initial weights soon.
-                    torch._foreach_lerp_(averaged, trained, 1 - min(training.ema, (1 + step) / (10 + step)))
-                with record_function(LOGGING):
-                    monitor.record({"gradient_norm": norm})
+                loss = make_step(step, monitor)
 
                 done = step + 1
                 bar.update()
@@ -240,12 +281,13 @@ def _optimise(
                 if done % training.log_every == 0 or validating or stopping:
                     series = mean(monitor.collect())  # the one wait for the device
                     with record_function(LOGGING):
-                        values = finite_means(series, logged, done, run_dir, batches)
+                        values = finite_means(series, logged, done, run_dir, make_step.batches)
                     now = time.perf_counter()
                     speed = (done - logged) * accumulate * task.batch_size / (now - clock)
                     run.seconds += now - clock
-                    run.log(done, {**values, "learning_rate": rate})
-                    values |= {"learning_rate": rate, f"{task.unit}_per_second": speed}
+                    values["learning_rate"] = make_step.rate(step)
+                    run.log(done, values)
+                    values[f"{task.unit}_per_second"] = speed
                     with record_function(LOGGING):
                         monitor.scalars(done, values)
                         shown |= {"loss": f"loss {values['loss/total']:.4g}", "speed": f"{speed:.0f} {task.unit}/s"}
@@ -271,7 +313,7 @@ def _optimise(
                     looked = clock if validating else looked
                 elif progress and time.perf_counter() - looked > max(LOOK_SECONDS, cost / LOOK_SHARE):
                     # For the bar and TensorBoard alone: nothing that is saved depends on the clock.
-                    if is_finite([loss, averaged]):
+                    if is_finite([loss, make_step.averaged]):
                         looked = time.perf_counter()
                         metrics = _look(objective, average)
                         shown |= {"loss": f"loss {loss.item():.4g}", "headline": _headline(task, metrics)}

@@ -10,10 +10,8 @@ Peak memory is what a step needs beyond what is held before it: torch's own coun
 process's high-water mark, reset before the step; NaN elsewhere.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import torch
@@ -21,9 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.fields.siren import Siren
-from hypersiren.studies.benchmarks.measure import peak_memory, wait
-
-Step = Callable[[], None]
+from hypersiren.studies.benchmarks.measure import Step, peak_memory, take_turns
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ def jet_table(
         field = Siren(2, case.out_features, width, hidden_layers).to(device)
         x = torch.rand(max(1, points // case.fewer), 2, device=device) * 2 - 1
         target = torch.rand_like(case.jet(field, x[:1])).expand_as(case.jet(field, x)).contiguous()
-        steps = {
+        steps: dict[str, Step] = {
             "usual": _step(case.usual, field, x.clone().requires_grad_(), target),
             "jet": _step(case.jet, field, x, target),
         }
@@ -107,11 +103,7 @@ def jet_table(
         for name, step in steps.items():
             step()  # compiles, warms up
             memory[case.name][name] = peak_memory(step, torch.device(device))
-        times: dict[str, list[float]] = {name: [] for name in steps}
-        for _ in range(rounds):
-            for name, step in steps.items():
-                times[name].append(_time(step, torch.device(device)))
-        seconds[case.name] = {name: median(values) for name, values in times.items()}
+        seconds[case.name] = take_turns(steps, rounds=rounds, device=device)
     about = (
         f"{points:,} points, 2-{'-'.join([str(width)] * (hidden_layers + 1))}-C, {rounds} rounds, {_describe(device)}"
     )
@@ -172,14 +164,6 @@ def _step(
         forward().backward()
 
     return step
-
-
-def _time(step: Step, device: torch.device) -> float:
-    wait(device)
-    start = time.perf_counter()
-    step()
-    wait(device)
-    return time.perf_counter() - start
 
 
 def _describe(device: torch.device | str) -> str:

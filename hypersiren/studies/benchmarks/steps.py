@@ -5,8 +5,6 @@ which a backward pass must then go through. The same loss of the same network at
 ways: `hypersiren benchmark steps`.
 """
 
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +16,7 @@ from torch import Tensor, nn
 
 from hypersiren.fields.jets import Jet
 from hypersiren.fields.siren import Siren
-from hypersiren.studies.benchmarks.measure import peak_memory, wait
+from hypersiren.studies.benchmarks.measure import peak_memory, take_turns
 from hypersiren.tasks.registry import open_task
 
 TaskName = Literal["sdf", "helmholtz", "wave", "inversion"]
@@ -112,15 +110,8 @@ def step_times(
         way().backward()
 
     peaks = {key: peak_memory(partial(step, way), torch.device(device)) for key, way in ways.items()}
-    times: dict[str, list[float]] = {key: [] for key in ways}
-    for _ in range(rounds):
-        for key, way in ways.items():
-            wait(device)
-            start = time.perf_counter()
-            step(way)
-            wait(device)
-            times[key].append(time.perf_counter() - start)
-    return {key: StepTime(statistics.median(times[key]), peaks[key]) for key in ways}
+    seconds = take_turns({key: partial(step, way) for key, way in ways.items()}, rounds=rounds, device=device)
+    return {key: StepTime(seconds[key], peaks[key]) for key in ways}
 
 
 def default_points(name: TaskName, device: torch.device | str = "cpu") -> int:

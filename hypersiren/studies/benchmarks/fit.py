@@ -1,0 +1,300 @@
+"""Speed of a fit to an image: steps at equal mathematics, and seconds to a quality, against what others use.
+
+`PlainSiren` is the loop that everybody writes: nn.Linear, torch.sin, torch.optim.Adam on all pixels. siren-pytorch
+(github.com/lucidrains/siren-pytorch) is measured where it is installed. Both get the network and the learning rate of
+the `paper` preset.
+"""
+
+import copy
+import importlib.util
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hypersiren.fields.baselines import baseline
+from hypersiren.fields.siren import Siren
+from hypersiren.signals.metrics import psnr
+from hypersiren.studies.benchmarks.measure import (
+    Cell,
+    Column,
+    Report,
+    Step,
+    Table,
+    Variant,
+    count_flops,
+    describe_machine,
+    loop_step,
+    shown,
+    speed_table,
+    wait,
+)
+from hypersiren.tasks.images.image import Image
+from hypersiren.training.fit import choose_omega, describe_field, fit
+from hypersiren.training.objectives import FieldObjective
+from hypersiren.training.seeds import seeded
+
+LOG = logging.getLogger(__name__)
+
+OURS, COMPILED, OTHER, PLAIN = "hypersiren", "hypersiren, compiled", "siren-pytorch", "plain loop"
+"""The variants."""
+
+MISSING = "siren-pytorch is not installed and therefore left out; pip install siren-pytorch adds it"
+
+Course = list[tuple[float, float]]
+"""Seconds of steps, and the PSNR in dB after them."""
+
+
+class PlainSiren(nn.Module):
+    """A SIREN as everybody writes it, with copies of a `Siren`'s weights.
+
+    Example:
+        >>> siren, x = Siren(2, 3, hidden_features=16), torch.rand(10, 2)
+        >>> torch.allclose(PlainSiren(siren)(x), siren(x), atol=1e-5)
+        True
+    """
+
+    def __init__(self, siren: Siren):
+        super().__init__()
+        self.layers = copy.deepcopy(siren.layers)
+        self.first_omega, self.hidden_omega = siren.first_omega, siren.hidden_omega
+
+    def forward(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N C"]:
+        *sines, last = self.layers
+        for i, layer in enumerate(sines):
+            x = torch.sin((self.hidden_omega if i else self.first_omega) * layer(x))
+        return last(x)
+
+
+def other_siren(siren: Siren, *, copied: bool) -> nn.Module:
+    """The network of siren-pytorch with a `Siren`'s sizes and omegas.
+
+    Args:
+        siren: The example.
+        copied: Whether it gets its weights, too; else those that siren-pytorch draws.
+
+    Raises:
+        ImportError: If siren-pytorch is not installed.
+    """
+    from siren_pytorch import SirenNet
+
+    width, sines = siren.shapes["layers.0.bias"][0], len(siren.layers) - 1
+    omegas = {"w0": siren.hidden_omega, "w0_initial": siren.first_omega}
+    net = SirenNet(siren.in_features, width, siren.out_features, sines, **omegas)
+    if copied:
+        with torch.no_grad():
+            for own, given in zip(net.parameters(), siren.parameters(), strict=True):
+                own.copy_(given)
+    return net.to(next(siren.parameters()).device)
+
+
+def other_is_there() -> bool:
+    """Whether siren-pytorch is installed."""
+    return importlib.util.find_spec("siren_pytorch") is not None
+
+
+def plain_step(model: nn.Module, x: Float[Tensor, "N D"], y: Float[Tensor, "N C"], lr: float) -> Step:
+    """A step of Adam on the mean squared error at all points, as everybody writes it."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = (model(x) - y).square().mean()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def equal_steps(
+    siren: Siren, task: Image, training: Any, *, compiled: bool = True
+) -> dict[str, tuple[nn.Module, Step]]:
+    """Networks with the same weights, each with a training step of the same mathematics: all pixels, fp32, Adam.
+
+    Args:
+        siren: The initial weights.
+        task: The image, with all pixels in a step.
+        training: Those of the `paper` preset; the others get its learning rate.
+        compiled: Compile ours and the plain loop, too.
+    """
+
+    def ours(compile: bool) -> tuple[nn.Module, Step]:
+        # One learning rate for all layers, as the others have it.
+        objective = FieldObjective(copy.deepcopy(siren), task, first_lr=1.0)
+        return objective.model, loop_step(objective, training.replace(compile=compile))
+
+    def plain(model: nn.Module, compile: bool = False) -> tuple[nn.Module, Step]:
+        run: Any = torch.compile(model) if compile else model
+        return model, plain_step(run, task.all.x, task.all.y, training.lr)
+
+    ways = {OURS: ours(False)}
+    if compiled:
+        ways[COMPILED] = ours(True)
+    if other_is_there():
+        ways[OTHER] = plain(other_siren(siren, copied=True))
+    ways[PLAIN] = plain(PlainSiren(siren))
+    if compiled:
+        ways[f"{PLAIN}, compiled"] = plain(PlainSiren(siren), compile=True)
+    return ways
+
+
+def our_course(task: Image, settings: Any, stop: Callable[[Course], bool], every: int, seed: int) -> Course:
+    """The course of hypersiren's whole `fit`, looked at every so many steps; the looks take no part in the seconds."""
+    course: Course = []
+
+    def look(step: int, values: dict[str, float]) -> bool:
+        course.append((values["seconds"], values["validation/psnr"]))
+        return stop(course)
+
+    settings = settings.replace(training=settings.training.replace(log_every=every, validate_every=every))
+    fit(task, settings=settings, seed=seed, progress=False, on_log=look)
+    return course
+
+
+def plain_course(model: nn.Module, task: Image, lr: float, stop: Callable[[Course], bool], every: int) -> Course:
+    """The same of a plain loop on all pixels."""
+    step, seconds = plain_step(model, task.all.x, task.all.y, lr), 0.0
+    course: Course = []
+    while not course or not stop(course):
+        start = time.perf_counter()
+        for _ in range(every):
+            step()
+        wait(task.device)
+        seconds += time.perf_counter() - start
+        with torch.no_grad():
+            course.append((seconds, psnr(task.render(model), task.truth)))
+    return course
+
+
+def first_crossing(course: Course, threshold: float, limit: float) -> float:
+    """Seconds until the PSNR was first seen at the threshold; infinity if that was not within the limit.
+
+    Example:
+        >>> course = [(1.0, 20.0), (2.0, 31.0), (3.0, 30.5)]
+        >>> first_crossing(course, 30, 60), first_crossing(course, 40, 60)
+        (2.0, inf)
+    """
+    return next((seconds for seconds, reached in course if reached >= threshold and seconds <= limit), math.inf)
+
+
+def quality_table(
+    title: str, courses: Mapping[str, Sequence[Course]], thresholds: Sequence[float], limit: float
+) -> Table:
+    """Seconds to each threshold, how many times sooner than the plain loop, and how far each fit came.
+
+    Args:
+        title: What was fitted.
+        courses: Variant -> its fits; medians over them are shown.
+        thresholds: PSNR in dB.
+        limit: Seconds that each fit had.
+
+    Example:
+        >>> fits = {OURS: [[(2.0, 31.0), (4.0, 33.0)]], PLAIN: [[(30.0, 25.0), (60.5, 29.0)]]}
+        >>> print(quality_table("A picture", fits, [30, 40], 60))
+        A picture
+                     30 dB  30 dB, sooner        40 dB  40 dB, sooner  last PSNR  all steps
+                         s          times            s          times         dB          s
+        better is    lower         higher        lower         higher     higher      lower
+        hypersiren    2.00         > 30.0  not reached              -       33.0       4.00
+        plain loop  > 60 s              -       > 60 s              -       29.0       60.5
+    """
+    columns: dict[str, Column] = {}
+    rows: dict[str, dict[str, Cell]] = {
+        name: {"last PSNR": median(fit[-1][1] for fit in fits), "all steps": median(fit[-1][0] for fit in fits)}
+        for name, fits in courses.items()
+    }
+    for threshold in thresholds:
+        key = f"{threshold:g} dB"
+        columns |= {key: Column("s", "lower"), f"{key}, sooner": Column("times", "higher")}
+        found = {name: median(first_crossing(fit, threshold, limit) for fit in fits) for name, fits in courses.items()}
+        for name, seconds in found.items():
+            if math.isfinite(seconds):
+                plain = found[PLAIN]
+                ratio: Cell = plain / seconds if math.isfinite(plain) else f"> {shown(limit / seconds)}"
+                rows[name] |= {key: seconds, f"{key}, sooner": ratio}
+            else:  # a schedule may end before the limit does
+                late = any(fit[-1][0] >= limit for fit in courses[name])
+                rows[name][key] = f"> {limit:g} s" if late else "not reached"
+    return Table(title, {**columns, "last PSNR": Column("dB", "higher"), "all steps": Column("s", "lower")}, rows)
+
+
+def fit_report(
+    settings: Any,
+    paper: Any,
+    *,
+    thresholds: Sequence[float] = (30, 40, 50),
+    every: int = 10,
+    limit: float = 90.0,
+    fits: int = 1,
+    rounds: int = 5,
+    repeats: int = 3,
+    compiled: bool = True,
+    device: torch.device | str = "cpu",
+) -> Report:
+    """Measure both: steps of equal mathematics, and whole fits.
+
+    Args:
+        settings: `ImageSettings` of hypersiren's own fit.
+        paper: Those of the `paper` preset, of the same picture.
+        thresholds: PSNR in dB.
+        every: Steps between two looks at the PSNR.
+        limit: Seconds of steps after which a fit ends.
+        fits: Fits of each variant, with seeds 0, 1 ...
+        rounds, repeats: Turns of each variant, and steps of a turn.
+        compiled: Measure compiled steps, too.
+        device: Where.
+    """
+    device = torch.device(device)
+    machine = describe_machine(device)
+    whole = Image.open(paper, device)
+    h, w, c = whole.pixels.shape
+
+    def fresh(seed: int) -> Siren:
+        network = choose_omega(paper.network, whole)
+        with seeded(seed):
+            return baseline(**describe_field(network, whole)).to(device)  # type: ignore[return-value]
+
+    LOG.info("timing steps")
+    siren = fresh(0)
+    ways = equal_steps(siren, whole, paper.training, compiled=compiled)
+    steps = {name: step for name, (_, step) in ways.items()}
+    flops = count_flops(steps[PLAIN])
+    speed = speed_table(
+        f"Training steps of equal mathematics: {siren}, all {h * w:,} pixels, Adam, fp32",
+        "steps",
+        {name: Variant(step, flops=flops) for name, step in steps.items()},
+        dict.fromkeys(steps, PLAIN),
+        rounds=rounds,
+        device=device,
+        repeats=repeats,
+    )
+
+    def stop(course: Course) -> bool:
+        return course[-1][0] >= limit or course[-1][1] >= max(thresholds)
+
+    lr = paper.training.lr
+    courses: dict[str, list[Course]] = {name: [] for name in steps if "compiled" not in name}
+    for seed in range(fits):
+        for name, found in courses.items():
+            LOG.info("fitting with %s, for %g s of steps at most", name, limit)
+            if name == OURS:
+                found.append(our_course(Image.open(settings, device), settings, stop, every, seed))
+            else:
+                with seeded(seed):
+                    net = PlainSiren(fresh(seed)) if name == PLAIN else other_siren(fresh(seed), copied=False)
+                found.append(plain_course(net, whole, lr, stop, every))
+    quality = quality_table(f"Seconds of steps to a PSNR: {h} x {w} x {c} values", courses, thresholds, limit)
+    notes = [
+        f"Fits: hypersiren with its default settings, the others with Adam at {lr:g} on all pixels. "
+        f"The PSNR is looked at every {every} steps; looking takes no part in the seconds.",
+        *([] if other_is_there() else [MISSING]),
+    ]
+    told = {"picture": str(settings.signal.path), "limit in s": limit, "fits": fits}
+    told |= {"rounds": rounds, "steps of a turn": repeats}
+    return Report("fit", machine, told, [speed, quality], notes)
