@@ -116,7 +116,7 @@ fit image a.png --signal.range 5,1  ->  signal.range: expected black and white, 
 fit image a.png --out a.png  ->  a.png: expected a folder for the run, got a file
 fit image a.png --out .  ->  .: expected an empty folder or that of a run, got one with other files;
 fit image a.png --out photos  ->  photos: expected an empty folder or that of a run, got one with other
-fit image a.png --out runs/image  ->  runs/image holds a run with other settings (training.lr: 7 there, 0.001
+fit image a.png --out runs/image  ->  runs/image holds a run with other settings (training.lr: 7 there, 0.004
 fit image a.png --run-dir x  ->  unknown flag --run-dir; did you mean --out?
 fit image a.png --run_dir=x  ->  unknown flag --run_dir; did you mean --out?
 train --run-dir x  ->  unknown flag --run-dir; did you mean --out?

@@ -117,7 +117,7 @@ def test_other_settings_are_refused_before_anything_heavy_is_imported(here, caps
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "2 False\n"
-    assert "training.lr: 0.001 there, 1.0 here" in done.stderr
+    assert "training.lr: 0.004 there, 1.0 here" in done.stderr
 
 
 def test_a_run_that_is_being_trained_is_left_alone(here, capsys):

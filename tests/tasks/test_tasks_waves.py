@@ -56,9 +56,12 @@ def test_the_true_wavefield_has_no_error(medium):
     """Exact and numerical truth meet; a field that is the truth is measured as such, near field and all."""
     task = helmholtz(medium, near_field=0.0)
 
+    asked = []
+
     def truth(x):
-        assert len(x) == VIEW * VIEW
-        return task.truth
+        done = sum(asked) % (VIEW * VIEW)
+        asked.append(len(x))
+        return task.truth[done : done + len(x)]
 
     assert task.evaluate(truth) == {"error": 0.0, "mse": 0.0}
     assert task.evaluate(lambda x: 0 * x)["error"] == pytest.approx(1.0)

@@ -303,7 +303,7 @@ class Summed(FieldTask):
 
 def fit_fields(folder):
     """The outcomes of several fits in one process, alone or beside others."""
-    small = {"network": {"hidden_features": 16}, "validate_every": 25}
+    small = {"network": {"hidden_features": 16}, "validate_every": 25, "lr": 1e-3}
     found = [state(fit(Image(picture(), points=32), steps=50, **small).field)]
     fit(Image(picture(), points=32), steps=25, decay="constant", run_dir=folder / "part", **small)
     with torch.random.fork_rng():
@@ -354,7 +354,7 @@ def test_fields_become_the_same_in_two_processes(tmp_path):
     assert len(list(many.glob("*.log"))) == 2
 
     # A run of two processes is resumed by one.
-    arguments = {"steps": 50, "decay": "constant", "network": {"hidden_features": 16}, "validate_every": 25}
+    arguments = {"steps": 50, "decay": "constant", "network": {"hidden_features": 16}, "validate_every": 25, "lr": 1e-3}
     straight, resumed = (fit(Image(picture(), points=32), run_dir=at, **arguments) for at in (None, many / "part"))
     assert resumed.history[0]["step"] == 25
     assert_equal(state(resumed.field), state(straight.field))
