@@ -10,9 +10,9 @@ import math
 from typing import Literal
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import conv2d, pad
 
 Filter = Literal["sobel", "central", "stencil", "spectral"]
 
@@ -74,10 +74,10 @@ def image_laplacian(pixels: Pixels, kind: Filter = "stencil", finer: int = 1) ->
 
 
 def _convolve(pixels: Pixels, kernel: Float[Tensor, "3 3"]) -> Pixels:
-    channels = rearrange(pixels, "h w c -> c 1 h w")
-    padded = torch.cat([channels[:, :, :1], channels, channels[:, :, -1:]], dim=2)
-    padded = torch.cat([padded[..., :1], padded, padded[..., -1:]], dim=3)
-    return rearrange(torch.nn.functional.conv2d(padded, kernel[None, None].to(pixels)), "c 1 h w -> h w c")
+    kernel = kernel[None, None].to(pixels)
+    # One channel after the other, for the memory of large images.
+    channels = (pad(one[None, None], (1, 1, 1, 1), "replicate") for one in pixels.unbind(-1))
+    return torch.stack([conv2d(one, kernel)[0, 0] for one in channels], dim=-1)
 
 
 def _spectral(pixels: Pixels, orders: tuple[int, int], finer: int) -> Float[Tensor, "FH FW C"]:
@@ -85,8 +85,7 @@ def _spectral(pixels: Pixels, orders: tuple[int, int], finer: int) -> Float[Tens
     down, right = (
         _cosine_matrix(n, finer, order).to(pixels.device) for n, order in zip(pixels.shape, orders, strict=False)
     )
-    columns = torch.einsum("ih,hwc->iwc", down, pixels.double())
-    return torch.einsum("jw,iwc->ijc", right, columns).to(pixels.dtype)
+    return torch.stack([(down @ one.double() @ right.mT).to(pixels.dtype) for one in pixels.unbind(-1)], dim=-1)
 
 
 def _cosine_matrix(n: int, finer: int, order: int) -> Float[Tensor, "FN N"]:
