@@ -28,7 +28,7 @@ class AudioSettings(FitSettings):
 
     signal: AudioSignal = AudioSignal()
     network: Network = Network(first_omega=None)
-    training: FitTraining = FitTraining(steps=1000, points=4096, decay="exponential")
+    training: FitTraining = FitTraining(steps=1000, points=4096, lr=7e-4, decay="exponential")
 
 
 class VideoSignal(Section):
