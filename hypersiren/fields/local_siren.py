@@ -87,7 +87,7 @@ class LocalSiren(Siren):
         return f"{super()._size()}, {' x '.join(map(str, self.token_size))} tokens of {self.tokens.shape[1]}"
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights anew, and set the tokens to zero."""
+        """Draw new initial weights, and set the tokens to zero."""
         super().reset_parameters(generator)
         if "tokens" in self._parameters:  # the constructor of Siren calls this before there are any
             nn.init.zeros_(self.tokens)

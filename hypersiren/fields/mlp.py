@@ -89,7 +89,7 @@ class CoordinateMLP(nn.Module):
         return dict.fromkeys(self.layers[0].parameters(), first)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights of the layers anew."""
+        """Draw new initial weights for the layers."""
         for i, layer in enumerate(layer for layer in self.layers if isinstance(layer, nn.Linear)):
             self.activation.init_(layer, first=i == 0, generator=generator)
 

@@ -97,7 +97,7 @@ class Siren(nn.Module):
         return f"{self.in_features} -> {hidden} -> {self.out_features}, omega {omegas}"
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the initial weights anew."""
+        """Draw new initial weights."""
         for i, layer in enumerate(self._linears()):
             init_sine_linear_(layer, self.hidden_omega, first=i == 0, generator=generator)
 

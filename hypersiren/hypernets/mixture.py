@@ -129,7 +129,7 @@ class MixtureSolve(LastLayerSolve):
     def forward(
         self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None
     ) -> Prediction:
-        """The prediction with its last layer corrected; arguments as of `LastLayerSolve`.
+        """The prediction with its last layer corrected; for the arguments see `LastLayerSolve`.
 
         Raises:
             ValueError: If the SIREN's last sine layer has another width.
@@ -321,7 +321,7 @@ def clusters(signals: Float[Tensor, "M *size C"], count: int, rounds: int = 20, 
 class MixturePosterior:
     """What is still open of the last layers of B fields under a mixture of priors.
 
-    Each question solves anew, one prior after the other, so that no matrix is kept.
+    Each call solves again, one prior after the other, so that no matrix is kept.
 
     Attributes:
         siren, params: The fields; their last layer is the mean of the mixture.

@@ -71,7 +71,7 @@ def as_pixels(image: Any, *, range: tuple[float, float] | None = None) -> Float[
     least, most = check_values(exact, low, high, "give range=(low, high), the values of black and white")
     if range is None and values.is_floating_point() and 0 <= least < most <= 1:
         warnings.warn(
-            "the picture's floats all lie in [0, 1] and are read as of [-1, 1]; give range=(0, 1) if 0 is black, "
+            "the picture's floats lie in [0, 1] and are read as values in [-1, 1]; give range=(0, 1) if 0 is black, "
             "or range=(-1, 1) if this is right",
             stacklevel=3,
         )

@@ -149,7 +149,7 @@ def to_range(
                  f"{low:.7g} to {high:.7g} and are clipped")  # fmt: skip
     elif wide.full is not None:
         if most > 0 and (high - low) > UNUSED * most:
-            say(f"values of {values.dtype} from {least:.7g} to {most:.7g} are taken as of {low:g} to {high:g}, "
+            say(f"values of {values.dtype} from {least:.7g} to {most:.7g} are read on a scale of {low:g} to {high:g}, "
                  f"which is nearly black; {hint}")  # fmt: skip
     elif values.dtype.kind != "f" or least < -ROUNDING or most > 1 + ROUNDING:
         came = f"{values.dtype} from {least:.7g} to {most:.7g}"

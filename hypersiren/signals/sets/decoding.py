@@ -42,7 +42,7 @@ Skipped = tuple[str, str]
 def decode(
     source: ImageSource, target: Target, *, workers: int | None = None, progress: bool = True
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Read all images of a source into memory; arguments and errors as of `decode_parts`.
+    """Read all images of a source into memory; for arguments and errors see `decode_parts`.
 
     Returns:
         Images (M, H, W, C) uint8, and "name: reason" for each one skipped.

@@ -210,7 +210,7 @@ def load_images(
     """A set of images, from its cache or by decoding its files.
 
     The cache's key holds what the pixels depend on: each file's path, bytes and time of change, and the arguments. A
-    cache that is broken is made anew, one that cannot be written costs a warning. A set that is too large for memory is
+    broken cache is made again, one that cannot be written costs a warning. A set that is too large for memory is
     decoded straight into the cache, and stays there.
 
     Args:

@@ -1,6 +1,6 @@
 """Data sets: a SET of sounds, cut into windows of equal length that one tensor holds.
 
-Recordings are read anew each time, 3,000 short ones in about two seconds; nothing is cached. Windows keep the
+Recordings are read each time, 3,000 short ones in about two seconds; nothing is cached. Windows keep the
 amplitudes of their recording: whoever learns from them scales each by what is known of it, see
 `hypersiren.tasks.recordings.completion`.
 

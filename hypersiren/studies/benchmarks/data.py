@@ -1,4 +1,4 @@
-"""Speed of the data path: JPEGs decoded once, cached and held, against Pillow and torchvision for each image anew.
+"""Speed of the data path: JPEGs decoded once, cached and held, against Pillow and torchvision for each draw.
 
 Both read the same files, cut the centre, resize by Lanczos, and mirror, turn, magnify and shift each image when it is
 drawn. Where much is to be reduced, hypersiren lets the JPEG decoder do a part of it, which changes pixels by a few

@@ -45,7 +45,7 @@ FRESH_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 
 
 def warm_start(model: HyperSiren, images: ImageSet, context: str, steps: int) -> dict[str, float]:
-    """Errors of predicted fields, of these refined for a tenth of `steps`, and of fields fitted anew for all of them.
+    """Errors of predicted fields, of these refined for a tenth of `steps`, and of fields fitted from scratch.
 
     The fresh fits start from the SIREN's initial weights and have the same loss; theirs is the best of several learning
     rates, chosen on these very images.
