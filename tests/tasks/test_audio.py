@@ -23,7 +23,12 @@ from hypersiren.training.objectives import FieldObjective
 def test_a_sound_is_learned_and_not_with_an_omega_of_30():
     wave = torch.from_numpy(chime().wave[:8000])
     results = {
-        omega: fit(Audio(wave, 16_000, points=1000), network={"hidden_features": 64, "first_omega": omega}, steps=300)
+        omega: fit(
+            Audio(wave, 16_000, points=1000),
+            network={"hidden_features": 64, "first_omega": omega},
+            steps=300,
+            lr=2e-3,
+        )
         for omega in (None, 30.0)
     }
     assert results[None].metrics["si_snr"] > 20
