@@ -269,8 +269,9 @@ def data(
     settings = read_train_settings(None)[1].data
     announce("benchmark data")
     from hypersiren.studies.benchmarks.data import data_report
+    from hypersiren.tasks.images.completion import AUGMENTATION
 
-    augmentation = {name: getattr(settings, name) for name in ("flip", "shift", "zoom", "rotation")}
+    augmentation = settings.model_dump(include=set(AUGMENTATION))
     sizes = {"images": images, "size": size, "batch_size": batch, "workers": workers, "rounds": rounds}
     report(data_report(augmentation, **sizes, device=choose_device(device)), out)
 

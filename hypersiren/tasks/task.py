@@ -279,6 +279,9 @@ def share_of(values: Any, index: int, count: int, signals: int | None = None) ->
     return values
 
 
+LEAST_OMEGA = 30.0
+"""First omega where the signal would have a lower one, as small images and low sounds do: the paper's of images."""
+
 OPTIONAL = ("digest", "summary", "headline", "held_out", "refit_every", "refit", "share")
 """What a task from outside need not have."""
 

@@ -32,10 +32,7 @@ from hypersiren.tasks.images.settings import ImageSettings
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.summary import Measure, Rows
-from hypersiren.tasks.task import FieldTask, Points, content_digest, draw
-
-LEAST_OMEGA = 30.0
-"""First omega of images of 128 x 128 pixels and smaller ones: the paper's."""
+from hypersiren.tasks.task import LEAST_OMEGA, FieldTask, Points, content_digest, draw
 
 
 class Image(FieldTask):
@@ -88,7 +85,7 @@ class Image(FieldTask):
             self.criterion = None  # what is unknown must not choose
             index = self.known.flatten().nonzero().squeeze(1)
             self.all = Points(self.grid[index], self.all.y[index])
-        # A cycle of the first layer spans as many pixels in a large image as in a small one.
+        # From 128 x 128 pixels on, a cycle of the first layer spans as many pixels in a large image as in a small one.
         self.first_omega = max(LEAST_OMEGA, LEAST_OMEGA / 128 * math.sqrt(math.prod(self.size)))
         self.points = points if points and points < len(self.all.x) else None
         self.batch_size = self.points or len(self.all.x)

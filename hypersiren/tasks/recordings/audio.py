@@ -27,13 +27,10 @@ from hypersiren.signals.sound.spectrum import rms_omega, spectrogram
 from hypersiren.tasks.panels import Panel, SoundPanel
 from hypersiren.tasks.recordings.settings import AudioSettings
 from hypersiren.tasks.summary import Measure, Rows
-from hypersiren.tasks.task import FieldTask, Points, content_digest
+from hypersiren.tasks.task import LEAST_OMEGA, FieldTask, Points, content_digest
 
 SHOWN_CHANNELS = 2
 """Channels of a summary at most."""
-
-LEAST_OMEGA = 30.0
-"""First omega of sounds so short or low that their own is less: the paper's of images."""
 
 
 class Audio(FieldTask):
