@@ -279,6 +279,19 @@ def share_of(values: Any, index: int, count: int, signals: int | None = None) ->
     return values
 
 
+def share_signals(batch: Any, index: int, count: int) -> Any:
+    """One of `count` equal parts of a batch of signals; coordinates `x` (P, D), which all signals have, stay whole.
+
+    There may be as many points as signals, so that their number does not tell.
+
+    Raises:
+        UserError: If there are no equal parts.
+    """
+    named = {one.name: getattr(batch, one.name) for one in fields(batch) if one.name != "x"}
+    x = batch.x if batch.x.ndim == 2 else share_of(batch.x, index, count)
+    return replace(batch, x=x, **share_of(named, index, count, len(batch.y)))
+
+
 LEAST_OMEGA = 30.0
 """First omega where the signal would have a lower one, as small images and low sounds do: the paper's of images."""
 

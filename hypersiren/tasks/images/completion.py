@@ -29,7 +29,7 @@ from hypersiren.signals.sets.sources import SPLITS, skipped_files
 from hypersiren.tasks.images.settings import CompletionSettings, ContextSampling
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Measure, Rows, panel_rows
-from hypersiren.tasks.task import Predict, SetTask, content_digest, share_of
+from hypersiren.tasks.task import Predict, SetTask, content_digest, share_signals
 
 LOG = logging.getLogger(__name__)
 
@@ -203,10 +203,8 @@ class Completion(SetTask):
         return terms | {"log": self.log * (errors + 1e-4).log().mean()} if self.log else terms
 
     def share(self, batch: CompletionBatch, index: int, count: int) -> CompletionBatch:
-        """A part of the images; the coordinates that all have stay whole, though there may be as many as images."""
-        x = batch.x if batch.x.ndim == 2 else share_of(batch.x, index, count)
-        context, y = share_of((batch.context, batch.y), index, count, len(batch.y))
-        return CompletionBatch(context, x, y)
+        """A part of the images, see `share_signals`."""
+        return share_signals(batch, index, count)
 
     def digest(self) -> str:
         return content_digest(self.train.pixels, self.validation.pixels)

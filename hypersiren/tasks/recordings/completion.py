@@ -26,7 +26,7 @@ from hypersiren.signals.sets.sources import SPLITS, skipped_files
 from hypersiren.signals.sound.cosines import resampled
 from hypersiren.tasks.panels import ImagePanel, Panel, SoundPanel
 from hypersiren.tasks.recordings.settings import SoundContext, SoundSettings
-from hypersiren.tasks.task import Predict, SetTask, content_digest, share_of
+from hypersiren.tasks.task import Predict, SetTask, content_digest, share_signals
 
 LOG = logging.getLogger(__name__)
 
@@ -180,10 +180,8 @@ class SoundCompletion(SetTask):
         return {"mse": relative_mse(field(batch.x).squeeze(-1), batch.y.squeeze(-1), batch.inside).mean()}
 
     def share(self, batch: SoundBatch, index: int, count: int) -> SoundBatch:
-        """A part of the windows; the coordinates that all have stay whole, though there may be as many as windows."""
-        x = batch.x if batch.x.ndim == 2 else share_of(batch.x, index, count)
-        context, y, inside = share_of((batch.context, batch.y, batch.inside), index, count, len(batch.y))
-        return SoundBatch(context, x, y, inside)
+        """A part of the windows, see `share_signals`."""
+        return share_signals(batch, index, count)
 
     def digest(self) -> str:
         parts = [v for sounds in (self.train, self.validation) for v in (sounds.waves, sounds.inside, sounds.recording)]
