@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from hypersiren.errors import UserError
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import BoundSiren, Params, Siren
 from hypersiren.hypernets.context import Context
@@ -37,6 +38,17 @@ class Prediction:
     def field(self) -> BoundSiren:
         """The fields, as one (B, N, D) -> (B, N, C)."""
         return self.siren.bind(self.params)
+
+
+def posterior_of(found: Prediction, asker: str) -> Uncertainty:
+    """The posterior of a prediction, for what `asker` names.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if found.posterior is None:
+        raise UserError(f"{asker} needs a model that predicts a distribution, as LastLayerSolve does")
+    return found.posterior
 
 
 class Adapter(Protocol):

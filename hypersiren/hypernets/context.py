@@ -26,10 +26,12 @@ class Context:
             point sets.
         cells: Which cell of the raster each point is the centre of; None if they are not, or nobody knows.
         alike: Whether all signals are known at the same points, so that one linear system serves them all.
+        surface: Whether x lie on a surface and y are its unit normals: a signed distance has the value 0 and the
+            gradient y there.
 
     Example:
         >>> Context(torch.zeros(4, 10, 2), torch.zeros(4, 10, 3), torch.ones(4, 10, dtype=torch.bool))
-        Context(x (4, 10, 2), y (4, 10, 3), mask (4, 10), alike=False)
+        Context(x (4, 10, 2), y (4, 10, 3), mask (4, 10), alike=False, surface=False)
     """
 
     x: Float[Tensor, "B N D"]
@@ -38,6 +40,7 @@ class Context:
     size: tuple[int, ...] | None = None
     cells: Int[Tensor, "B N"] | None = None
     alike: bool = False
+    surface: bool = False
 
     __repr__ = by_shape
 
@@ -83,12 +86,13 @@ class Context:
         cells = None if self.cells is None else self.cells.gather(1, order)
         mask = self.mask.gather(1, order)
         alike = bool((mask == mask[:1]).all()) and bool((x == x[:1]).all())
-        return Context(x, y, mask, self.size, cells, alike)
+        return Context(x, y, mask, self.size, cells, alike, self.surface)
 
     def signals(self, index: slice) -> "Context":
         """Some of the signals."""
         cells = None if self.cells is None else self.cells[index]
-        return Context(self.x[index], self.y[index], self.mask[index], self.size, cells, self.alike)
+        x, y, mask = self.x[index], self.y[index], self.mask[index]
+        return Context(x, y, mask, self.size, cells, self.alike, self.surface)
 
 
 def rasterise(context: Context) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B 1 H W"]]:

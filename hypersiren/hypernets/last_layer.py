@@ -20,6 +20,7 @@ from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.adapter import Decode, Prediction
 from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.known import equations
 from hypersiren.hypernets.posterior import (
     Posterior,
     effective_count,
@@ -42,7 +43,8 @@ class LastLayerSolve(nn.Module):
     """The conditional mean of the last layer, given the known points.
 
     The noise s^2 = exp(a + b log(N / 100)) may fall with the number N of known points: the more is known, the more
-    exactly it is met. Known points that lie all on one side count for fewer, see `effective_count`.
+    exactly it is met. Known points that lie all on one side count for fewer, see `effective_count`. A context of
+    surfaces is met in its values and its normals, see `hypersiren.hypernets.known`.
 
     Args:
         features: F, the width of the last sine layer.
@@ -50,6 +52,7 @@ class LastLayerSolve(nn.Module):
         slope: b.
         learned: Whether covariance and noise are trained; the mean is trained in any case.
         double: Solve in float64: for noise below 1e-4 of the signals' variance.
+        length: For contexts of surfaces: the error of the distance that an error of 1 in the normal counts for.
 
     Example:
         >>> siren = Siren(2, 1, hidden_features=(16, 64))
@@ -69,9 +72,10 @@ class LastLayerSolve(nn.Module):
         slope: float = -1.0,
         learned: bool = True,
         double: bool = False,
+        length: float = 0.05,
     ):
         super().__init__()
-        self.double_precision = double
+        self.double_precision, self.length = double, length
         # Until a prior is set: that of a SIREN's own initial weights, scaled to values of variance 1.
         self.factor = nn.Parameter(torch.eye(features + 1) * (2 / (features + 1)) ** 0.5, requires_grad=learned)
         self.noise = nn.Parameter(torch.tensor([math.log(noise), slope]), requires_grad=learned)
@@ -101,29 +105,19 @@ class LastLayerSolve(nn.Module):
     def _solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
         dtype = context.y.dtype
         work = torch.float64 if self.double_precision else dtype
-        hidden = {name: p for name, p in params.items() if name not in siren.last()}
-        systems = slice(0, 1) if context.alike and not hidden else slice(None)
-        b, mask = len(context.mask), context.mask[systems]
-        count = effective_count(siren, context.x[systems], mask)
+        factor, full = self.factor.to(work), last_layer(siren, params).to(work)
+        found = equations(siren, params, full, context, self.length, one_system=True)
+        mask, cells = found.mask, found.cells
+        systems = slice(len(mask))  # one, or all
+        count = effective_count(siren, context.x[systems], context.mask[systems])
         noise = torch.exp(self.noise[0] + self.noise[1] * torch.log(count / 100)).to(work)
-        factor = self.factor.to(work)
-        full = last_layer(siren, params).to(work)
+        points = found.features @ factor
+        wrong = signals_aside(found.wrong, len(mask))
         dual = mask.shape[1] <= factor.shape[1]
-        y = torch.where(context.mask.unsqueeze(-1), context.y, 0).to(work)
-        cells = None
-        if context.cells is not None and not hidden:
-            # One set of features and one kernel for the whole batch: the raster's.
-            assert context.size is not None
-            cells = torch.where(mask, context.cells[systems], 0)
-            phi = with_one(siren.features(grid(context.size, device=context.x.device, dtype=dtype))).to(work)
-            points, mean = phi @ factor, (phi @ full).expand(b, -1, -1)
-            mean = mean.gather(1, cells.unsqueeze(-1).expand(b, -1, y.shape[-1]))
-        else:
-            known = mask.unsqueeze(-1)
-            phi = with_one(siren.features(torch.where(known, context.x[systems], 0), hidden)).to(work)
-            points, mean = (phi @ factor).expand(len(mask), -1, -1) * known, phi @ full
-        wrong = signals_aside(torch.where(context.mask.unsqueeze(-1), y - mean, 0), len(mask))
+        if cells is None:
+            points = found.rows(points)
         if dual and cells is not None:
+            # One kernel for the whole batch: the raster's.
             solution, lower = solve_parts(points @ points.mT, noise, wrong, cells, mask)
             w = points.mT @ spread_over(solution * mask.unsqueeze(-1), cells, len(points))
         elif dual:
@@ -131,10 +125,10 @@ class LastLayerSolve(nn.Module):
             solution, lower = solve_positive(gram, wrong)
             w = points.mT @ solution
         else:
-            seen = points if cells is None else points[cells] * mask.unsqueeze(-1)
+            seen = points if cells is None else found.rows(points)
             gram = seen.mT @ seen + noise[:, None, None] * torch.eye(seen.shape[-1], dtype=work, device=seen.device)
             w, lower = solve_positive(gram, seen.mT @ wrong)
-        solved = with_last_layer(siren, params, (full + factor @ signals_apart(w, b)).to(dtype))
+        solved = with_last_layer(siren, params, (full + factor @ signals_apart(w, len(context.mask))).to(dtype))
         points, factor, lower, noise = (part.to(dtype) for part in (points, factor, lower, noise))
         posterior = Posterior(siren, solved, factor, points, cells, mask, lower, noise, dual, self.spread)
         return Prediction(siren, solved, z, posterior)

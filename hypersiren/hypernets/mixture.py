@@ -23,12 +23,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hypersiren.fields.coords import grid
 from hypersiren.fields.savable import savable
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import BoundSiren, Params, Siren
 from hypersiren.hypernets.adapter import Decode, Prediction
 from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.known import Known, equations
 from hypersiren.hypernets.last_layer import LastLayerSolve, Moments
 from hypersiren.hypernets.posterior import (
     Posterior,
@@ -61,31 +61,6 @@ MOST_VALUES = 2**26
 """Values of all signals together (256 MB) that priors are taken from; of more, from a random part of the signals."""
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What is known of B signals, and the features there.
-
-    Attributes:
-        features: (P, G) of the whole raster, or (B, N, G) of each signal's own points.
-        cells: Which of the raster's points are known; None where features are each signal's own.
-        mask: Which of the N points are known.
-        wrong: Their values less what the mean says, 0 where unknown.
-        alike: Whether all signals have the same features and are known at the same points.
-    """
-
-    features: Float[Tensor, "*b P G"]
-    cells: Int[Tensor, "B N"] | None
-    mask: Bool[Tensor, "B N"]
-    wrong: Float[Tensor, "B N C"]
-    alike: bool
-
-    __repr__ = by_shape
-
-    def rows(self, points: Float[Tensor, "*b P R"]) -> Float[Tensor, "B N R"]:
-        """Of values at the features' points those at the known ones, 0 elsewhere."""
-        return (points if self.cells is None else points[self.cells]) * self.mask.unsqueeze(-1)
-
-
 @savable
 class MixtureSolve(LastLayerSolve):
     """The conditional mean of the last layer under a mixture of priors, given the known points.
@@ -100,6 +75,7 @@ class MixtureSolve(LastLayerSolve):
             without, a `HyperSiren` freezes the SIREN, whose features they belong to.
 
     Example:
+        >>> from hypersiren import grid
         >>> siren = Siren(1, 1, hidden_features=(16, 32))
         >>> solve = MixtureSolve(32, priors=3)
         >>> context = Context.from_rasters(torch.rand(2, 20, 1), torch.rand(2, 20) < 0.5)
@@ -141,7 +117,7 @@ class MixtureSolve(LastLayerSolve):
             )
         with torch.autocast(context.y.device.type, enabled=False):
             theta = last_layer(siren, params)
-            known = _known(siren, params, theta, context)
+            known = equations(siren, params, theta, context, self.length)
             noise = self._noises(siren, context)
             found = [self._solve_one(known, k, noise[:, k]) for k in range(len(self.factor))]
             evidence = torch.stack([one[1] for one in found], 1) + self.shares.log_softmax(0)
@@ -157,7 +133,7 @@ class MixtureSolve(LastLayerSolve):
         return torch.exp(self.noise[:, 0] + self.noise[:, 1] * torch.log(count / 100))
 
     def _solve_one(
-        self, known: _Known, k: int, noise: Float[Tensor, " B"]
+        self, known: Known, k: int, noise: Float[Tensor, " B"]
     ) -> tuple[Float[Tensor, "B R C"], Float[Tensor, " B"], Tensor]:
         """w of one prior, the logarithm of its evidence (up to a constant), and the Cholesky factor."""
         seen = known.rows(known.features @ self.factor[k])
@@ -223,22 +199,6 @@ class MixtureSolve(LastLayerSolve):
         weight, bias = siren.last().values()
         weight.copy_(theta[:-1].mT)
         bias.copy_(theta[-1])
-
-
-def _known(siren: Siren, params: Params, theta: Float[Tensor, "*b G C"], context: Context) -> _Known:
-    mask, b = context.mask, len(context.mask)
-    hidden = {name: p for name, p in params.items() if name not in siren.last()}
-    known, cells = mask.unsqueeze(-1), None
-    if context.cells is not None and context.size is not None and not hidden:
-        features = with_one(siren.features(grid(context.size, device=context.x.device, dtype=context.y.dtype)))
-        cells = torch.where(mask, context.cells, 0)
-        mean = (features @ theta).expand(b, -1, -1)
-        mean = mean.gather(1, cells.unsqueeze(-1).expand(-1, -1, mean.shape[-1]))
-    else:
-        features = with_one(siren.features(torch.where(known, context.x, 0), hidden)).expand(b, -1, -1)
-        mean = features @ theta
-    wrong = torch.where(known, context.y - mean, 0)
-    return _Known(features, cells, mask, wrong, context.alike and not hidden)
 
 
 def random_part(
@@ -336,7 +296,7 @@ class MixturePosterior:
     params: Params
     solver: MixtureSolve
     believed: Params
-    known: _Known
+    known: Known
     noise: Float[Tensor, "B K"]
     shares: Float[Tensor, "B K"]
 

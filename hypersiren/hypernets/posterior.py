@@ -30,6 +30,9 @@ from hypersiren.fields.siren import Params, Siren
 NINETY = 1.645
 """Standard deviations of a Gaussian on both sides of its mean that hold 90 % of it."""
 
+ROUNDING = 1e-5
+"""Variance of values on [-1, 1] that are rounded to 8 bits, and a little more."""
+
 
 class _Solve(torch.autograd.Function):
     """K^-1 r and log det K for symmetric positive definite K. Its backward is one more solve and an outer product, and
@@ -252,11 +255,23 @@ class Posterior:
     def raw_variance(self, a: Float[Tensor, "*b P R"]) -> Float[Tensor, "S P"]:
         """The variance before the spread, where the features times S are known."""
         a = a.expand(len(self.gram), -1, -1)
+        if torch.is_grad_enabled() and a.requires_grad:
+            return self._trained_variance(a)
         if self.dual:
             explained = torch.linalg.solve_triangular(self.gram, self.seen @ a.mT, upper=False).square().sum(-2)
             return (a.square().sum(-1) - explained).clamp(min=0)
         left = torch.linalg.solve_triangular(self.gram, a.mT, upper=False)
         return self.noise[:, None] * left.square().sum(-2)
+
+    def _trained_variance(self, a: Float[Tensor, "S P R"]) -> Float[Tensor, "S P"]:
+        """The same by a solve of its own: no gradient goes through the Cholesky factor."""
+        seen = self.seen
+        if self.dual:
+            across = seen @ a.mT
+            gram = seen @ seen.mT + torch.diag_embed(torch.where(self.mask, self.noise[:, None], 1.0))
+            return (a.square().sum(-1) - (across * solve_positive(gram, across)[0]).sum(-2)).clamp(min=0)
+        gram = seen.mT @ seen + self.noise[:, None, None] * torch.eye(seen.shape[-1]).to(seen)
+        return self.noise[:, None] * (a.mT * solve_positive(gram, a.mT)[0]).sum(-2)
 
     @property
     def open_share(self) -> Float[Tensor, " S"]:
@@ -339,6 +354,25 @@ def spreads(spread: Float[Tensor, " 2"], posterior: Uncertainty) -> Tensor:
     if not spread.any():
         return torch.ones((1,)).to(spread)
     return torch.exp(spread[0] + spread[1] * posterior.open_share.log())
+
+
+def negative_log_likelihood(
+    posterior: Uncertainty, x: Float[Tensor, "*b P D"], y: Float[Tensor, "B P C"]
+) -> Float[Tensor, "B P C"]:
+    """How unlikely each value is under the Gaussian that is predicted of it, up to a constant.
+
+    A variance is not taken to be below `ROUNDING`, so that a value that is met exactly does not count without limit.
+
+    Example:
+        >>> from hypersiren import Context, LastLayerSolve
+        >>> images, siren = torch.rand(1, 4, 4, 1), Siren(2, 1, hidden_features=(8, 16))
+        >>> context = Context.from_images(images, torch.rand(1, 4, 4) < 0.5)
+        >>> posterior = LastLayerSolve(16)(siren, None, {}, context).posterior
+        >>> negative_log_likelihood(posterior, context.x, context.y).shape
+        torch.Size([1, 16, 1])
+    """
+    variance = posterior.variance(x) + ROUNDING
+    return 0.5 * ((y - posterior.siren(x, posterior.params)).square() / variance + variance.log())
 
 
 def fit_spread(found: Sequence[tuple[Tensor, Tensor]]) -> Float[Tensor, " 2"]:

@@ -31,6 +31,22 @@ def facing(
     return ((x - points[nearest]) * normals[nearest]).sum(1) / np.maximum(distance, 1e-9)
 
 
+def signed_distances(
+    points: Float[np.ndarray, "N 3"], normals: Float[np.ndarray, "N 3"], x: Float[np.ndarray, "M 3"]
+) -> Float[np.ndarray, " M"]:
+    """The distance of each x to the nearest of points on a closed surface, negative inside by the normal there.
+
+    Example:
+        >>> ends = np.array([[-1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+        >>> signed_distances(ends, ends, np.array([[3.0, 0.0, 0.0], [0.5, 0.0, 0.0]])).tolist()
+        [2.0, -0.5]
+    """
+    from scipy.spatial import cKDTree
+
+    distance, nearest = cKDTree(points).query(x, workers=-1)
+    return np.where(((x - points[nearest]) * normals[nearest]).sum(1) < 0, -distance, distance)
+
+
 def median_distance(points: Float[np.ndarray, "N 3"], asked: Float[np.ndarray, "M 3"]) -> float:
     """The median over `asked` of the distance to the nearest of `points`."""
     from scipy.spatial import cKDTree

@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
-from hypersiren.errors import UserError
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.render import render_image, unit
 from hypersiren.fields.siren import BoundSiren
-from hypersiren.hypernets.adapter import Prediction
+from hypersiren.hypernets.adapter import Prediction, posterior_of
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.hypernets.posterior import Uncertainty, last_layer
@@ -64,9 +63,7 @@ def posterior_for_samples(found: Prediction) -> Uncertainty:
     Raises:
         UserError: If there is none.
     """
-    if found.posterior is None:
-        raise UserError("--samples needs a model that predicts a distribution, as LastLayerSolve does")
-    return found.posterior
+    return posterior_of(found, "--samples")
 
 
 def numbers_per_signal(found: Prediction) -> int:

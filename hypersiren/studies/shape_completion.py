@@ -33,6 +33,7 @@ from hypersiren.shapes.picture import render_mesh, splats
 from hypersiren.shapes.sets.settings import RADIUS
 from hypersiren.shapes.surface import surface
 from hypersiren.signals.image.files import write_image
+from hypersiren.studies.completion import read_prior
 from hypersiren.studies.shape_baselines import ellipsoid, mean_field, planes
 from hypersiren.tasks.shapes.completion import open_sets, pose_arguments
 from hypersiren.tasks.shapes.judging import PosedShape, box_around, judge, posed_shapes, rows_picture
@@ -90,6 +91,7 @@ def shape_table(
     resolution: int,
     known: list[PosedShape],
     refine_steps: int = 0,
+    before: HyperSiren | None = None,
 ) -> ShapeTable:
     """Judge a model and what stands beside it.
 
@@ -99,9 +101,12 @@ def shape_table(
         resolution: Cells along the longest side of the meshes.
         known: Training shapes for the mean latent.
         refine_steps: Show also the prediction refined so many steps on the context; 0 for not.
+        before: The model before its training, for a row of its own.
     """
     average = mean_field(model, known)
     methods: dict[str, Callable[[Context], Any]] = {"hypersiren": predictor(model)}
+    if before is not None:
+        methods["before training"] = predictor(before)
     if refine_steps:
         methods[f"hypersiren, {refine_steps} steps of refinement"] = lambda c: refined(model, c, refine_steps)
     methods |= {"planes": planes, "ellipsoid": ellipsoid, "mean": lambda _: average}
@@ -181,7 +186,7 @@ def complete_cloud(
     )
     chosen = np.random.default_rng(seed).permutation(len(framed.points))[:context]
     x, y = (torch.from_numpy(values[chosen])[None].to(device) for values in (framed.points, framed.normals))
-    known = Context(x, y, torch.ones(1, len(chosen), dtype=torch.bool, device=device))
+    known = Context(x, y, torch.ones(1, len(chosen), dtype=torch.bool, device=device), surface=True)
     field = refined(model, known, refine_steps, framed) if refine_steps else predictor(model)(known).signal(0)
     box = box_around(torch.from_numpy(framed.points))
     mesh = surface(field, box, resolution, device=device).mesh
@@ -206,7 +211,7 @@ def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple
         for points in settings.context.evaluation
     }
     known = posed_shapes(train_set, settings.context.most, len(train_set), settings.seed, **poses)
-    table = shape_table(model, sets, settings.resolution, known, refine)
+    table = shape_table(model, sets, settings.resolution, known, refine, read_prior(run))
     write_text(folder / "table.txt", f"{table}\n")
     numbers = {"errors": table.rows, "shapes": table.shapes}
     write_text(folder / "metrics.json", to_json(numbers))

@@ -26,6 +26,13 @@ class Loss(Section):
     """Times mean(theta^2) over the predicted weights; the paper's code has 100."""
 
 
+class PredictiveLoss(Loss):
+    """Weights of the loss terms beside the mean squared error."""
+
+    likelihood: NotNegative = 0.0
+    """Times the mean negative log likelihood of the values under the predicted Gaussians; needs solve or mixture."""
+
+
 class Optimisation(Section):
     """The optimisation."""
 
@@ -133,6 +140,8 @@ class SetSettings(Section):
         layers = self.siren.layers
         if self.encoder.kind == "none" and self.adapter.kind == "none":
             raise ValueError("expected an encoder, an adapter or both, got none of either")
+        if getattr(self.loss, "likelihood", 0) and self.adapter.kind not in ("solve", "mixture"):
+            raise ValueError(f"loss.likelihood needs adapter.kind solve or mixture, got {self.adapter.kind}")
         if self.hypernet.layers is not None and self.hypernet.layers > layers:
             raise ValueError(f"hypernet.layers ({self.hypernet.layers}) must not exceed the hypo-SIREN's {layers}")
         return self

@@ -175,6 +175,14 @@ class SetTask:
         """Named, weighted terms of the predicted fields; the loop sums them."""
         raise NotImplementedError
 
+    def likelihood(self, found: Any, batch: Any) -> Tensor:
+        """The mean negative log likelihood of a batch under a `Prediction`, for `loss.likelihood`; none by default.
+
+        Raises:
+            UserError: If the task has none.
+        """
+        raise UserError(f"{self.name}: expected no loss.likelihood, since the task has none")
+
     def share(self, batch: Any, index: int, count: int) -> Any:
         """One of `count` equal parts of a batch, for a process of several or to save memory.
 

@@ -56,11 +56,15 @@ def make_objective(task: SetTask, settings: SetSettings, device: torch.device | 
     return HypernetObjective(
         model,
         task,
-        latent=loss.latent,
-        weights=loss.weights,
+        **weights_of(loss),
         autocast=settings.training.autocast,
         start=partial(start_at_prior, model, task, settings.prior) if solves else None,
     )
+
+
+def weights_of(loss: Loss) -> dict[str, Any]:
+    """The weights of the terms that `HypernetObjective` adds to those of the task."""
+    return loss.model_dump(include={"latent", "weights", "likelihood"})
 
 
 def start_at_prior(model: HyperSiren, task: Any, prior: Prior = Prior()) -> None:  # noqa: B008 - frozen
@@ -111,7 +115,7 @@ def train(
         task: The set and what is asked, such as `Completion(images)`: any object with what `hypersiren.SetTask` has.
         run_dir: Folder for checkpoints and TensorBoard events; a run that it holds is resumed. None keeps nothing.
         seed: Fixes the batches.
-        loss: Weights of the paper's two priors; none by default.
+        loss: Weights of the paper's two priors, or a `CompletionLoss` with that of the likelihood; none by default.
         progress: Show a progress bar; a text is its name; None: if stderr is a terminal, or in a notebook.
         on_log: Called as on_log(step, values) with each row of the history; True from it stops. See `hypersiren.fit`.
         training: Changes of the optimisation, see `hypersiren.tasks.settings.Training`.
@@ -132,7 +136,7 @@ def train(
     check_task(task, SetTask)
     used = Training().replace(**training)
     settings = {"training": used.model_dump(mode="json"), "loss": loss.model_dump(mode="json"), "seed": seed}
-    objective = HypernetObjective(model, task, latent=loss.latent, weights=loss.weights, autocast=used.autocast)
+    objective = HypernetObjective(model, task, **weights_of(loss), autocast=used.autocast)
     outcome = optimise_and_load(
         objective, run_dir, {"settings": settings}, used, seed=seed, progress=shows_progress(progress), on_log=on_log
     )

@@ -105,6 +105,7 @@ class HypernetObjective(Objective):
         task: Gives the terms.
         latent: Weight of mean(z^2) (authors' code: 0.1).
         weights: Weight of mean(theta^2) over all predicted weights (authors' code: 100).
+        likelihood: Weight of the task's `likelihood`.
         autocast: bfloat16 in encoder and hypernetwork; the field, whose phases are tens of radians, stays in float32.
         start: What a new run begins with, such as taking the prior from data.
     """
@@ -119,12 +120,13 @@ class HypernetObjective(Objective):
         *,
         latent: float = 0.0,
         weights: float = 0.0,
+        likelihood: float = 0.0,
         autocast: bool = False,
         start: Callable[[], None] | None = None,
     ):
         super().__init__()
         self.model, self.task, self.start = model, task, start
-        self.latent, self.weights, self.autocast = latent, weights, autocast
+        self.latent, self.weights, self.likelihood, self.autocast = latent, weights, likelihood, autocast
         self.validate_first = model.adapter is not None  # it may start at a prior from data
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
@@ -137,6 +139,8 @@ class HypernetObjective(Objective):
         if self.weights:
             squares = torch.stack([p.square().sum() for p in params.values()]).sum()
             terms["weight_prior"] = self.weights * squares / sum(p.numel() for p in params.values())
+        if self.likelihood:
+            terms["likelihood"] = self.likelihood * self.task.likelihood(found, batch)
         return terms
 
     def begin(self) -> None:

@@ -13,8 +13,8 @@ from hypersiren.shapes.sets.solids import solid_mesh
 from tests.cli.test_cli import run
 from tests.lines import refusal
 
-TINY = ["--data.kind", "solids", "--data.count", "6", "--siren.hidden_features", "8", "--encoder.hidden_features", "8",
-        "--encoder.latent_features", "8", "--training.steps", "2", "--training.batch_size", "2",
+TINY = ["--data.kind", "solids", "--data.count", "6", "--siren.hidden_features", "[8, 24]", "--prior.copies", "1",
+        "--prior.finer", "1", "--training.steps", "2", "--training.batch_size", "2",
         "--training.target_points", "32", "--context.most", "40", "--context.evaluation", "[20, 40]",
         "--resolution", "12", "--device", "cpu"]  # fmt: skip
 
@@ -36,16 +36,15 @@ def test_train_makes_a_whole_run_folder_and_prints_the_table(trained, capsys):
                  "completion/seen_40.png"):  # fmt: skip
         assert (trained / name).stat().st_size > 0, name
     numbers = json.loads((trained / "completion/metrics.json").read_text())["errors"]
-    assert set(numbers["unseen shapes, 40 points"]) == {"hypersiren", "planes", "ellipsoid", "mean", "truth"}
+    assert set(numbers["unseen shapes, 40 points"]) == {
+        "hypersiren", "before training", "planes", "ellipsoid", "mean", "truth",
+    }  # fmt: skip
     assert isinstance(load(trained), HyperSiren)
 
 
 def test_complete_of_ones_own_points_and_meshes(tmp_path_factory, tmp_path, capsys):
     folder = tmp_path_factory.mktemp("runs") / "round"
-    # A field that has a surface in any case: enough steps for the sphere-like mean of all solids.
-    words = [*TINY, "--training.steps", "60", "--siren.hidden_features", "32", "--siren.first_omega", "3",
-             "--siren.hidden_omega", "3", "--training.validate_every", "60", "--training.warmup", "0", "--training.lr",
-             "5e-3", "--training.target_points", "256", "--training.ema", "0.5"]  # fmt: skip
+    words = [*TINY, "--siren.hidden_features", "[16, 64]"]
     assert run(capsys, "train", "--out", folder, *words)[0] == 0
     _, mesh = solid_mesh(2, seed=5, resolution=16)
     write_mesh(tmp_path / "dumbbell.ply", mesh.moved(10.0, np.array([50.0, 0.0, 0.0])))

@@ -1,21 +1,28 @@
 """The last layer solved in the model: against least squares, its invariances, its uncertainty, its gradients."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 
-from hypersiren import Context, FullHypernet, HyperSiren, SetEncoder, Siren, grid, load, save
+from hypersiren import Completion, Context, FullHypernet, HyperSiren, SetEncoder, Siren, grid, load, save, train
+from hypersiren.errors import UserError
 from hypersiren.hypernets.last_layer import LastLayerSolve
+from hypersiren.hypernets.model import build
 from hypersiren.hypernets.posterior import (
     NINETY,
     _SolveParts,
     effective_count,
     last_layer,
+    negative_log_likelihood,
     solve_parts,
     solve_positive,
     with_one,
 )
+from hypersiren.tasks.images.settings import CompletionLoss, CompletionSettings
+from hypersiren.training.objectives import HypernetObjective
 
 F = 24
 
@@ -301,3 +308,58 @@ def test_what_is_not_known_has_no_part_in_the_noise():
     ]
     together = effective_count(siren, torch.where(known.mask.unsqueeze(-1), known.x, 0), known.mask)
     torch.testing.assert_close(together, torch.cat(each))
+
+
+@pytest.mark.parametrize("size", [(4, 4), (9, 8)])  # dual and primal
+@pytest.mark.parametrize("cells", [True, False])
+def test_the_likelihood_is_that_of_the_posterior_and_has_its_gradients(cells, size):
+    siren, solve = parts()
+    known, x = context(h=size[0], w=size[1], cells=cells), grid((3, 3), dtype=torch.float64)
+    y = torch.randn(3, 9, 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    def loss(factor, noise):
+        solve.factor.data.copy_(factor)
+        solve.noise.data.copy_(noise)
+        return negative_log_likelihood(solve(siren, None, {}, known).posterior, x, y).sum()
+
+    start = solve.factor.data.clone(), solve.noise.data.clone()
+    found = loss(*start)
+    found.backward()
+    with torch.no_grad():  # there the variance comes from the Cholesky factor
+        posterior = solve(siren, None, {}, known).posterior
+        gaussian = torch.distributions.Normal(siren(x, posterior.params), (posterior.variance(x) + 1e-5).sqrt())
+        constant = 0.5 * math.log(2 * math.pi)
+        torch.testing.assert_close(found.detach(), -(gaussian.log_prob(y) + constant).sum())
+        slopes = solve.factor.grad.clone(), solve.noise.grad.clone()
+        ahead = [torch.randn(v.shape, generator=torch.Generator().manual_seed(3), dtype=v.dtype) for v in start]
+        plus, minus = (loss(*(v + s * d for v, d in zip(start, ahead, strict=True))) for s in (1e-5, -1e-5))
+    along = sum((slope * d).sum() for slope, d in zip(slopes, ahead, strict=True))
+    torch.testing.assert_close(along, (plus - minus) / 2e-5, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("adapter", [{"kind": "solve", "noise": 1e-2}, {"kind": "mixture", "priors": 2, "noise": 1e-2}])
+def test_training_on_the_likelihood_learns_how_noisy_values_are(adapter):
+    images = torch.rand(40, 6, 6, 1, generator=torch.Generator().manual_seed(0)) * 255
+    task = Completion(images.to(torch.uint8), batch_size=8)
+    torch.manual_seed(0)
+    model = build({"hidden_features": (8, 40)}, {"kind": "none"}, {}, channels=1, adapter=adapter)
+    objective = HypernetObjective(model, task, likelihood=1.0)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.05)
+    batch, found = task.sample(torch.Generator().manual_seed(1)), []
+    for _ in range(30):
+        optimizer.zero_grad()
+        terms = objective(batch)
+        sum(terms.values()).backward()
+        optimizer.step()
+        found.append(terms["likelihood"].item())
+    assert found[-1] < found[0] - 0.1
+
+
+def test_a_likelihood_without_a_distribution_is_refused():
+    with pytest.raises(ValidationError, match=r"loss\.likelihood needs adapter\.kind solve or mixture, got none"):
+        CompletionSettings(encoder={"kind": "set"}, adapter={"kind": "none"}, loss={"likelihood": 1.0})
+    images = torch.zeros(20, 4, 4, dtype=torch.uint8)
+    siren = Siren(2, 1, hidden_features=8)
+    model = HyperSiren(SetEncoder(3, 8), FullHypernet(siren.shapes, 8, 8), siren)
+    with pytest.raises(UserError, match=r"loss\.likelihood needs a model that predicts a distribution"):
+        train(model, Completion(images), loss=CompletionLoss(likelihood=1.0), steps=1, progress=False)

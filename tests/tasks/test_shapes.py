@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from hypersiren.fields import operators
+from hypersiren.fields.coords import grid
 from hypersiren.hypernets.model import build
+from hypersiren.hypernets.settings import Prior
 from hypersiren.shapes.cloud import PointCloud
 from hypersiren.shapes.sets.shapes import load_shapes
 from hypersiren.studies.shape_baselines import ellipsoid, planes
-from hypersiren.studies.shape_completion import complete_cloud, shape_table
+from hypersiren.studies.shape_completion import complete_cloud, predictor, shape_table
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.shapes.completion import Shapes
 from hypersiren.tasks.shapes.judging import judge, posed_shapes
@@ -20,6 +22,7 @@ from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.sdf import SDF
 from hypersiren.tasks.shapes.settings import ShapeContext
 from hypersiren.tasks.task import Task
+from hypersiren.training.hypernet import start_at_prior
 from hypersiren.training.loop import optimise
 from hypersiren.training.objectives import HypernetObjective
 
@@ -123,6 +126,30 @@ def test_a_short_training_lowers_the_loss(task, model, tmp_path):
     assert math.isfinite(before)
     assert after < 0.8 * before
     assert (tmp_path / "best.pt").exists()
+
+
+def test_the_prior_from_data_completes_unseen_shapes_better_than_planes(sets):
+    train = load_shapes("solids", count=24)[0]
+    task = Shapes(train, sets[1], poses=POSES | {"rotation": "vertical"})
+    torch.manual_seed(0)
+    siren = {"hidden_features": (64, 256), "first_omega": 15.0, "hidden_omega": 12.0}
+    solve = {"kind": "solve", "noise": 3e-6, "slope": 0.0, "double": True}
+    model = build(siren, {"kind": "none"}, {}, channels=3, in_features=3, out_features=1, adapter=solve)
+    start_at_prior(model, task, Prior(copies=2))
+    shapes = posed_shapes(sets[2], 40, 1, **task.poses)
+    ours, theirs = judge(shapes, predictor(model), 24), judge(shapes, planes, 24)
+    assert ours["chamfer_l1"] < 0.7 * theirs["chamfer_l1"]
+    assert ours["normal_consistency"] > theirs["normal_consistency"] + 0.05
+
+
+def test_the_signals_of_the_prior_are_signed_distances(task, sets):
+    signals = torch.cat(list(task.prior_signals(copies=1, finer=1)))
+    assert signals.shape == (2 * len(sets[0]), 10, 10, 10, 1)
+    x = grid((10,) * 3)
+    assert (signals[:, 0, 0, 0] > 0.3).all()  # a corner of the box is outside
+    # No two places differ by more than their distance, but for the points that stand for the surface.
+    step = (signals.flatten(1)[:, 1:] - signals.flatten(1)[:, :-1]).abs()
+    assert (step <= (x[1:] - x[:-1]).norm(dim=-1) + 0.05).all()
 
 
 def test_evaluation_knows_a_good_field_from_a_bad_one(task, sets, model):

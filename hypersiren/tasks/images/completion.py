@@ -21,7 +21,9 @@ from torch.nn.functional import interpolate
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field
 from hypersiren.fields.shown import by_shape
+from hypersiren.hypernets.adapter import Prediction, posterior_of
 from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.posterior import negative_log_likelihood
 from hypersiren.plotting import figure_pixels, image_grid
 from hypersiren.signals.metrics import image_mse
 from hypersiren.signals.sets.images import Images, ImageSet, as_images, augment, load_images, split_images
@@ -201,6 +203,10 @@ class Completion(SetTask):
         errors = (field(batch.x) - batch.y).square().mean((1, 2))
         terms = {"mse": errors.mean()}
         return terms | {"log": self.log * (errors + 1e-4).log().mean()} if self.log else terms
+
+    def likelihood(self, found: Prediction, batch: CompletionBatch) -> Tensor:
+        """The mean negative log likelihood of the target points, values in [-1, 1]."""
+        return negative_log_likelihood(posterior_of(found, "loss.likelihood"), batch.x, batch.y).mean()
 
     def share(self, batch: CompletionBatch, index: int, count: int) -> CompletionBatch:
         """A part of the images, see `share_signals`."""

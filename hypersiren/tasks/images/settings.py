@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, PositiveInt, model_validator
 from hypersiren.fields.settings import Network
 from hypersiren.settings import Known, NotNegative, Section, Share, Size
 from hypersiren.signals.sets.settings import ImageData
-from hypersiren.tasks.settings import FitSettings, FitTraining, Loss, SetSettings
+from hypersiren.tasks.settings import FitSettings, FitTraining, PredictiveLoss, SetSettings
 
 
 class ContextSampling(Section):
@@ -34,8 +34,8 @@ class ContextSampling(Section):
         return self
 
 
-class CompletionLoss(Loss):
-    """What is minimised beside the mean squared error."""
+class CompletionLoss(PredictiveLoss):
+    """Weights of the loss terms beside the mean squared error."""
 
     log: NotNegative = 0.0
     """Times the mean over images of log(MSE + 1e-4), in which easy and hard images count alike."""

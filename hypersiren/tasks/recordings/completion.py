@@ -19,7 +19,9 @@ from torch import Tensor
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field
 from hypersiren.fields.shown import by_shape
+from hypersiren.hypernets.adapter import Prediction, posterior_of
 from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.posterior import negative_log_likelihood
 from hypersiren.plotting import figure_pixels, new_figure
 from hypersiren.signals.sets.sounds import Sounds, SoundSet, as_sounds, load_sounds, split_sounds
 from hypersiren.signals.sets.sources import SPLITS, skipped_files
@@ -178,6 +180,11 @@ class SoundCompletion(SetTask):
     def loss(self, field: Field, batch: SoundBatch) -> dict[str, Tensor]:
         """The mean squared error over the target samples, relative to their power, the mean over windows."""
         return {"mse": relative_mse(field(batch.x).squeeze(-1), batch.y.squeeze(-1), batch.inside).mean()}
+
+    def likelihood(self, found: Prediction, batch: SoundBatch) -> Tensor:
+        """The mean negative log likelihood of the target samples within their recordings."""
+        each = negative_log_likelihood(posterior_of(found, "loss.likelihood"), batch.x, batch.y).squeeze(-1)
+        return ((each * batch.inside).sum(1) / batch.inside.sum(1).clamp(min=1)).mean()
 
     def share(self, batch: SoundBatch, index: int, count: int) -> SoundBatch:
         """A part of the windows, see `share_signals`."""

@@ -9,7 +9,7 @@ from hypersiren.fields.settings import Network
 from hypersiren.hypernets.settings import Adapter, HypoSiren, MixtureSolve, Prior
 from hypersiren.settings import Known, NotNegative, Section, Share, Size
 from hypersiren.signals.sets.settings import SoundData
-from hypersiren.tasks.settings import FitSettings, FitTraining, SetSettings, Training
+from hypersiren.tasks.settings import FitSettings, FitTraining, PredictiveLoss, SetSettings, Training
 
 
 class AudioSignal(Section):
@@ -98,6 +98,7 @@ class SoundSettings(SetSettings):
     # The Nyquist frequency of 512 samples on [-1, 1] is an omega of 256 pi = 804, which the second layer reaches. With
     # more, fields ring between the samples.
     siren: HypoSiren = HypoSiren(hidden_features=(256, 640), first_omega=300.0, hidden_omega=15.0)
+    loss: PredictiveLoss = PredictiveLoss()
     adapter: Adapter = MixtureSolve(priors=32, rank=256, slope=-0.5)
     prior: Prior = Prior(shrinkage=0.9, copies=0, finer=1)
     training: SoundTraining = SoundTraining()

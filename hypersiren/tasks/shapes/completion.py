@@ -6,25 +6,31 @@ fields what the task `sdf` asks of one: the loss is `hypersiren.tasks.shapes.los
 Symbols: B shapes of a batch, N context points, M points off the surface.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from hypersiren.fields.coords import grid
 from hypersiren.fields.operators import Field
 from hypersiren.hypernets.context import Context
 from hypersiren.shapes.sets.poses import random_poses
 from hypersiren.shapes.sets.settings import ShapeData
 from hypersiren.shapes.sets.shapes import CELLS, HALF, ShapeSet, load_shapes
+from hypersiren.shapes.sides import signed_distances
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.shapes.judging import PosedShape, judge, posed_shapes, rows_picture
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import ShapeContext, ShapeLoss, ShapeSettings
 from hypersiren.tasks.task import Predict, SetTask, content_digest
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,23 @@ class Shapes(SetTask):
         """What `hypersiren.hypernets.model.build` must know: D, channels of the context, channels of the field."""
         return {"in_features": 3, "channels": 3, "out_features": 1}
 
+    def prior_signals(self, copies: int, finer: int) -> Iterator[Float[Tensor, "M G G G 1"]]:
+        """Signed distances of the training shapes in random poses, on a raster of [-1, 1]^3 (see `set_prior`).
+
+        Args:
+            copies: Each shape is taken in one pose more than that.
+            finer: A tenth of the cells along an axis.
+        """
+        size, device = (10 * finer,) * 3, self.train.points.device
+        x, generator = grid(size).numpy(), torch.Generator().manual_seed(0)
+        points, normals = self.train.points.cpu(), self.train.normals.cpu()
+        for copy in range(copies + 1):
+            poses = random_poses(len(points), generator, **self.poses)
+            posed = zip(poses.points(points).numpy(), poses.normals(normals).numpy(), strict=True)
+            distances = np.stack([signed_distances(p, n, x).astype(np.float32) for p, n in posed])
+            yield torch.from_numpy(distances).view(-1, *size, 1).to(device)
+            LOG.debug("prior from data: pose %d of %d of each shape", copy + 1, copies + 1)
+
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> ShapesBatch:
         """Draw B shapes, their poses, their context, and what is asked; the same law at any progress."""
         shapes, b, device = self.train, self.batch_size, self.train.points.device
@@ -123,7 +146,7 @@ class Shapes(SetTask):
         share = torch.rand(b, 1, generator=generator, device=device)
         count = (self.fewest * ((self.most + 1) / self.fewest) ** share).floor().clamp(self.fewest, self.most)
         mask = torch.arange(self.most, device=device) < count
-        context = Context(poses.points(x), poses.normals(normals), mask)
+        context = Context(poses.points(x), poses.normals(normals), mask, surface=True)
 
         on, off, near = self.count
         on_points, on_normals = draw(on, shapes.points, shapes.normals)

@@ -56,15 +56,16 @@ def posed_shapes(shapes: ShapeSet, context: int, most: int, seed: int = 0, **pos
         x, n = pose.points(shapes.points[i : i + 1].cpu()), pose.normals(shapes.normals[i : i + 1].cpu())
         known, rest = order[:context], order[context:]
         first, second = rest[: len(rest) // 2], rest[len(rest) // 2 :]
-        seen = Context(x[:, known], n[:, known], torch.ones(1, len(known), dtype=torch.bool))
+        everything = torch.ones(1, len(known), dtype=torch.bool, device=device)
+        seen = Context(x[:, known].to(device), n[:, known].to(device), everything, surface=True)
         found.append(
             PosedShape(
                 shapes.names[i],
-                Context(seen.x.to(device), seen.y.to(device), seen.mask.to(device)),
+                seen,
                 x[0, first].numpy(),
                 n[0, first].numpy(),
                 (x[0, second].numpy(), n[0, second].numpy()),
-                box_around(seen.x[0]),
+                box_around(x[0, known]),
             )
         )
     return found

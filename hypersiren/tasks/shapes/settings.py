@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from hypersiren.hypernets.settings import Adapter, FullHypernet, HypoSiren, NoAdapter, SetEncoder
-from hypersiren.settings import NotNegative, Section, Share
+from hypersiren.hypernets.settings import HypoSiren, LastLayerSolve, NoAdapter, NoEncoder, Prior, SetEncoder
+from hypersiren.settings import NotNegative, Section
 from hypersiren.shapes.sets.settings import ShapeData
 from hypersiren.tasks.settings import FitSettings, FitTraining, Loss, SetSettings, Training
 
@@ -90,22 +90,32 @@ class ShapeLoss(Loss, SDFTerms):
 class ShapeTraining(Training):
     """The optimisation."""
 
-    steps: PositiveInt = 2000
-    """Optimiser updates."""
-    batch_size: PositiveInt = 16
+    steps: PositiveInt = 10
+    """Optimiser updates, from the prior on where there is one."""
+    batch_size: PositiveInt = 4
     """Batch size: shapes of a step, before accumulation."""
-    optimizer: Literal["adam", "muon"] = "adam"
-    """adam for all weights, or muon for the matrices and Adam for the others."""
-    lr: PositiveFloat = 1e-3
-    """Peak learning rate."""
-    validate_every: PositiveInt = 500
-    """Steps between validations, pictures and checkpoints."""
-    warmup: Annotated[int, Field(ge=0)] = 100
-    """Steps over which the learning rate rises from 0."""
-    ema: Share = 0.99
-    """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
     target_points: Annotated[int, Field(ge=8)] | None = 256
     """Points of each shape in a step, half of them on the surface, an eighth near it; null: 4096."""
+
+
+class SurfaceSolve(LastLayerSolve):
+    """The last layer is solved from points and normals under a prior taken from the training shapes."""
+
+    noise: PositiveFloat = 3e-6
+    """Variance of the error of a distance at 100 known points, for shapes within [-1, 1]."""
+    slope: float = 0.0
+    """The noise is multiplied by (N / 100) to this power: N points are known, or fewer that are spread as widely."""
+    double: bool = True
+    """Solve in float64."""
+    length: PositiveFloat = 0.05
+    """The error of a distance that an error of 1 in a normal counts for."""
+
+
+ShapeAdapter = Annotated[SurfaceSolve | NoAdapter, Field(discriminator="kind")]
+"""The sections of the adapters for shapes; `kind` says which."""
+
+ShapeEncoder = Annotated[NoEncoder | SetEncoder, Field(discriminator="kind")]
+"""The sections of the encoders for shapes; `kind` says which."""
 
 
 class ShapeSettings(SetSettings):
@@ -113,10 +123,10 @@ class ShapeSettings(SetSettings):
 
     data: ShapeData = ShapeData()
     context: ShapeContext = ShapeContext()
-    siren: HypoSiren = HypoSiren(hidden_features=128, first_omega=10.0, hidden_omega=8.0)
-    encoder: SetEncoder = SetEncoder(hidden_features=128, activation="relu")
-    hypernet: FullHypernet = FullHypernet(layers=2)
-    adapter: Adapter = NoAdapter()
+    siren: HypoSiren = HypoSiren(hidden_features=(256, 1024), first_omega=15.0, hidden_omega=12.0)
+    encoder: ShapeEncoder = NoEncoder()
+    adapter: ShapeAdapter = SurfaceSolve()
+    prior: Prior = Prior(shrinkage=0.1, copies=11)
     loss: ShapeLoss = ShapeLoss()
     training: ShapeTraining = ShapeTraining()
     resolution: PositiveInt = 48
