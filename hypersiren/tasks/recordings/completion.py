@@ -20,6 +20,7 @@ from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field
 from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.posterior import NINETY
 from hypersiren.plotting import figure_pixels, new_figure
 from hypersiren.signals.sets.sounds import Sounds, SoundSet, as_sounds, load_sounds, split_sounds
 from hypersiren.signals.sets.sources import SPLITS, skipped_files
@@ -330,26 +331,42 @@ def completion_picture(
     mask: Bool[Tensor, "M N"],
     completion: Float[Tensor, "M N"],
     deviation: Float[Tensor, "M N"] | None = None,
+    drawn: Float[Tensor, "M K N"] | None = None,
+    title: str = "",
 ) -> np.ndarray:
-    """A row for each window: the truth, the completion with its 90 % interval, and the known samples as dots."""
-    figure, axes = new_figure(150 * len(sounds) + 60, 900, len(sounds), sharex=True)
+    """A row for each window: the truth, the completion with its 90 % interval, and the known samples as dots.
+
+    Args:
+        sounds: The windows.
+        mask: Which samples are known.
+        completion: The completed windows.
+        deviation: Their standard deviations, for the interval; None for none.
+        drawn: K draws of what each window may be, as thin lines; None for none.
+        title: Of the picture.
+    """
+    figure, axes = new_figure(150 * len(sounds) + 85 + 25 * bool(title), 900, len(sounds), sharex=True)
     milliseconds = 1000 * (np.arange(sounds.window) + 0.5) / sounds.rate
     parts = (sounds.waves, completion, mask, sounds.inside)
     rows = zip(*(part.cpu().numpy() for part in parts), strict=True)
     spread = None if deviation is None else deviation.cpu().numpy()
+    lines = None if drawn is None else drawn.cpu().numpy()
     for i, (truth, found, known, inside) in enumerate(rows):
-        one = axes[i, 0]
+        one, time = axes[i, 0], milliseconds[inside]
         if spread is not None:
-            low, high = found - 1.645 * spread[i], found + 1.645 * spread[i]
-            one.fill_between(milliseconds[inside], low[inside], high[inside], color="tab:orange", alpha=0.3, lw=0)
-        one.plot(milliseconds[inside], truth[inside], color="0.6", lw=1.5, label="truth")
-        one.plot(milliseconds[inside], found[inside], color="tab:orange", lw=1, label="completion")
+            low, high = (found + sign * NINETY * spread[i] for sign in (-1, 1))
+            band = {"color": "tab:orange", "alpha": 0.3, "lw": 0}
+            one.fill_between(time, low[inside], high[inside], label="90 % interval", **band)
+        for number, line in enumerate(() if lines is None else lines[i]):
+            one.plot(time, line[inside], color="tab:green", lw=0.6, label="_" if number else "posterior samples")
+        one.plot(time, truth[inside], color="0.6", lw=1.5, label="truth")
+        one.plot(time, found[inside], color="tab:orange", lw=1, label="completion")
         dots = {"ls": "", "marker": ".", "ms": 3, "color": "tab:blue"}
         one.plot(milliseconds[known], truth[known], label="known", **dots)
         peak = 1.3 * max(float(np.abs(truth).max()), FLOOR)
         one.set(ylabel="amplitude", ylim=(-peak, peak), xlim=(0, 1000 * sounds.window / sounds.rate))
-    axes[0, 0].legend(loc="upper right", ncols=3, fontsize=8)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     axes[-1, 0].set_xlabel("time (ms)")
+    figure.suptitle(title, fontsize=11)
     return figure_pixels(figure)
 
 
