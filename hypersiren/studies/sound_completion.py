@@ -36,6 +36,7 @@ from hypersiren.tasks.recordings.completion import (
     completion_picture,
     context_masks,
     known_context,
+    named,
     open_sets,
     relative_mse,
 )
@@ -48,9 +49,6 @@ LOG = logging.getLogger(__name__)
 OURS, BEFORE, ONE = "hypersiren", "before training", "one prior from data"
 
 WHOLE, UNKNOWN, RATIO = "all samples", "unknown samples only (known ones put back)", "SNR of all samples, dB"
-
-WORDS = {"gap": "all samples but those of a gap", "all": "all samples"}
-"""Contexts that are no share of the samples, in words."""
 
 KEEPING = ("linear", "Gaussian")
 """Methods whose known samples keep their values."""
@@ -274,7 +272,7 @@ def complete_test(
     for name, mask in context_masks(shown, CONTEXTS, settings.context.gap).items():
         waves, deviation = completed(model, shown, mask)
         drawn = drawn_windows(model, shown, mask, samples) if samples else None
-        title = f"Test windows completed from {WORDS.get(name, f'{name} of the samples')}"
+        title = f"Test windows completed {named(name)}"
         write_image(folder / f"{_label(name)}.png", completion_picture(shown, mask, waves, deviation, drawn, title))
     heard = test.at(slice(40))
     factor = 0.9 / heard.waves.abs().max().item()

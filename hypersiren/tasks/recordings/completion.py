@@ -27,6 +27,7 @@ from hypersiren.signals.sets.sources import SPLITS, skipped_files
 from hypersiren.signals.sound.cosines import resampled
 from hypersiren.tasks.panels import ImagePanel, Panel, SoundPanel
 from hypersiren.tasks.recordings.settings import SoundContext, SoundSettings
+from hypersiren.tasks.summary import Measure
 from hypersiren.tasks.task import Predict, SetTask, content_digest, share_signals
 
 LOG = logging.getLogger(__name__)
@@ -39,6 +40,21 @@ FLOOR = 1e-6
 
 MOST = 100
 """Validation windows that a model is judged on during training."""
+
+
+def named(context: str) -> str:
+    """A context in words.
+
+    Example:
+        >>> named("25%"), named("gap")
+        ('from 25% of the samples', 'from all samples but those of a gap')
+    """
+    words = {"gap": "all samples but those of a gap", "all": "all samples"}
+    return f"from {words.get(context, f'{context} of the samples')}"
+
+
+def _label(context: str) -> str:
+    return context.replace("%", "")
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,13 @@ class SoundCompletion(SetTask):
     skipped: tuple[str, ...] = ()
     train: SoundSet
     criterion: str | None = "mse"
+    measures = (
+        Measure("mse", "squared error over the power of the window, mean over contexts"),
+        *(
+            Measure(f"mse_{_label(name)}", f"squared error over the power of the window, {named(name)}")
+            for name in CONTEXTS
+        ),
+    )
 
     def __init__(
         self,
@@ -200,7 +223,7 @@ class SoundCompletion(SetTask):
         judged = self.validation.spread(MOST)
         masks = context_masks(judged, CONTEXTS, self.context.gap)
         errors = {
-            f"mse_{name.replace('%', '')}": relative_mse(complete(predict, judged, mask), judged.waves, judged.inside)
+            f"mse_{_label(name)}": relative_mse(complete(predict, judged, mask), judged.waves, judged.inside)
             .mean()
             .item()
             for name, mask in masks.items()
@@ -215,7 +238,7 @@ class SoundCompletion(SetTask):
         panels: dict[str, Panel] = {"truth": _playable(heard.waves, heard)}
         masks = context_masks(shown, CONTEXTS, self.context.gap)
         for name, mask in context_masks(heard, CONTEXTS, self.context.gap).items():
-            label = name.replace("%", "")
+            label = _label(name)
             panels[f"{label}_completion"] = _playable(complete(predict, heard, mask), heard)
             panels[f"{label}_context"] = _playable(heard.waves * mask, heard)
             drawn = completion_picture(shown, masks[name], complete(predict, shown, masks[name]))
