@@ -58,7 +58,7 @@ from hypersiren.tasks.images.completion import (
 )
 from hypersiren.tasks.task import Predict
 from hypersiren.training import checkpoints
-from hypersiren.training.folders import to_json, unused, write_text
+from hypersiren.training.folders import check_names, to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
 
 LOG = logging.getLogger(__name__)
@@ -475,10 +475,8 @@ def complete_files(
         raise UserError(f"--interpolate needs two pictures and at least 2 steps, got {len(files)} and {interpolate}")
     if mask is not None and len(files) != 1:
         raise UserError(f"--mask belongs to one picture, got {len(files)}")
-    if len({path.stem for path in files}) < len(files) and interpolate is None:
-        raise UserError(
-            "pictures of one name would overwrite each other's results; complete them one by one with --out"
-        )
+    if interpolate is None:
+        check_names(files)
     if samples is not None and (refine or interpolate is not None):
         raise UserError("--samples goes with neither --refine nor --interpolate: samples are of the prediction itself")
     device = next(model.parameters()).device

@@ -41,7 +41,7 @@ from hypersiren.tasks.recordings.completion import (
     relative_mse,
 )
 from hypersiren.tasks.recordings.settings import SoundSettings
-from hypersiren.training.folders import to_json, unused, write_text
+from hypersiren.training.folders import check_names, to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
 
 LOG = logging.getLogger(__name__)
@@ -339,8 +339,7 @@ def complete_files(
         raise UserError(f"expected --share above 0 and up to 1, and --gap from 0 to {longest:g} ms, one window")
     if mask is not None and len(files) != 1:
         raise UserError(f"--mask belongs to one recording, got {len(files)}")
-    if len({path.stem for path in files}) < len(files):
-        raise UserError("recordings of one name would overwrite each other's results; complete them one by one")
+    check_names(files)
     recordings = [read_sound(path) for path in files]
     for path, sound in zip(files, recordings, strict=True):
         LOG.debug("completing %s", path)

@@ -247,7 +247,7 @@ def test_bad_options_are_one_line(run, tmp_path):
         ({"refine": 3}, "--refine is not for sounds"),
         ({"mask": tmp_path / "short.wav"}, "expected a mask of 500 samples as the recording has, got 3"),
         ({"mask": tmp_path / "none.wav"}, "the mask leaves no sample known"),
-        ({"files": [path, tmp_path / "b" / "a.wav"]}, "recordings of one name"),
+        ({"files": [path, tmp_path / "b" / "a.wav"]}, 'two files of the name "a"'),
         ({"files": [path, path], "mask": path}, "--mask belongs to one recording, got 2"),
         ({"files": [tmp_path / "text.wav"]}, "not a sound that libsndfile can read"),
     ]
