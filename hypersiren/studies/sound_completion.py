@@ -25,7 +25,7 @@ from hypersiren.signals.image.files import write_image
 from hypersiren.signals.sets.sounds import SoundSet, at_rate
 from hypersiren.signals.sets.sources import skipped_files
 from hypersiren.signals.sound.files import read_sound, write_sound
-from hypersiren.studies.completion import Rows, read_prior
+from hypersiren.studies.completion import Rows, read_prior, short_number
 from hypersiren.studies.prediction import numbers_per_signal, posterior_for_samples, prediction
 from hypersiren.studies.sound_baselines import Baselines, Windows
 from hypersiren.tasks.recordings.completion import (
@@ -113,7 +113,7 @@ class SoundTable:
         if method in KEEPING and name == "all":
             return "kept "
         value = row[name]
-        text = f"{value:.1f}" if ratio else f"{value:.4f}" if value >= 1e-3 else f"{value:.1e}".replace("e-0", "e-")
+        text = f"{value:.1f}" if ratio else short_number(value)
         return text + ("*" if method in best else " ")
 
 
