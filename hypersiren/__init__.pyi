@@ -39,6 +39,7 @@ from .tasks.recordings.video import Video as Video
 from .tasks.registry import open_task as open_task
 from .tasks.shapes.completion import Shapes as Shapes
 from .tasks.shapes.sdf import SDF as SDF
+from .tasks.summary import Measure as Measure
 from .tasks.task import FieldTask as FieldTask
 from .tasks.task import Points as Points
 from .tasks.task import SetTask as SetTask

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -11,7 +11,6 @@ from hypersiren.cli.console import (
     Out,
     check_least,
     choose_device,
-    describe_number,
     fail,
     files_of,
     keep_freed_memory,
@@ -22,6 +21,9 @@ from hypersiren.cli.fit import open_signal, read_settings, run_name, signal_file
 from hypersiren.cli.lines import LOG, announce, progress, show
 from hypersiren.settings import to_yaml
 from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, unused, write_text
+
+if TYPE_CHECKING:
+    from hypersiren.tasks.summary import Measure
 
 
 def compare(
@@ -68,7 +70,7 @@ def compare(
     write_text(folder / "config.yaml", to_yaml(record))
     found = comparison.compare(made, names, settings, progress=progress())
     show(found)
-    show("\n".join(["", *describe_columns(next(iter(found.metrics.values())))]))
+    show("\n".join(["", *describe_columns(found.measures)]))
     write_text(folder / "table.txt", f"{found}\n")
     write_text(folder / "metrics.json", to_json(found.metrics))
     LOG.info("drawing comparison.png")
@@ -78,17 +80,17 @@ def compare(
     print_next("fit", task, *words, *chosen)
 
 
-def describe_columns(names: Iterable[str]) -> Iterator[str]:
+def describe_columns(measures: Iterable["Measure"]) -> Iterator[str]:
     """A line for each number that has a unit or a direction.
 
     Example:
-        >>> list(describe_columns(["psnr", "weights"]))
+        >>> from hypersiren.tasks.summary import Measure
+        >>> list(describe_columns([Measure("psnr", "PSNR", "dB", "higher"), Measure("weights", "weights", better="")]))
         ['psnr: dB, higher is better']
     """
-    for name in names:
-        unit, better = describe_number(name)
-        if unit or better:
-            yield f"{name}: " + ", ".join(part for part in (unit, f"{better} is better" if better else "") if part)
+    for one in measures:
+        if parts := [part for part in (one.unit, f"{one.better} is better" if one.better else "") if part]:
+            yield f"{one.key}: {', '.join(parts)}"
 
 
 def initialisation(

@@ -50,14 +50,14 @@ def complete(
             shapes.
         interpolate: Number of steps in latent space from the first of two pictures to the second. Without an encoder,
             the weights are cross-faded.
-        samples: Number of samples drawn of each picture, if the model predicts a distribution. Without pictures, test
-            images are sampled.
+        samples: Number of samples drawn of each picture or recording, if the model predicts a distribution. Without
+            files, test images, or test windows of sound, are sampled.
         share: Random share of the samples of each recording that is known. The default is 0.25; with --mask or --gap,
             all that they leave.
         gap: Milliseconds that are missing in every window of a recording.
         out: Folder for the results. The default is `completion` in the run folder. Results for files never overwrite
             others: they get a number.
-        seed: Fixes the choice of random pixels.
+        seed: Fixes the choice of random pixels, points or samples that are known, and the samples drawn.
         baseline_images: Number of test images on which the slow baselines are evaluated; the largest number of test
             shapes, or windows of sound, that are used.
         device: cpu, cuda, ...; auto: an accelerator if there is one.

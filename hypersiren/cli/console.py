@@ -3,7 +3,6 @@
 import ctypes
 import difflib
 import math
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,8 +19,6 @@ from hypersiren.training.folders import check_folder, clear, differences, is_run
 
 if TYPE_CHECKING:
     import torch
-
-    from hypersiren.tasks.summary import Measure
 
 
 def _typed_path(kind: Any, tokens: Any) -> Path:
@@ -132,61 +129,26 @@ def print_next(*words: object) -> None:
     LOG.info(f"next: {shlex.join(['hypersiren', *map(str, words)])}")
 
 
-UNITS = {
-    "seconds": ("s of training", "lower"),
-    "chamfer_l1": ("% of the diagonal", "lower"),
-    "components": ("", ""),
-    "correlation": ("", "higher"),
-    "f_score": ("at 1 % of the diagonal", "higher"),
-    "homogeneous_mse": ("of a homogeneous medium", ""),
-    "kept_psnr": ("dB", "higher"),
-    "median": ("% of the longest side", "lower"),
-    "normal_consistency": ("", "higher"),
-    "psnr_deviation": ("dB, over the frames", ""),
-    "snr": ("dB", "higher"),
-    "spectral_distance": ("dB", "lower"),
-    "ssim": ("", "higher"),
-    "watertight": ("(1: yes)", ""),
-}
-"""Unit and better direction of the numbers of our tasks, beside those of `describe_number`."""
-
-
-def describe_number(name: str) -> tuple[str, str]:
-    """Unit and better direction of a number of `evaluate`; of an unknown one nothing.
-
-    Example:
-        >>> describe_number("gradient_psnr"), describe_number("mse_10"), describe_number("my_number")
-        (('dB', 'higher'), ('', 'lower'), ('', ''))
-    """
-    if name in UNITS:
-        return UNITS[name]
-    if name.endswith(("psnr", "_snr")):
-        return "dB", "higher"
-    return "", "lower" if re.search("(^|_)(mse|error|eikonal)(_|$)", name) else ""
-
-
 INFINITE = {math.inf: "inf (no error is left)", -math.inf: "-inf (nothing in common with the truth)"}
 """What a ratio in decibels that is infinite means."""
 
 
-def print_metrics(metrics: Mapping[str, float], headline: "Measure | None" = None) -> None:
+def print_metrics(metrics: Mapping[str, float], task: Any) -> None:
     """A line for each number with its unit and direction; what is not defined, as the SSIM of few pixels, is named.
 
     Args:
-        metrics: What a task's `evaluate` gives.
-        headline: The task's own words for one of them.
+        metrics: What the task's `evaluate` gives.
+        task: Its `measures` say units and directions.
     """
+    from hypersiren.tasks.summary import measure_of
+
     for name, value in metrics.items():
         if math.isnan(value):
             continue
-        if name.endswith("snr") and math.isinf(value):
-            shown = INFINITE[value]
-        elif headline is not None and headline.key == name:
-            shown = f"{headline.number(value, 6)} {headline.direction}"
-        else:
-            unit, better = describe_number(name)
-            shown = f"{value:.6g} {unit} " + (f"({better} is better)" if better else "")
-        show(f"{name:16} {' '.join(shown.split())}")
+        measure = measure_of(task, name)
+        ratio = (measure.unit, measure.better) == ("dB", "higher")
+        text = INFINITE[value] if ratio and math.isinf(value) else f"{measure.number(value, 6)} {measure.direction}"
+        show(f"{name:16} {text.rstrip()}")
     if undefined := [name for name, value in metrics.items() if math.isnan(value)]:
         LOG.info(f"not defined for this signal, and left out: {', '.join(undefined)}")
 

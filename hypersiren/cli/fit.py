@@ -86,7 +86,7 @@ def fit(
     LOG.info("drawing the result at full resolution")
     for path in [folder / "summary.png", *write_panels(folder, made.panels(result.field))]:
         LOG.info(str(path))
-    print_metrics(result.metrics, made.headline)
+    print_metrics(result.metrics, made)
     if words_next := NEXT.get(task, ["render", "RUN", "--size", "1024"]):
         print_next(*[folder if word == "RUN" else word for word in words_next])
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hypersiren.plotting import Curve, Pixels, Plot, draw_rows, figure_pixels
 from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.settings import FitSettings
-from hypersiren.tasks.summary import Measure, Rows, course, headline, rows_of
+from hypersiren.tasks.summary import Measure, Rows, course, headline, measure_of, rows_of
 from hypersiren.tasks.task import FieldTask
 from hypersiren.training.fit import Fit, fit
 
@@ -31,6 +31,9 @@ OTHERS: dict[str, dict[str, dict[str, Any]]] = {
 layers of 20 tanh, trained by L-BFGS. A step is one iteration, which costs two evaluations of the loss and more."""
 
 
+SECONDS = Measure("seconds", "training time", "s of training")
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Fits of several fields to one task.
@@ -45,13 +48,19 @@ class Comparison:
     fits: dict[str, Fit]
     metrics: dict[str, dict[str, float]]
 
+    @property
+    def measures(self) -> list[Measure]:
+        """What the columns of the table are."""
+        names = next(iter(self.metrics.values()))
+        return [SECONDS if name == SECONDS.key else measure_of(self.task, name) for name in names]
+
     def __str__(self) -> str:
-        columns = list(next(iter(self.metrics.values())))
-        width = max(map(len, self.fits)) + 2
-        lines = ["field".ljust(width) + "".join(name.rjust(max(10, len(name) + 2)) for name in columns)]
+        columns = {measure: max(10, len(measure.key) + 2) for measure in self.measures}
+        width = max(map(len, self.metrics)) + 2
+        lines = ["field".ljust(width) + "".join(one.key.rjust(wide) for one, wide in columns.items())]
         for name, row in self.metrics.items():
-            cells = "".join(_number(row[c]).rjust(max(10, len(c) + 2)) for c in columns)
-            lines.append(name.ljust(width) + cells)
+            cells = [_number(one.factor * row[one.key]).rjust(wide) for one, wide in columns.items()]
+            lines.append(name.ljust(width) + "".join(cells))
         return "\n".join(lines)
 
     def picture(self) -> Pixels:

@@ -58,7 +58,7 @@ from hypersiren.tasks.images.completion import (
 )
 from hypersiren.tasks.task import Predict
 from hypersiren.training import checkpoints
-from hypersiren.training.folders import to_json, unused, write_text
+from hypersiren.training.folders import check_names, to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
 
 LOG = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Table:
                         first = self.first[block]
                         add(
                             f"  first {self.baseline_images}",
-                            [_short(first[n]) + " " if n in first else "" for n in contexts],
+                            [short_number(first[n]) + " " if n in first else "" for n in contexts],
                         )
         if self.coverage:
             lines += ["", "unknown values in the 90 % interval, % (90 is right)"]
@@ -148,7 +148,7 @@ class Table:
             return ""
         if method in KEEPING and name == "full":
             return "kept "
-        return _short(errors[name]) + ("*" if method in self.best[block].get(name, ()) else " ")
+        return short_number(errors[name]) + ("*" if method in self.best[block].get(name, ()) else " ")
 
 
 KEEPING = ("Gaussian", *SIMPLE)
@@ -262,11 +262,11 @@ def _decibel(error: float) -> float:
     return math.inf if error == 0 else -10 * math.log10(error)
 
 
-def _short(error: float) -> str:
+def short_number(error: float) -> str:
     """Four decimals, or two digits of what is smaller.
 
     Example:
-        >>> _short(0.03471), _short(2.84e-5), _short(0.0)
+        >>> short_number(0.03471), short_number(2.84e-5), short_number(0.0)
         ('0.0347', '2.8e-5', '0.0000')
     """
     return f"{error:.4f}" if error >= 1e-3 or error == 0 else f"{error:.1e}".replace("e-0", "e-")
@@ -475,10 +475,8 @@ def complete_files(
         raise UserError(f"--interpolate needs two pictures and at least 2 steps, got {len(files)} and {interpolate}")
     if mask is not None and len(files) != 1:
         raise UserError(f"--mask belongs to one picture, got {len(files)}")
-    if len({path.stem for path in files}) < len(files) and interpolate is None:
-        raise UserError(
-            "pictures of one name would overwrite each other's results; complete them one by one with --out"
-        )
+    if interpolate is None:
+        check_names(files)
     if samples is not None and (refine or interpolate is not None):
         raise UserError("--samples goes with neither --refine nor --interpolate: samples are of the prediction itself")
     device = next(model.parameters()).device

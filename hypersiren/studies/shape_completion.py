@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from hypersiren.errors import UserError
 from hypersiren.fields.operators import Field
 from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.context import Context
@@ -39,7 +38,7 @@ from hypersiren.tasks.shapes.completion import open_sets, pose_arguments
 from hypersiren.tasks.shapes.judging import PosedShape, box_around, judge, posed_shapes, rows_picture
 from hypersiren.tasks.shapes.sdf import SDF
 from hypersiren.training.fit import fit
-from hypersiren.training.folders import to_json, unused, write_text
+from hypersiren.training.folders import check_names, to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
 
 LOG = logging.getLogger(__name__)
@@ -242,8 +241,7 @@ def complete_files(
         UserError: If a number is out of its range or a file cannot be read.
     """
     model, settings = run.model, run.settings
-    if len({path.stem for path in files}) < len(files):
-        raise UserError("files of one name would overwrite each other's results; complete them one by one with --out")
+    check_names(files)
     low, high = settings.data.scale
     device, up = next(model.parameters()).device, "xyz".index(settings.data.up)
     clouds = [read_points(path, count=20_000, seed=seed) for path in files]

@@ -25,21 +25,23 @@ from hypersiren.signals.image.files import write_image
 from hypersiren.signals.sets.sounds import SoundSet, at_rate
 from hypersiren.signals.sets.sources import skipped_files
 from hypersiren.signals.sound.files import read_sound, write_sound
-from hypersiren.studies.completion import Rows, read_prior
-from hypersiren.studies.prediction import numbers_per_signal, prediction
+from hypersiren.studies.completion import Rows, read_prior, short_number
+from hypersiren.studies.prediction import numbers_per_signal, posterior_for_samples, prediction
 from hypersiren.studies.sound_baselines import Baselines, Windows
 from hypersiren.tasks.recordings.completion import (
     CONTEXTS,
+    FLOOR,
     SoundCompletion,
     complete,
     completion_picture,
     context_masks,
     known_context,
+    named,
     open_sets,
     relative_mse,
 )
 from hypersiren.tasks.recordings.settings import SoundSettings
-from hypersiren.training.folders import to_json, unused, write_text
+from hypersiren.training.folders import check_names, to_json, unused, write_text
 from hypersiren.training.hypernet import SetRun
 
 LOG = logging.getLogger(__name__)
@@ -111,7 +113,7 @@ class SoundTable:
         if method in KEEPING and name == "all":
             return "kept "
         value = row[name]
-        text = f"{value:.1f}" if ratio else f"{value:.4f}" if value >= 1e-3 else f"{value:.1e}".replace("e-0", "e-")
+        text = f"{value:.1f}" if ratio else short_number(value)
         return text + ("*" if method in best else " ")
 
 
@@ -152,6 +154,27 @@ def completed(
         if found.posterior is not None:
             deviations.append(found.posterior.variance(x).squeeze(-1).sqrt() * scale)
     return torch.cat(values), torch.cat(deviations) if deviations else None
+
+
+@torch.no_grad()
+def drawn_windows(
+    model: HyperSiren, sounds: SoundSet, mask: Bool[Tensor, "M N"], count: int, seed: int = 0, points: int = 16384
+) -> Float[Tensor, "M K N"]:
+    """So many draws of what every window may be; silence where `complete` gives it.
+
+    Raises:
+        UserError: If the model knows no posterior.
+    """
+    x = grid((sounds.window,), device=sounds.waves.device)
+    generator = torch.Generator(x.device).manual_seed(seed)
+    drawn = []
+    for index in torch.arange(len(sounds), device=x.device).split(max(1, points // (count * len(x)))):
+        context, scale = known_context(sounds.at(index), mask[index])
+        posterior = posterior_for_samples(prediction(model, context))
+        field = posterior.siren.bind(posterior.sample(count, generator))
+        waves = evaluate(field, x, chunk=max(1, points // (count * len(index)))).squeeze(-1).unflatten(0, (-1, count))
+        drawn.append(torch.where(scale > FLOOR, scale, 0).unsqueeze(-1) * waves)
+    return torch.cat(drawn)
 
 
 @torch.no_grad()
@@ -214,21 +237,26 @@ def sound_table(
     return SoundTable(errors[WHOLE], errors[UNKNOWN], errors[RATIO], coverage, len(judged), _numbers(model, train))
 
 
-OPTIONS = ("mask", "share", "gap")
+OPTIONS = ("mask", "share", "gap", "samples")
 """Options of `complete_files` that not every study has."""
 
 
-def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple[SoundTable, Sequence[str]]:
+def complete_test(
+    run: SetRun, folder: Path, *, most: int, refine: int, samples: int | None = None
+) -> tuple[SoundTable, Sequence[str]]:
     """The table over test windows, and of some recordings pictures and sounds, in the folder.
 
     Raises:
-        UserError: If refinement is wanted.
+        UserError: If refinement is wanted, or samples of a model without a posterior.
     """
     _check_refine(refine)
     model, settings = run.model, run.settings
     LOG.info("reading sounds: %s", settings.data.kind)
     sets = open_sets(settings)
     train, validation, test = (sounds.to(_device(model)) for sounds in sets)
+    shown = test.spread(4)
+    if samples is not None:
+        posterior_for_samples(prediction(model, known_context(shown, shown.inside)[0]))
     table = sound_table(model, train, validation, test, settings, most=most, before=read_prior(run))
     write_text(folder / "table.txt", f"{table}\n")
     numbers = {
@@ -241,10 +269,11 @@ def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple
     }
     write_text(folder / "metrics.json", to_json(numbers))
     LOG.info("drawing pictures and writing sounds of test windows")
-    shown = test.spread(4)
     for name, mask in context_masks(shown, CONTEXTS, settings.context.gap).items():
         waves, deviation = completed(model, shown, mask)
-        write_image(folder / f"{_label(name)}.png", completion_picture(shown, mask, waves, deviation))
+        drawn = drawn_windows(model, shown, mask, samples) if samples else None
+        title = f"Test windows completed {named(name)}"
+        write_image(folder / f"{_label(name)}.png", completion_picture(shown, mask, waves, deviation, drawn, title))
     heard = test.at(slice(40))
     factor = 0.9 / heard.waves.abs().max().item()
 
@@ -279,8 +308,9 @@ def complete_files(
     mask: Path | None = None,
     share: float | None = None,
     gap: float | None = None,
+    samples: int | None = None,
 ) -> Iterator[Path]:
-    """Complete a person's recordings, at the model's rate; the completed files, one by one.
+    """Complete a person's recordings, at the model's rate; the completed files and those of samples, one by one.
 
     Windows overlap by half and are faded into each other. Beside each completion lie what was known of it, the truth
     and a picture of the window where the completion is worst. A file that is there already stays: the new one gets a
@@ -291,14 +321,16 @@ def complete_files(
         files: Of any kind that libsndfile reads, of any rate; channels are averaged.
         folder: Where results go.
         size: Not used: sounds have their rate.
-        seed: Fixes which samples are known.
+        seed: Fixes which samples are known, and what is drawn.
         refine: Must be 0.
         mask: A sound file as long as the recording: known where it is not 0.
         share: Known share of the samples, at random; by default a quarter, or all that a mask or gaps leave.
         gap: Milliseconds that are lost in every window.
+        samples: So many draws of what each recording may be, as files of their own.
 
     Raises:
-        UserError: If a number is out of its range, or a file cannot be read.
+        UserError: If a number is out of its range, a file cannot be read, or samples are wanted of a model without a
+            posterior.
     """
     _check_refine(refine)
     model, data = run.model, run.settings.data
@@ -307,8 +339,7 @@ def complete_files(
         raise UserError(f"expected --share above 0 and up to 1, and --gap from 0 to {longest:g} ms, one window")
     if mask is not None and len(files) != 1:
         raise UserError(f"--mask belongs to one recording, got {len(files)}")
-    if len({path.stem for path in files}) < len(files):
-        raise UserError("recordings of one name would overwrite each other's results; complete them one by one")
+    check_names(files)
     recordings = [read_sound(path) for path in files]
     for path, sound in zip(files, recordings, strict=True):
         LOG.debug("completing %s", path)
@@ -316,13 +347,16 @@ def complete_files(
         known = _known_samples(len(wave), data.rate, data.window, share, gap, seed, alone=mask is None)
         if mask is not None:
             known &= _read_mask(mask, len(sound.wave), len(wave))
-        done, worst = complete_recording(model, wave, known, data.window, data.rate)
-        names = [folder / f"{path.stem}_{what}" for what in ("completed.wav", "context.wav", "truth.wav", "panel.png")]
-        target, context, truth, panel = unused(*names)
-        for file, values in ((target, done), (context, wave * known), (truth, wave)):
+        found = complete_recording(model, wave, known, data.window, data.rate, samples=samples or 0, seed=seed)
+        sounds = {"completed": found.wave, "context": wave * known, "truth": wave}
+        sounds |= {f"sample{i}": values for i, values in enumerate(found.samples, 1)}
+        names = [folder / f"{path.stem}_{name}.wav" for name in sounds]
+        *written, panel = unused(*names, folder / f"{path.stem}_panel.png")
+        for file, values in zip(written, sounds.values(), strict=True):
             write_sound(file, values.clamp(-1, 1).numpy()[:, None], data.rate)
-        write_image(panel, worst)
-        yield target
+        write_image(panel, found.picture)
+        yield written[0]
+        yield from written[3:]
 
 
 def _known_samples(
@@ -350,18 +384,56 @@ def _read_mask(path: Path, expected: int, count: int) -> Bool[Tensor, " L"]:
     return found[(torch.arange(count) * len(found)) // count]
 
 
+@dataclass(frozen=True)
+class CompletedRecording:
+    """A whole recording, completed.
+
+    Attributes:
+        wave: The completion.
+        samples: K draws of what the recording may be.
+        picture: The window where the completion is worst.
+    """
+
+    wave: Float[Tensor, " L"]
+    samples: Float[Tensor, "K L"]
+    picture: np.ndarray
+
+
 @torch.no_grad()
 def complete_recording(
-    model: HyperSiren, wave: Float[Tensor, " L"], known: Bool[Tensor, " L"], window: int, rate: int
-) -> tuple[Float[Tensor, " L"], np.ndarray]:
-    """A whole recording, completed in windows that overlap by half, and a picture of its worst window.
+    model: HyperSiren,
+    wave: Float[Tensor, " L"],
+    known: Bool[Tensor, " L"],
+    window: int,
+    rate: int,
+    *,
+    samples: int = 0,
+    seed: int = 0,
+) -> CompletedRecording:
+    """Complete a whole recording in windows that overlap by half and are faded into each other.
+
+    Windows are drawn independently. So how draws depart from the completion is faded at equal power: it keeps its
+    standard deviation where two windows overlap.
+
+    Args:
+        model: A trained model.
+        wave: The recording, at the model's rate.
+        known: Which of its samples are known.
+        window: Samples of a window.
+        rate: Samples a second.
+        samples: K.
+        seed: Fixes the draws.
+
+    Raises:
+        UserError: If draws are wanted of a model without a posterior.
 
     Example:
         >>> from hypersiren import LastLayerSolve, Siren
         >>> siren = Siren(1, 1, hidden_features=(8, 16), first_omega=10.0)
         >>> model = HyperSiren(None, None, siren, LastLayerSolve(16)).requires_grad_(False)
-        >>> complete_recording(model, torch.ones(50), torch.arange(50) % 2 == 0, 16, 8000)[0].shape
-        torch.Size([50])
+        >>> found = complete_recording(model, torch.ones(50), torch.arange(50) % 2 == 0, 16, 8000, samples=3)
+        >>> found.wave.shape, found.samples.shape
+        (torch.Size([50]), torch.Size([3, 50]))
     """
     hop, count = max(1, window // 2), len(wave)
     starts = torch.arange(0, max(1, count - window + hop), hop)
@@ -369,11 +441,23 @@ def complete_recording(
     inside, place = place < count, place.clamp(max=count - 1)
     sounds = SoundSet(wave[place] * inside, inside, torch.zeros(len(starts), dtype=torch.long), rate).to(_device(model))
     mask = (known[place] & inside).to(_device(model))
-    done = complete(model.field, sounds, mask).cpu()
     fade = (1 - (grid((window,)).squeeze(-1)).abs()) * inside
-    total, weight = (torch.zeros(count).index_add(0, place.flatten(), v.flatten()) for v in (done * fade, fade))
+
+    def joined(windows: Float[Tensor, "M *k N"]) -> Float[Tensor, "*k L"]:
+        flat = windows.movedim(0, -2).flatten(-2)
+        return torch.zeros(*flat.shape[:-1], count).index_add(-1, place.flatten(), flat)
+
+    drawn = drawn_windows(model, sounds, mask, samples, seed) if samples else None
+    done = complete(model.field, sounds, mask).cpu()
+    mean = joined(done * fade) / joined(fade)
+    draws = torch.zeros(0, count)
+    if drawn is not None:
+        departing = (drawn.cpu() - done[:, None]) * fade[:, None]
+        draws = mean + joined(departing) / joined(fade.square()).sqrt()
     error = relative_mse(done, sounds.waves.cpu(), inside) * (sounds.waves.cpu().abs().amax(1) > 0)
     worst = error.argmax()[None]
     shown = sounds.at(worst)
-    mean, deviation = completed(model, shown, mask[worst])
-    return total / weight, completion_picture(shown, mask[worst], mean, deviation)
+    values, deviation = completed(model, shown, mask[worst])
+    title = f"Window with the largest error, from {starts[worst].item() / rate:.3f} s of the recording"
+    lines = None if drawn is None else drawn[worst]
+    return CompletedRecording(mean, draws, completion_picture(shown, mask[worst], values, deviation, lines, title))

@@ -1,6 +1,6 @@
 """The summary of a run for a person: what the field gives beside the truth, the headline number, and the training.
 
-A task says its rows (`FieldTask.summary`) and its number (`FieldTask.headline`); both have defaults, so that a task
+A task says its rows (`FieldTask.summary`) and its numbers (`FieldTask.measures`); both have defaults, so that a task
 from outside has a summary too.
 """
 
@@ -63,14 +63,22 @@ class Measure:
         return f"({self.better} is better)" if self.better else ""
 
 
+def measure_of(task: Any, key: str) -> Measure:
+    """A task's words for one of its numbers. Where it has none: the name, and that a criterion is better lower.
+
+    Example:
+        >>> from hypersiren import Audio, FieldTask
+        >>> measure_of(Audio, "snr").text(9.5), measure_of(FieldTask(), "mine").text(9.5)
+        ('SNR 9.5 dB (higher is better)', 'mine 9.5')
+    """
+    own = {measure.key: measure for measure in getattr(task, "measures", ())}
+    return own.get(key) or Measure(key, key, better="lower" if key == task.criterion else "")
+
+
 def headline(task: Any, metrics: Mapping[str, float]) -> Measure | None:
-    """The task's number; else its criterion, or the first of `evaluate`; None if there is none."""
-    own = getattr(task, "headline", None)
-    if own is not None and own.key in metrics:
-        return own
-    if task.criterion in metrics:
-        return Measure(task.criterion, task.criterion)
-    return next((Measure(key, key, better="") for key in metrics), None)
+    """The first of the task's measures that was evaluated; else its criterion, or the first number; None for none."""
+    keys = [*(measure.key for measure in getattr(task, "measures", ())), task.criterion, *metrics]
+    return next((measure_of(task, key) for key in keys if key in metrics), None)
 
 
 def draw_summary(task: Any, field: Any, metrics: Mapping[str, float], history: History = ()) -> "Figure":

@@ -75,7 +75,8 @@ class FieldTask:
         refit_every: Steps between calls of `refit`; None: it is not called.
         first_omega: The first omega that suits the signal, where settings leave it open.
         defaults: The settings of its network and its optimisation.
-        headline: The number of `evaluate` that stands above its summary; None for the criterion, or the first.
+        measures: What the numbers of `evaluate` are, with unit and direction; the first of them stands above its
+            summary. () for their names alone, and the criterion, or the first, above it.
 
     Example:
         >>> class Line(FieldTask):
@@ -102,7 +103,7 @@ class FieldTask:
     samples: Sequence[int] = ()
     first_omega: float | None = None
     defaults: FitSettings = FitSettings()
-    headline: Measure | None = None
+    measures: Sequence[Measure] = ()
     refit_every: int | None = None
 
     def refit(self, field: Any, batch: Any) -> None:
@@ -153,6 +154,7 @@ class SetTask:
     Attributes:
         train: The signals to learn from, with a length.
         skipped: "name: reason" for each signal that was left out.
+        measures: As of `FieldTask`.
         The rest: See `Task`.
     """
 
@@ -162,6 +164,7 @@ class SetTask:
     criterion: str | None = None
     train: Any
     skipped: Sequence[str] = ()
+    measures: Sequence[Measure] = ()
 
     def describe(self) -> dict[str, int]:
         """Coordinate dimensions, channels of the context, of the field: `in_features`, `channels`, `out_features`."""
@@ -303,7 +306,7 @@ def share_signals(batch: Any, index: int, count: int) -> Any:
 LEAST_OMEGA = 30.0
 """First omega where the signal would have a lower one, as small images and low sounds do: the paper's of images."""
 
-OPTIONAL = ("digest", "summary", "headline", "held_out", "refit_every", "refit", "share")
+OPTIONAL = ("digest", "summary", "measures", "held_out", "refit_every", "refit", "share")
 """What a task from outside need not have."""
 
 

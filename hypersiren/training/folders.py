@@ -222,6 +222,29 @@ def steps_done(folder: Path) -> int:
         return 0
 
 
+def check_names(files: Iterable[Path]) -> None:
+    """Refuse files whose results would have the same names, but for a number.
+
+    Raises:
+        UserError: If two files have one name, whatever their folders and endings.
+
+    Example:
+        >>> check_names([Path("a.png"), Path("b.png")])
+        >>> check_names([Path("a.png"), Path("b/a.jpg")])
+        Traceback (most recent call last):
+        ...
+        hypersiren.errors.UserError: two files of the name "a": nobody could tell their results apart; complete them ...
+    """
+    names: set[str] = set()
+    for path in files:
+        if path.stem in names:
+            raise UserError(
+                f'two files of the name "{path.stem}": nobody could tell their results apart; '
+                "complete them one by one with --out"
+            )
+        names.add(path.stem)
+
+
 def unused(*paths: Path) -> tuple[Path, ...]:
     """Paths with the least number, if any, with which none of them is there yet: a.png, b.png; or a-2.png, b-2.png."""
     for number in itertools.count(1):

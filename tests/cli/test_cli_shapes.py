@@ -78,7 +78,7 @@ def test_complete_of_ones_own_points_and_meshes(tmp_path_factory, tmp_path, caps
         (["complete", "RUN", "text.ply", "--interpolate", "3"], "--interpolate is not for shapes"),
         (["complete", "RUN", "text.ply", "--extent", "2"], "--extent is not for shapes"),
         (["complete", "RUN", "text.ply", "--context", "0"], "--context of at least 1"),
-        (["complete", "RUN", "text.ply", "text.ply"], "would overwrite"),
+        (["complete", "RUN", "text.ply", "text.ply"], "two files of the name"),
         (["benchmark", "warm", "RUN"], "expected a run of images"),
     ],
 )

@@ -35,9 +35,12 @@ def test_train_and_complete_sounds(folder, capsys):
     assert {"table.txt", "metrics.json", "truth.wav", "gap_completion.wav", "25_percent.png"} <= made
     assert (folder / "runs/sounds/prior.pt").exists()
     words = ["complete", "runs/sounds", "--device", "cpu"]
-    code, out, err = run(capsys, *words, "set/3.wav", "--gap", "1.5", "--out", "mine")
-    assert (code, out.strip()) == (0, "mine/3_completed.wav"), err
-    assert len(read_sound("mine/3_completed.wav").wave) == 200
+    code, out, err = run(capsys, *words, "set/3.wav", "--gap", "1.5", "--out", "mine", "--samples", "2")
+    assert (code, out.split()) == (0, [f"mine/3_{name}.wav" for name in ("completed", "sample1", "sample2")]), err
+    assert len(read_sound("mine/3_completed.wav").wave) == len(read_sound("mine/3_sample2.wav").wave) == 200
+    assert run(capsys, *words, "--samples", "3", "--out", "drawn")[0] == 0
+    plain, drawn = ((folder / name / "25_percent.png").read_bytes() for name in ("runs/sounds/completion", "drawn"))
+    assert plain != drawn
     for more, message in (
         (["set/3.wav", "--context", "5"], "--context is not for sounds"),
         (["--share", "0.5"], "--share needs a picture, points or a recording to complete"),

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from hypersiren.cli.compare import describe_columns
 from hypersiren.plotting import figure_pixels, to_rgb
 from hypersiren.settings import load_settings
 from hypersiren.studies.comparison import Comparison, compare
 from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.images.settings import ImageSettings
+from hypersiren.tasks.summary import Measure
+from hypersiren.tasks.task import FieldTask
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +45,18 @@ def test_all_fields_are_on_the_scale_of_the_truth(found):
     assert len({part.axes[2].images[0].get_clim() for part in parts}) == 1
     shown = parts[0].axes[0].images[0].get_array()
     np.testing.assert_array_equal(shown, to_rgb(found.task.truth.numpy()))
+
+
+def test_the_table_has_the_units_of_the_task():
+    class Own(FieldTask):
+        measures = (Measure("error", "relative error", "%", factor=100),)
+
+    found = Comparison(Own(), {}, {"siren": {"error": 0.5, "mine": 3.0, "seconds": 1.5}})
+    assert [line.split() for line in str(found).splitlines()] == [
+        ["field", "error", "mine", "seconds"],
+        ["siren", "50", "3", "1.5"],
+    ]
+    assert list(describe_columns(found.measures)) == [
+        "error: %, lower is better",
+        "seconds: s of training, lower is better",
+    ]

@@ -1,5 +1,6 @@
 """The table of a set of sounds, its baselines against plain formulas, and a person's own recordings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from hypersiren.errors import UserError
 from hypersiren.fields.siren import Siren
 from hypersiren.hypernets.mixture import MixtureSolve
-from hypersiren.hypernets.model import HyperSiren
+from hypersiren.hypernets.model import HyperSiren, build
 from hypersiren.settings import load_settings
+from hypersiren.signals.image.files import read_image
 from hypersiren.signals.sets.sounds import as_sounds
 from hypersiren.signals.sound.cosines import cosines
 from hypersiren.signals.sound.files import read_sound, write_sound
@@ -24,6 +26,7 @@ from hypersiren.studies.sound_completion import (
     complete_files,
     complete_recording,
     completed,
+    drawn_windows,
     sound_table,
 )
 from hypersiren.tasks.recordings.completion import CONTEXTS, SoundCompletion, context_masks, relative_mse
@@ -135,14 +138,45 @@ def _scaled(waves):
 def test_a_recording_is_completed_window_by_window(model):
     wave = torch.from_numpy(tones(1, n=1000)[0])
     known = torch.rand(1000, generator=torch.Generator().manual_seed(0)) < 0.5
-    found, picture = complete_recording(model, wave, known, 64, 8000)
-    assert found.shape == wave.shape
-    assert ((found - wave).square().sum() / wave.square().sum()).item() < 0.05
-    assert picture.ndim == 3
+    found = complete_recording(model, wave, known, 64, 8000)
+    assert found.wave.shape == wave.shape
+    assert ((found.wave - wave).square().sum() / wave.square().sum()).item() < 0.05
+    assert found.picture.ndim == 3
+    assert found.samples.shape == (0, 1000)
     for length in (1, 33, 64, 65, 97):  # shorter than a window, and ends of any kind
-        assert complete_recording(model, wave[:length], known[:length], 64, 8000)[0].isfinite().all()
-    silent, _ = complete_recording(model, torch.zeros(100), torch.ones(100, dtype=torch.bool), 64, 8000)
-    assert silent.abs().max() == 0
+        short = complete_recording(model, wave[:length], known[:length], 64, 8000, samples=2)
+        assert short.wave.isfinite().all()
+        assert short.samples.isfinite().all()
+        assert short.samples.shape == (2, length)
+    silent = complete_recording(model, torch.zeros(100), torch.ones(100, dtype=torch.bool), 64, 8000, samples=2)
+    assert silent.wave.abs().max() == silent.samples.abs().max() == 0
+
+
+def test_samples_of_a_recording_vary_as_its_posterior_does(model):
+    wave = torch.from_numpy(tones(2, n=1000)[1])
+    known = torch.arange(1000) % 100 < 60
+    found = complete_recording(model, wave, known, 64, 8000, samples=400)
+    assert torch.equal(found.wave, complete_recording(model, wave, known, 64, 8000).wave)
+    loudness = wave.square().mean().sqrt()
+    off, deviation = (found.samples.mean(0) - found.wave).abs() / loudness, found.samples.std(0) / loudness
+    assert off.max() < 0.1  # five times what the mean of 400 is off
+    assert deviation[known].mean() < 0.1 < 0.3 < deviation[~known].mean()
+    assert ((found.samples - wave)[:, known] / loudness).square().mean().sqrt() < 0.1
+    # Two windows, the first 32 samples from one of them, the next 32 from both.
+    known = torch.arange(96) % 48 < 30
+    both = as_sounds(wave[:96].unfold(0, 64, 32).numpy(), rate=8000, window=64)
+    mask = known.unfold(0, 64, 32)
+    drawn, (mean, expected) = drawn_windows(model, both, mask, 1000), completed(model, both, mask)
+    torch.testing.assert_close(drawn.mean(1), mean, rtol=0, atol=0.15 * expected.max().item())
+    torch.testing.assert_close(drawn.std(1), expected, rtol=0.15, atol=0.02 * expected.max().item())
+    found = complete_recording(model, wave[:96], known, 64, 8000, samples=1000).samples.std(0)
+    shares = torch.arange(31.5, 0, -1) / 32, torch.arange(0.5, 32) / 32  # of the first window and of the second
+    power = sum(
+        (share * part).square() for share, part in zip(shares, (expected[0, 32:], expected[1, :32]), strict=True)
+    )
+    joint = (power / (shares[0].square() + shares[1].square())).sqrt()
+    torch.testing.assert_close(found[:32], expected[0, :32], rtol=0.15, atol=0.02 * expected.max().item())
+    torch.testing.assert_close(found[32:64], joint, rtol=0.15, atol=0.02 * expected.max().item())
 
 
 @pytest.fixture
@@ -178,6 +212,30 @@ def test_a_persons_recordings(run, tmp_path):
     assert np.flatnonzero(read_sound(tmp_path / "a_context-3.wav").wave[:, 0]).max() < 200
 
 
+def test_samples_of_a_persons_recordings(run, tmp_path):
+    path = write(tmp_path / "a.wav")
+    options = {"size": 256, "refine": 0, "gap": 2.0, "samples": 3}
+    made = [path.name for path in complete_files(run, [path], tmp_path, seed=0, **options)]
+    assert made == ["a_completed.wav", "a_sample1.wav", "a_sample2.wav", "a_sample3.wav"]
+    again = [path.name for path in complete_files(run, [path], tmp_path, seed=0, **options)]
+    assert again == ["a_completed-2.wav", "a_sample1-2.wav", "a_sample2-2.wav", "a_sample3-2.wav"]
+    waves = {path.stem: read_sound(path).wave for path in tmp_path.glob("a_*.wav")}
+    assert all(wave.shape == (500, 1) for wave in waves.values())
+    assert all((waves[name] == waves[f"{name}-2"]).all() for name in ("a_completed", "a_sample1", "a_sample3"))
+    assert (waves["a_sample1"] != waves["a_sample2"]).any()
+    list(complete_files(run, [path], tmp_path, seed=1, **options))
+    assert (waves["a_sample1"] != read_sound(tmp_path / "a_sample1-3.wav").wave).any()
+    assert read_image(tmp_path / "a_panel.png").shape == read_image(tmp_path / "a_panel-2.png").shape
+
+
+def test_samples_need_a_posterior(run, tmp_path):
+    path = write(tmp_path / "a.wav")
+    plain = build({"hidden_features": 8}, {"kind": "set"}, {"kind": "full"}, in_features=1, channels=1)
+    with pytest.raises(UserError, match="--samples needs a model that predicts a distribution"):
+        list(complete_files(replace(run, model=plain), [path], tmp_path, size=0, seed=0, refine=0, samples=2))
+    assert not list(tmp_path.glob("a_*"))
+
+
 def test_bad_options_are_one_line(run, tmp_path):
     path = write(tmp_path / "a.wav")
     write_sound(tmp_path / "short.wav", np.ones((3, 1)) / 2, 8000)
@@ -189,7 +247,7 @@ def test_bad_options_are_one_line(run, tmp_path):
         ({"refine": 3}, "--refine is not for sounds"),
         ({"mask": tmp_path / "short.wav"}, "expected a mask of 500 samples as the recording has, got 3"),
         ({"mask": tmp_path / "none.wav"}, "the mask leaves no sample known"),
-        ({"files": [path, tmp_path / "b" / "a.wav"]}, "recordings of one name"),
+        ({"files": [path, tmp_path / "b" / "a.wav"]}, 'two files of the name "a"'),
         ({"files": [path, path], "mask": path}, "--mask belongs to one recording, got 2"),
         ({"files": [tmp_path / "text.wav"]}, "not a sound that libsndfile can read"),
     ]

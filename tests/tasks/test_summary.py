@@ -8,11 +8,17 @@ import torch
 from hypersiren import FieldTask, Siren
 from hypersiren.plotting import Curve, Picture, figure_pixels
 from hypersiren.settings import load_settings
+from hypersiren.shapes.sets.shapes import make_shapes
+from hypersiren.shapes.sets.solids import solid_mesh
+from hypersiren.tasks.images.completion import Completion
 from hypersiren.tasks.images.edit import Edit, blend, clone
 from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.panels import ImagePanel, SoundPanel, VideoPanel
-from hypersiren.tasks.registry import TASKS, open_task
-from hypersiren.tasks.summary import Measure, course, draw_summary
+from hypersiren.tasks.recordings.completion import SoundCompletion
+from hypersiren.tasks.registry import SETS, TASKS, open_task
+from hypersiren.tasks.shapes.completion import Shapes
+from hypersiren.tasks.shapes.settings import ShapeContext
+from hypersiren.tasks.summary import Measure, course, draw_summary, headline
 from tests.tasks.test_tasks import SMALL
 
 HISTORY = [
@@ -69,6 +75,48 @@ def test_every_task_has_titles_units_and_a_headline(name):
     assert pixels.shape[1] == 800
     smallest = min(text.get_fontsize() for text in figure.findobj(matplotlib.text.Text) if text.get_text())
     assert smallest >= 6.9  # points: 9 pixels
+
+
+def keys(task) -> set[str]:
+    found = [measure.key for measure in task.measures]
+    assert len(found) == len(set(found))
+    assert all(measure.label for measure in task.measures)
+    return set(found)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_number_of_a_task_has_its_measure(name):
+    task = open_task(name, load_settings(TASKS[name].settings, flags=[*SMALL[name], "--training.points", "100"]))
+    field = Siren(task.in_features, task.out_features, 8, 1, first_omega=30.0)
+    numbers = set(task.evaluate(field))
+    if isinstance(task, Image):
+        numbers |= set(task.evaluate_derivatives(field))
+    assert keys(task) == numbers | ({"kept_psnr"} if name == "edit" else set())  # where a mask says what is kept
+
+
+def sets():
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 40, 40, 1), dtype=np.uint8)
+    solids = [(name, mesh.vertices, mesh.faces) for name, mesh in (solid_mesh(i, resolution=16) for i in range(2))]
+    shapes = make_shapes(solids)
+    return {
+        "completion": Completion(pixels, pixels[:2]),
+        "sounds": SoundCompletion(np.random.default_rng(0).normal(size=(20, 64))),
+        "shapes": Shapes(shapes, shapes, ShapeContext(evaluation=(50, 100)), resolution=8),
+    }
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_number_of_a_task_on_a_set_has_its_measure(name):
+    task = sets()[name]
+    field = Siren(*(task.describe()[size] for size in ("in_features", "out_features")), 8)
+    assert isinstance(task, SETS[name].load())
+    found = task.evaluate(lambda context: field.bind(batched(field, len(context.mask))))
+    assert set(found) == keys(task)
+    assert headline(task, found) == task.measures[0]
+
+
+def batched(field, signals):
+    return {key: value.expand(signals, *value.shape) for key, value in field.named_parameters()}
 
 
 def test_what_is_no_truth_is_not_called_so():
@@ -141,6 +189,9 @@ def test_a_task_from_outside_shows_its_panels_and_its_loss():
         criterion = "error"
 
     assert "error 0.5 (lower is better)" in draw_summary(Judged(), None, {"error": 0.5}).get_suptitle()
+    Judged.measures = (Measure("missing", "not evaluated"), Measure("share", "my share", "%", "higher", 100))
+    title = draw_summary(Judged(), None, {"error": 0.5, "share": 0.5}).get_suptitle()
+    assert title == "task: my share 50 % (higher is better)"
 
 
 def test_a_picture_of_nothing_finite_can_be_drawn():

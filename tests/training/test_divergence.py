@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from hypersiren import FieldTask, Image, fit
+from hypersiren import Audio, FieldTask, Image, fit
 from hypersiren.tasks.panels import ImagePanel
 from hypersiren.training import checkpoints, monitor
 from hypersiren.training.folders import TrainingError
@@ -140,9 +140,11 @@ def test_numbers_that_are_not_defined_are_explained(tmp_path, monkeypatch, capsy
     assert saved["validation"]["ssim"] is None
     from hypersiren.cli.console import print_metrics
 
-    print_metrics({"psnr": np.inf, "si_snr": -np.inf, "mse": 0.0})
+    print_metrics({"snr": np.inf, "si_snr": -np.inf, "mse": 0.0}, Audio)
     assert capsys.readouterr().out.splitlines() == [
-        "psnr             inf (no error is left)",
+        "snr              inf (no error is left)",
         "si_snr           -inf (nothing in common with the truth)",
         "mse              0 (lower is better)",
     ]
+    print_metrics({"mine": np.inf, "psnr": 2.5}, FieldTask())  # a task that says nothing of its numbers
+    assert capsys.readouterr().out.splitlines() == ["mine             inf", "psnr             2.5"]

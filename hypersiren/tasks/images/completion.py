@@ -38,12 +38,19 @@ LOG = logging.getLogger(__name__)
 CONTEXTS = ("10", "100", "1000", "half", "full")
 """The contexts of the paper's test: numbers of random pixels, the upper half, all pixels."""
 
+
 AUGMENTATION = ("flip", "shift", "zoom", "rotation")
 """Settings of a set of images that say how training images are changed whenever they are drawn."""
 
 
 PRIOR_VALUES = 2**24
 """Values of images on the finer raster that the prior takes at a time: 64 MB."""
+
+
+def _named(context: str) -> str:
+    """A context in words."""
+    words = {"half": "the upper half", "full": "all pixels"}
+    return f"from {words.get(context, f'{context} pixels')}"
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,10 @@ class Completion(SetTask):
     skipped: tuple[str, ...] = ()
     train: ImageSet
     criterion: str | None = "mse"
-    headline = Measure("mse", "mean squared error on [0, 1], mean over contexts")
+    measures = (
+        Measure("mse", "mean squared error on [0, 1], mean over contexts"),
+        *(Measure(f"mse_{name}", f"mean squared error on [0, 1], {_named(name)}") for name in CONTEXTS),
+    )
 
     def __init__(
         self,
@@ -238,7 +248,7 @@ class Completion(SetTask):
 
     def summary(self, predict: Predict) -> Rows:
         """Three images from each context."""
-        return panel_rows({_named(name): panel for name, panel in self.panels(predict, rows=3).items()})
+        return panel_rows({_named(name).capitalize(): panel for name, panel in self.panels(predict, rows=3).items()})
 
     def panels(self, predict: Predict, rows: int = 8) -> dict[str, Panel]:
         """For each context a picture with a row for each image: context, completion, truth."""
@@ -247,12 +257,6 @@ class Completion(SetTask):
             name: ImagePanel(context_completion_truth(shown.unit, mask, complete(predict, shown, mask)))
             for name, mask in context_masks(shown, available_contexts(self.size)).items()
         }
-
-
-def _named(context: str) -> str:
-    """A context in words."""
-    words = {"half": "the upper half", "full": "all pixels"}
-    return f"From {words.get(context, f'{context} pixels')}"
 
 
 def on_finer_raster(images: Float[Tensor, "M H W C"], factor: int) -> Float[Tensor, "M FH FW C"]:

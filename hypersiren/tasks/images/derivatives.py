@@ -9,7 +9,7 @@ from hypersiren.fields.operators import Field
 from hypersiren.plotting import Picture
 from hypersiren.signals.image.colours import draw_gradient, gradient_strength, gradient_wheel, percentile
 from hypersiren.signals.metrics import psnr
-from hypersiren.tasks.summary import error_picture
+from hypersiren.tasks.summary import Measure, error_picture
 
 CHUNK = 32768
 """Points at which derivatives are evaluated at a time."""
@@ -58,6 +58,15 @@ def laplacian_row(truth: Float[Tensor, "H W C"], laplacian: Float[Tensor, "h w C
         "true_laplacian": picture("Laplacian of the truth", truth),
         "laplacian": picture("Laplacian of the result", laplacian),
     }
+
+
+SSIM = Measure("ssim", "SSIM", better="higher")
+
+DERIVATIVES = (
+    Measure("gradient_psnr", "PSNR of the gradient", "dB", "higher"),
+    Measure("laplacian_psnr", "PSNR of the Laplacian", "dB", "higher"),
+)
+"""What `derivative_psnr` gives."""
 
 
 def derivative_psnr(

@@ -18,7 +18,7 @@ from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.filters import image_gradient
 from hypersiren.signals.image.opening import open_masked, open_picture
 from hypersiren.signals.metrics import psnr
-from hypersiren.tasks.images.derivatives import gradient_row, image_row, shown_derivatives
+from hypersiren.tasks.images.derivatives import DERIVATIVES, gradient_row, image_row, shown_derivatives
 from hypersiren.tasks.images.poisson import Poisson
 from hypersiren.tasks.images.settings import EditLoss, EditSettings, PoissonLoss
 from hypersiren.tasks.panels import ImagePanel, Panel
@@ -128,7 +128,11 @@ class Edit(Poisson):
 
     name = "edit"
     defaults = EditSettings()
-    headline = Measure("gradient_psnr", "PSNR of the gradient", "dB", "higher")
+    measures = (
+        DERIVATIVES[0],
+        Measure("error", "relative squared error of the gradient"),
+        Measure("kept_psnr", "PSNR of what is kept", "dB", "higher"),
+    )
 
     def __init__(self, composition: Composition, *, points: int | None = None, anchor: float = EditLoss().anchor):
         # A paste may go beyond [-1, 1]: only its gradient is asked for.

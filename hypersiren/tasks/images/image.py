@@ -21,6 +21,8 @@ from hypersiren.signals.image.filters import image_gradient, image_laplacian
 from hypersiren.signals.image.opening import as_mask, as_pixels, open_masked
 from hypersiren.signals.metrics import psnr, ssim
 from hypersiren.tasks.images.derivatives import (
+    DERIVATIVES,
+    SSIM,
     derivative_psnr,
     derivatives,
     gradient_row,
@@ -60,7 +62,12 @@ class Image(FieldTask):
     unit = "points"
     criterion: str | None = "mse"
     in_features = 2
-    headline = Measure("psnr", "PSNR", "dB", "higher")
+    measures = (
+        Measure("psnr", "PSNR", "dB", "higher"),
+        SSIM,
+        Measure("mse", "mean squared error on [0, 1]"),
+        *DERIVATIVES,
+    )
 
     pixels: Float[Tensor, "H W C"]
     known: Bool[Tensor, "H W"] | None

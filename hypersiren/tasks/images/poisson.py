@@ -10,7 +10,7 @@ range of their target.
 Symbols: H x W pixels, N points of a batch, C channels, D = 2 coordinates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ from hypersiren.signals.image.filters import image_gradient, image_laplacian
 from hypersiren.signals.image.opening import as_pixels, open_picture
 from hypersiren.signals.metrics import psnr, ssim
 from hypersiren.tasks.images.derivatives import (
+    DERIVATIVES,
+    SSIM,
     derivative_psnr,
     derivatives,
     gradient_row,
@@ -75,7 +77,12 @@ class Poisson(FieldTask):
     unit = "points"
     criterion: str | None = "error"
     in_features = 2
-    headline = Measure("psnr", "PSNR of the image", "dB", "higher")
+    measures: Sequence[Measure] = (
+        Measure("psnr", "PSNR of the image", "dB", "higher"),
+        SSIM,
+        Measure("error", "relative squared error of the derivative that is fitted"),
+        *DERIVATIVES,
+    )
 
     def __init__(
         self,

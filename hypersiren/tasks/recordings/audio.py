@@ -58,7 +58,12 @@ class Audio(FieldTask):
     unit = "points"
     criterion: str | None = "mse"
     in_features = 1
-    headline = Measure("si_snr", "scale-invariant SNR", "dB", "higher")
+    measures = (
+        Measure("si_snr", "scale-invariant SNR", "dB", "higher"),
+        Measure("snr", "SNR", "dB", "higher"),
+        Measure("spectral_distance", "log-spectral distance", "dB"),
+        Measure("mse", "mean squared error of the scaled sound"),
+    )
 
     def __init__(self, wave: Any, rate: float | None = None, *, scale: float | None = None, points: int | None = None):
         wave, rate, scale = as_wave(wave, rate, scale)

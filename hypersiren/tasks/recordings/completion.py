@@ -21,13 +21,14 @@ from hypersiren.fields.operators import Field
 from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.adapter import Prediction, posterior_of
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.posterior import negative_log_likelihood
+from hypersiren.hypernets.posterior import NINETY, negative_log_likelihood
 from hypersiren.plotting import figure_pixels, new_figure
 from hypersiren.signals.sets.sounds import Sounds, SoundSet, as_sounds, load_sounds, split_sounds
 from hypersiren.signals.sets.sources import SPLITS, skipped_files
 from hypersiren.signals.sound.cosines import resampled
 from hypersiren.tasks.panels import ImagePanel, Panel, SoundPanel
 from hypersiren.tasks.recordings.settings import SoundContext, SoundSettings
+from hypersiren.tasks.summary import Measure
 from hypersiren.tasks.task import Predict, SetTask, content_digest, share_signals
 
 LOG = logging.getLogger(__name__)
@@ -40,6 +41,21 @@ FLOOR = 1e-6
 
 MOST = 100
 """Validation windows that a model is judged on during training."""
+
+
+def named(context: str) -> str:
+    """A context in words.
+
+    Example:
+        >>> named("25%"), named("gap")
+        ('from 25% of the samples', 'from all samples but those of a gap')
+    """
+    words = {"gap": "all samples but those of a gap", "all": "all samples"}
+    return f"from {words.get(context, f'{context} of the samples')}"
+
+
+def _label(context: str) -> str:
+    return context.replace("%", "")
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,13 @@ class SoundCompletion(SetTask):
     skipped: tuple[str, ...] = ()
     train: SoundSet
     criterion: str | None = "mse"
+    measures = (
+        Measure("mse", "squared error over the power of the window, mean over contexts"),
+        *(
+            Measure(f"mse_{_label(name)}", f"squared error over the power of the window, {named(name)}")
+            for name in CONTEXTS
+        ),
+    )
 
     def __init__(
         self,
@@ -206,7 +229,7 @@ class SoundCompletion(SetTask):
         judged = self.validation.spread(MOST)
         masks = context_masks(judged, CONTEXTS, self.context.gap)
         errors = {
-            f"mse_{name.replace('%', '')}": relative_mse(complete(predict, judged, mask), judged.waves, judged.inside)
+            f"mse_{_label(name)}": relative_mse(complete(predict, judged, mask), judged.waves, judged.inside)
             .mean()
             .item()
             for name, mask in masks.items()
@@ -221,7 +244,7 @@ class SoundCompletion(SetTask):
         panels: dict[str, Panel] = {"truth": _playable(heard.waves, heard)}
         masks = context_masks(shown, CONTEXTS, self.context.gap)
         for name, mask in context_masks(heard, CONTEXTS, self.context.gap).items():
-            label = name.replace("%", "")
+            label = _label(name)
             panels[f"{label}_completion"] = _playable(complete(predict, heard, mask), heard)
             panels[f"{label}_context"] = _playable(heard.waves * mask, heard)
             drawn = completion_picture(shown, masks[name], complete(predict, shown, masks[name]))
@@ -337,26 +360,42 @@ def completion_picture(
     mask: Bool[Tensor, "M N"],
     completion: Float[Tensor, "M N"],
     deviation: Float[Tensor, "M N"] | None = None,
+    drawn: Float[Tensor, "M K N"] | None = None,
+    title: str = "",
 ) -> np.ndarray:
-    """A row for each window: the truth, the completion with its 90 % interval, and the known samples as dots."""
-    figure, axes = new_figure(150 * len(sounds) + 60, 900, len(sounds), sharex=True)
+    """A row for each window: the truth, the completion with its 90 % interval, and the known samples as dots.
+
+    Args:
+        sounds: The windows.
+        mask: Which samples are known.
+        completion: The completed windows.
+        deviation: Their standard deviations, for the interval; None for none.
+        drawn: K draws of what each window may be, as thin lines; None for none.
+        title: Of the picture.
+    """
+    figure, axes = new_figure(150 * len(sounds) + 85 + 25 * bool(title), 900, len(sounds), sharex=True)
     milliseconds = 1000 * (np.arange(sounds.window) + 0.5) / sounds.rate
     parts = (sounds.waves, completion, mask, sounds.inside)
     rows = zip(*(part.cpu().numpy() for part in parts), strict=True)
     spread = None if deviation is None else deviation.cpu().numpy()
+    lines = None if drawn is None else drawn.cpu().numpy()
     for i, (truth, found, known, inside) in enumerate(rows):
-        one = axes[i, 0]
+        one, time = axes[i, 0], milliseconds[inside]
         if spread is not None:
-            low, high = found - 1.645 * spread[i], found + 1.645 * spread[i]
-            one.fill_between(milliseconds[inside], low[inside], high[inside], color="tab:orange", alpha=0.3, lw=0)
-        one.plot(milliseconds[inside], truth[inside], color="0.6", lw=1.5, label="truth")
-        one.plot(milliseconds[inside], found[inside], color="tab:orange", lw=1, label="completion")
+            low, high = (found + sign * NINETY * spread[i] for sign in (-1, 1))
+            band = {"color": "tab:orange", "alpha": 0.3, "lw": 0}
+            one.fill_between(time, low[inside], high[inside], label="90 % interval", **band)
+        for number, line in enumerate(() if lines is None else lines[i]):
+            one.plot(time, line[inside], color="tab:green", lw=0.6, label="_" if number else "posterior samples")
+        one.plot(time, truth[inside], color="0.6", lw=1.5, label="truth")
+        one.plot(time, found[inside], color="tab:orange", lw=1, label="completion")
         dots = {"ls": "", "marker": ".", "ms": 3, "color": "tab:blue"}
         one.plot(milliseconds[known], truth[known], label="known", **dots)
         peak = 1.3 * max(float(np.abs(truth).max()), FLOOR)
         one.set(ylabel="amplitude", ylim=(-peak, peak), xlim=(0, 1000 * sounds.window / sounds.rate))
-    axes[0, 0].legend(loc="upper right", ncols=3, fontsize=8)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     axes[-1, 0].set_xlabel("time (ms)")
+    figure.suptitle(title, fontsize=11)
     return figure_pixels(figure)
 
 

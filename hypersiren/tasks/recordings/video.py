@@ -53,7 +53,11 @@ class Video(FieldTask):
     unit = "points"
     criterion: str | None = "mse"
     in_features = 3
-    headline = Measure("psnr", "PSNR, mean of the frames", "dB", "higher")
+    measures = (
+        Measure("psnr", "PSNR, mean of the frames", "dB", "higher"),
+        Measure("psnr_deviation", "standard deviation of the PSNR", "dB, over the frames", ""),
+        Measure("mse", "mean squared error on [0, 1]"),
+    )
 
     def __init__(self, frames: Any, fps: float | None = None, *, points: int | None = None):
         pixels, fps = as_frames(frames, fps)

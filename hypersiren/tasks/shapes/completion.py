@@ -25,9 +25,10 @@ from hypersiren.shapes.sets.settings import ShapeData
 from hypersiren.shapes.sets.shapes import CELLS, HALF, ShapeSet, load_shapes
 from hypersiren.shapes.sides import signed_distances
 from hypersiren.tasks.panels import ImagePanel, Panel
-from hypersiren.tasks.shapes.judging import PosedShape, judge, posed_shapes, rows_picture
+from hypersiren.tasks.shapes.judging import SURFACE, PosedShape, judge, posed_shapes, rows_picture
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import ShapeContext, ShapeLoss, ShapeSettings
+from hypersiren.tasks.summary import Measure
 from hypersiren.tasks.task import Predict, SetTask, content_digest
 
 LOG = logging.getLogger(__name__)
@@ -83,6 +84,15 @@ class Shapes(SetTask):
         resolution: int = 48,
     ):
         self.train, self.validation = train, validation
+        self.measures = (
+            Measure("chamfer_l1", "chamfer-L1 distance, mean over contexts", "% of the diagonal"),
+            *SURFACE,
+            Measure("watertight", "watertight surfaces", "% of all", "higher", 100),
+            *(
+                Measure(f"chamfer_l1_{count}", f"chamfer-L1 distance from {count} points", "% of the diagonal")
+                for count in context.evaluation
+            ),
+        )
         self.batch_size, self.fewest, self.most = batch_size, context.fewest, context.most
         self.poses, self.weights, self.resolution = dict(poses or {}), loss, resolution
         self.evaluation = context.evaluation

@@ -20,6 +20,7 @@ from hypersiren.shapes.picture import blank, render_mesh, splats
 from hypersiren.shapes.sets.poses import random_poses
 from hypersiren.shapes.sets.shapes import ShapeSet
 from hypersiren.shapes.surface import Placement, surface
+from hypersiren.tasks.summary import Measure
 
 ROOM = 0.2
 """Space around the context in which a surface is looked for: few points do not reach to where it ends."""
@@ -83,6 +84,13 @@ def predicted_mesh(field: Field, placement: Placement, resolution: int, device: 
         return surface(field, placement, resolution, device=device).mesh
     except UserError:
         return None
+
+
+SURFACE = (
+    Measure("f_score", "F-score", "at 1 % of the diagonal", "higher"),
+    Measure("normal_consistency", "normal consistency", better="higher"),
+)
+"""Numbers of a surface whose words are the same for one shape and for a set."""
 
 
 def judge(shapes: list[PosedShape], predict: Callable[[Context], Any], resolution: int) -> dict[str, float]:

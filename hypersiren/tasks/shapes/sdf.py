@@ -38,6 +38,7 @@ from hypersiren.shapes.picture import blank, render_mesh, splats
 from hypersiren.shapes.sides import SIGMA, facing, space_filling
 from hypersiren.shapes.surface import place_cloud, surface
 from hypersiren.tasks.panels import ImagePanel, MeshPanel, Panel
+from hypersiren.tasks.shapes.judging import SURFACE
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import SDFLoss, SDFSettings
 from hypersiren.tasks.summary import Measure, Rows
@@ -86,7 +87,15 @@ class SDF(FieldTask):
     in_features = 3
     out_features = 1
     samples: tuple[int, ...] = (256, 256, 256)
-    headline = Measure("chamfer_l1", "chamfer-L1 distance to held-out points", "% of the diagonal")
+    measures = (
+        Measure("chamfer_l1", "chamfer-L1 distance to held-out points", "% of the diagonal"),
+        Measure("chamfer_rms", "chamfer distance to held-out points, root mean square", "% of the diagonal"),
+        *SURFACE,
+        Measure("median", "median distance of held-out points", "% of the longest side"),
+        Measure("eikonal", "Eikonal error"),
+        Measure("watertight", "watertight", "(1: yes)", ""),
+        Measure("components", "components", better=""),
+    )
 
     def __init__(
         self,

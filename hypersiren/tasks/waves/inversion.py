@@ -85,6 +85,13 @@ class Inversion(FieldTask):
     criterion: str | None = None
     in_features = 2
     samples: tuple[int, ...] = (VIEW, VIEW)
+    # All but the second are known only where the medium is.
+    measures = (
+        Measure("velocity_mse", "mean squared error of the velocity"),
+        Measure("data_error", "relative misfit of the data", "%", factor=100),
+        Measure("homogeneous_mse", "mean squared error of the velocity 1", "of a homogeneous medium", ""),
+        Measure("correlation", "correlation of the squared slowness", better="higher"),
+    )
 
     def __init__(
         self,
@@ -97,9 +104,6 @@ class Inversion(FieldTask):
         device: torch.device | str = "cpu",
     ):
         self.true_medium, self.data_weight = truth, loss.data
-        self.headline = Measure("data_error", "relative misfit of the data", "%", factor=100)
-        if truth is not None:
-            self.headline = Measure("velocity_mse", "mean squared error of the velocity")
         self.pretrain, self.known_beyond, self.variation = loss.pretrain, loss.known_beyond, loss.variation
         self.points = self.batch_size = points
         self.out_features = 2 * len(data.sources) + 1

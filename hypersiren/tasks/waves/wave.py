@@ -84,7 +84,11 @@ class Wave(FieldTask):
     criterion: str | None = None
     in_features, out_features = 3, 1
     samples: tuple[int, ...] = (FRAMES, VIEW, VIEW)
-    headline = Measure("error", "relative L2 error", "%", factor=100)
+    measures = (
+        Measure("error", "relative L2 error", "%", factor=100),
+        Measure("last_error", "relative L2 error of the last frame", "%", factor=100),
+        Measure("mse", "mean squared error"),
+    )
 
     def __init__(
         self,
