@@ -37,9 +37,7 @@ def ellipsoid(context: Context) -> Field:
 
 @torch.no_grad()
 def mean_field(model: HyperSiren, shapes: list[PosedShape]) -> Field:
-    """The field of the mean latent of some shapes; without an encoder, of the mean of their weights."""
-    if model.encoder is None:
-        each = [model.predict(shape.context).field.signal(0).params for shape in shapes]
-        return model.siren.bind({name: torch.stack([params[name] for params in each]).mean(0) for name in each[0]})
+    """The field of the mean latent that the encoder gives of some shapes."""
+    assert model.encoder is not None
     z = torch.cat([model.encoder(shape.context) for shape in shapes]).mean(0, keepdim=True)
     return model.siren.bind(model.decode(z)).signal(0)

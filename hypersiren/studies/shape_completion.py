@@ -4,7 +4,7 @@ Beside the predicted fields stand, for the same context points,
 
     planes      s(x) = (x - p) . n with p the context point nearest to x and n its normal (Hoppe et al. 1992)
     ellipsoid   the one whose surface has the points' mean and second moments: half axes sqrt(3 lambda)
-    mean        the field of the mean latent of the training shapes; without an encoder, of their mean weights
+    mean        the field of the mean latent of the training shapes, of a model with an encoder
     truth       other points of the true surface: what an error of zero looks like with so many points
 
 Symbols: N context points.
@@ -102,13 +102,15 @@ def shape_table(
         refine_steps: Show also the prediction refined so many steps on the context; 0 for not.
         before: The model before its training, for a row of its own.
     """
-    average = mean_field(model, known)
     methods: dict[str, Callable[[Context], Any]] = {"hypersiren": predictor(model)}
     if before is not None:
         methods["before training"] = predictor(before)
     if refine_steps:
         methods[f"hypersiren, {refine_steps} steps of refinement"] = lambda c: refined(model, c, refine_steps)
-    methods |= {"planes": planes, "ellipsoid": ellipsoid, "mean": lambda _: average}
+    methods |= {"planes": planes, "ellipsoid": ellipsoid}
+    if model.encoder is not None:
+        average = mean_field(model, known)
+        methods["mean"] = lambda _: average
     rows: dict[str, dict[str, dict[str, float]]] = {}
     LOG.info("evaluating %d methods on %d sets of shapes", len(methods), len(sets))
     for name, shapes in sets.items():

@@ -41,7 +41,6 @@ from hypersiren.studies.photos import (
 )
 from hypersiren.studies.pixel_baselines import GaussianConditional, PrincipalAxes
 from hypersiren.studies.prediction import completed, prediction, render_deviation, render_fields, render_samples
-from hypersiren.studies.shape_baselines import mean_field
 from hypersiren.tasks.images.completion import (
     Completion,
     available_contexts,
@@ -51,7 +50,6 @@ from hypersiren.tasks.images.completion import (
     known_pixels,
 )
 from hypersiren.tasks.images.settings import ContextSampling
-from hypersiren.tasks.shapes.judging import PosedShape, box_around
 
 
 def on_disk(images: ImageSet, folder) -> ImageSet:
@@ -377,17 +375,6 @@ def test_interpolations_say_when_they_are_cross_fades():
     pictures = [interpolation_picture(made, [pair], (20, 16), 3) for made in found]
     assert pictures[0].shape[0] > pictures[1].shape[0]  # a title
     assert (pictures[3][:15] < 100).any()
-
-
-def test_the_mean_field_without_an_encoder_is_that_of_mean_weights():
-    made = solving()
-    contexts = [Context.from_images(smooth().images(torch.tensor([i])), torch.ones(1, 10, 8) > 0) for i in (0, 1)]
-    none = np.zeros((0, 3), np.float32)
-    field = mean_field(
-        made, [PosedShape("", context, none, none, (none, none), box_around(torch.rand(4, 3))) for context in contexts]
-    )
-    x = torch.rand(20, 2)
-    torch.testing.assert_close(field(x), sum(made.field(c)(x)[0] for c in contexts) / 2, rtol=1e-3, atol=1e-3)
 
 
 def test_pictures_have_the_right_size_and_are_not_empty():
