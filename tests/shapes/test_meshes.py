@@ -8,8 +8,8 @@ import pytest
 import trimesh
 
 from hypersiren.shapes.files import mesh as mesh_files
-from hypersiren.shapes.files.mesh import write_mesh
-from hypersiren.shapes.mesh import Mesh, face_crosses, sample_surface, trim
+from hypersiren.shapes.files.mesh import read_triangles, write_mesh
+from hypersiren.shapes.mesh import Mesh, face_crosses, is_watertight, sample_surface, trim
 from hypersiren.signals.files import SignalError
 
 
@@ -129,3 +129,58 @@ def test_trimming_keeps_what_lies_near_the_points():
     assert 0 < len(kept.vertices) < len(mesh.vertices)
     assert kept.faces.dtype == np.int32
     assert len(trim(mesh, seen + 10, 0.2).faces) == 0
+
+
+BOX = """# a box of squares and triangles
+COFF
+8 7 0
+
+0 0 0  1 0 0 1  # a colour
+1 0 0  1 0 0 1
+1 1 0  1 0 0 1
+0 1 0  1 0 0 1
+0 0 1  1 0 0 1
+1 0 1  1 0 0 1
+1 1 1  1 0 0 1
+0 1 1  1 0 0 1
+4 3 2 1 0
+4 4 5 6 7  0.5 0.5 0.5
+4 0 1 5 4
+4 1 2 6 5
+4 2 3 7 6
+3 3 0 4
+3 3 4 7
+"""
+
+
+@pytest.mark.parametrize("counts", ["COFF\n8 7 0", "COFF 8 7 0", "COFF\r\n8 7"])
+def test_off_with_polygons_colours_and_comments(counts):
+    vertices, faces = read_triangles(BOX.replace("COFF\n8 7 0", counts).encode(), ".off")
+    mesh = Mesh(vertices, faces, vertices)
+    assert (len(vertices), len(faces)) == (8, 12)
+    assert is_watertight(mesh)
+    assert (vertices[faces[:, 0]] * face_crosses(vertices, faces)).sum() / 6 == pytest.approx(1)  # the volume
+
+
+def test_off_with_many_corners_is_a_fan():
+    angle = np.arange(7) * 2 * np.pi / 7
+    rows = "".join(f"{np.cos(a)} {np.sin(a)} 0\n" for a in angle)
+    vertices, faces = read_triangles(f"OFF\n7 1 0\n{rows}7 0 1 2 3 4 5 6\n".encode(), ".off")
+    area = np.linalg.norm(face_crosses(vertices, faces), axis=1).sum() / 2
+    assert area == pytest.approx(3.5 * np.sin(2 * np.pi / 7))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (BOX[:-20].encode(), "expected 8 vertices and 7 faces, a line each, got 13 lines"),
+        (b"OFF BINARY\n\0\0", "expected a text file that begins with OFF"),
+        (b"ply\n", "expected a text file that begins with OFF, got 'ply'"),
+        (b"", "expected a text file that begins with OFF"),
+        (BOX.replace("3 3 4 7", "3 3 4 8").encode(), "expected faces of 8 vertices"),
+        (BOX.replace("3 3 4 7", "3 3 x 7").encode(), "broken or truncated mesh"),
+    ],
+)
+def test_off_that_is_broken(data, message):
+    with pytest.raises(SignalError, match=message):
+        read_triangles(data, ".off")

@@ -1,6 +1,6 @@
 """Mesh files: triangles in, closed meshes in, PLY, OBJ and GLB out. Imports no torch.
 
-trimesh reads OBJ, STL, OFF and GLB, and writes OBJ and GLB. PLY is read by `ply`, see there, and written here because
+trimesh reads OBJ, STL and GLB, and writes OBJ and GLB. PLY is read by `ply`, see there, and written here because
 trimesh writes its vertices in single precision: at a northing of 4 000 km they move by up to 0.12 m.
 """
 
@@ -11,6 +11,7 @@ import math
 import os
 import re
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,8 @@ def read_triangles(data: bytes, ending: str) -> tuple[Float[np.ndarray, "V 3"], 
     with guarded("broken or truncated mesh"):
         if ending == ".ply":
             vertices, faces = ply_triangles(data)
+        elif ending == ".off":
+            vertices, faces = _off(data)
         else:
             vertices, faces = _by_trimesh(data, ending)
     if not len(faces):
@@ -107,10 +110,32 @@ def read_triangles(data: bytes, ending: str) -> tuple[Float[np.ndarray, "V 3"], 
     return vertices, faces
 
 
+def _off(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """A text OFF: the word OFF, counts, a line for each vertex, a line for each face, polygons as fans of triangles.
+
+    Not by trimesh, which cannot read polygons of more than four corners beside a NumPy of today (trimesh 5.2).
+    """
+    lines = [
+        words for line in data.removeprefix(codecs.BOM_UTF8).splitlines() if (words := line.split(b"#")[0].split())
+    ]
+    kind, *counts = lines.pop(0) if lines else [b""]
+    if kind not in (b"OFF", b"COFF", b"NOFF", b"CNOFF", b"STOFF") or b"BINARY" in counts:
+        raise SignalError(f"expected a text file that begins with OFF, got {kind[:20].decode(errors='replace')!r}")
+    vertices, faces = (int(word) for word in (counts or lines.pop(0))[:2])
+    if len(lines) < vertices + faces:
+        raise SignalError(
+            f"truncated: expected {vertices} vertices and {faces} faces, a line each, got {len(lines)} lines"
+        )
+    corners = [[int(word) for word in words[1 : 1 + int(words[0])]] for words in lines[vertices : vertices + faces]]
+    fans = [(row[0], *pair) for row in corners for pair in pairwise(row[1:])]
+    points = np.array([words[:3] for words in lines[:vertices]], np.float64)
+    return points.reshape(-1, 3), np.array(fans, np.int64).reshape(-1, 3)
+
+
 def _by_trimesh(data: bytes, ending: str) -> tuple[np.ndarray, np.ndarray]:
     import trimesh
 
-    if ending in (".obj", ".off") or (ending == ".stl" and data.lstrip()[:5] == b"solid"):
+    if ending == ".obj" or (ending == ".stl" and data.lstrip()[:5] == b"solid"):
         # Names and comments in an old encoding say nothing that is needed, and would need charset-normalizer.
         try:
             data.decode()
