@@ -128,6 +128,11 @@ MODELS = {
     "cnn": ("paper's CNN", "celeba_cnn", ("--encoder.size", "[SIZE, SIZE]")),
     "solve": ("default, last layer solved", "faces", ()),
     "conv": ("CNN encoder, last layer solved", "faces", ("--encoder.kind", "conv")),
+    "small": (
+        "CNN encoder, 512 features solved",
+        "faces",
+        ("--encoder.kind", "conv", "--siren.hidden_features", "[128, 512]"),
+    ),
 }
 """Models of `benchmark hypernet`: name in the table, configuration, flags."""
 
@@ -179,7 +184,7 @@ def fit_speed(
 @benchmark.command
 def hypernet(
     *,
-    models: str = "set,cnn,solve,conv",
+    models: str = "set,cnn,solve,conv,small",
     batch: int = 16,
     size: int = 32,
     rounds: int = 3,
@@ -190,7 +195,7 @@ def hypernet(
 
     Args:
         models: Separated by commas: set and cnn (the paper's, of celeba_set.yaml and celeba_cnn.yaml), solve
-            (hypersiren's default) and conv (the same with an encoder).
+            (hypersiren's default), conv (the same with an encoder) and small (that with a third of the features).
         batch: Images of a step.
         size: Pixels of a side.
         rounds: Number of rounds in which all variants take turns; the median is printed.
