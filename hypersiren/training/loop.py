@@ -142,7 +142,7 @@ class TrainingStep:
         begin: Whether the training is new, see `Objective.begin`.
 
     Attributes:
-        average: The averaged model, which is evaluated and saved.
+        average: The averaged model, which is evaluated and saved; without averaging, the model itself.
         averaged: Those of its weights that are trained.
         optimizers: One or two, by `training.optimizer`.
 
@@ -165,9 +165,10 @@ class TrainingStep:
         on_first(lambda: objective.begin() if begin else None)
         self.forward = parallel(objective, training.compile, partial(self.draw, 0, 0))
         self.trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
-        self.average = copy.deepcopy(model).eval()
+        self.average = copy.deepcopy(model).eval() if training.ema else model
         self.averaged: list[Tensor] = [p for p in self.average.parameters() if p.requires_grad]
-        self.average.requires_grad_(False)
+        if training.ema:
+            self.average.requires_grad_(False)
         LOG.debug("preparing the optimiser")
         factors = objective.lr_factors()
         self.optimizers = make_optimizers(self.trained, training.optimizer, training.lr, training.weight_decay, factors)
@@ -206,16 +207,28 @@ class TrainingStep:
                 with record_function(LOGGING):
                     monitor.record({"loss/total": loss, **{f"loss/{k}": v for k, v in terms.items()}})
         with record_function(UPDATE):
-            norm = nn.utils.clip_grad_norm_(self.trained, math.inf if closing else self.training.clip or math.inf)
+            norm = self._clip()
             for each in self.optimizers:
                 each.step(closure(each, self.forward, batch, loss) if closing else None)  # type: ignore[arg-type]
                 each.zero_grad()
-            # The average starts short, so that it forgets the initial weights soon.
-            weight = 1 - min(self.training.ema, (1 + step) / (10 + step))
-            torch._foreach_lerp_(self.averaged, self.trained, weight)
+            if self.training.ema:
+                # The average starts short, so that it forgets the initial weights soon.
+                weight = 1 - min(self.training.ema, (1 + step) / (10 + step))
+                torch._foreach_lerp_(self.averaged, self.trained, weight)
         with record_function(LOGGING):
             monitor.record({"gradient_norm": norm})
         return loss
+
+    @torch.no_grad()
+    def _clip(self) -> Tensor:
+        """The norm of the gradient before it is clipped. What is not longer than allowed is not touched on a processor,
+        where a pass over millions of gradients costs more than a look at one number."""
+        gradients = [p.grad for p in self.trained if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        most = math.inf if self.closing else self.training.clip or math.inf
+        if most < math.inf and (norm.device.type != "cpu" or norm > most):
+            nn.utils.clip_grads_with_norm_(self.trained, most, norm)
+        return norm
 
 
 def _optimise(
@@ -349,7 +362,19 @@ def _headline(task: Any, metrics: dict[str, float]) -> str:
 @torch.no_grad()
 def _look(objective: Objective, model: nn.Module) -> dict[str, float]:
     """What the task says of a model, as it is: without calibration, which would change it."""
-    return objective.task.evaluate(objective.predictor(model))
+    with _evaluating(model):
+        return objective.task.evaluate(objective.predictor(model))
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """A model in evaluation mode, and then as it was."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 @torch.no_grad()
@@ -357,15 +382,16 @@ def _validate(
     objective: Objective, model: nn.Module, monitor: Monitor, run: Run, step: int, *, last: bool
 ) -> dict[str, float]:
     """What the task says of a model, for the history too, and its pictures for TensorBoard; all of it is saved."""
-    objective.calibrate(model)
-    task, predict = objective.task, objective.predictor(model)
-    metrics = task.evaluate(predict)
-    run.log(step, {f"validation/{k}": v for k, v in metrics.items()})
-    if monitor.writes:
-        panels = task.panels(predict)
-        if monitor.wants_figure() or last:
-            panels = {**panels, **objective.pictures(predict, metrics, run.history)}
-        monitor.panels(step, {f"{task.name}/{k}": p for k, p in panels.items()})
+    with _evaluating(model):
+        objective.calibrate(model)
+        task, predict = objective.task, objective.predictor(model)
+        metrics = task.evaluate(predict)
+        run.log(step, {f"validation/{k}": v for k, v in metrics.items()})
+        if monitor.writes:
+            panels = task.panels(predict)
+            if monitor.wants_figure() or last:
+                panels = {**panels, **objective.pictures(predict, metrics, run.history)}
+            monitor.panels(step, {f"{task.name}/{k}": p for k, p in panels.items()})
     monitor.scalars(step, {f"validation/{k}": v for k, v in metrics.items()})
     run.save(step, metrics)
     return metrics

@@ -29,6 +29,7 @@ MODELS = {
     "cnn": ("cnn", "celeba_cnn", (*SMALL, "--encoder.size", "[SIZE, SIZE]")),
     "solve": ("solve", "faces", FEW),
     "conv": ("conv", "faces", (*FEW, "--encoder.kind", "conv", "--encoder.basis", "4", "--encoder.widths", "[8]")),
+    "small": ("small", "faces", FEW),
 }
 """As those of the command, but small."""
 
@@ -126,7 +127,7 @@ ROWS = {
     "fit": [["hypersiren", "siren-pytorch", "plain loop", "matrix product 1024 x 1024, fp32"],
             ["hypersiren", "siren-pytorch", "plain loop"]],
     "hypernet": [["set: hypersiren", "set: plain", "cnn: hypersiren", "cnn: plain", "solve: hypersiren",
-                  "conv: hypersiren", "matrix product 1024 x 1024, fp32"]],
+                  "conv: hypersiren", "small: hypersiren", "matrix product 1024 x 1024, fp32"]],
     "render": [["16 x 16: hypersiren", "16 x 16: one call", "24 x 24: hypersiren", "24 x 24: one call",
                 "matrix product 1024 x 1024, fp32"]],
     "data": [["hypersiren, the first time: decode and cache", "hypersiren, later: open the cache",
@@ -181,7 +182,7 @@ def test_a_missing_siren_pytorch_is_said_in_one_line(monkeypatch):
         ("fit --limit 0", "--limit above 0"),
         ("fit --thresholds 30,high", "--thresholds: expected numbers above 0"),
         ("fit --out nowhere/numbers.json", "nowhere/numbers.json: expected a name in a folder that exists"),
-        ("hypernet --models set,gan", "--models: expected some of set, cnn, solve, conv, got 'gan'"),
+        ("hypernet --models set,gan", "--models: expected some of set, cnn, solve, conv, small, got 'gan'"),
         ("render --sizes 0", "--sizes: expected numbers above 0"),
         ("data --images 8 --batch 9", "--images of at least 9, got 8"),
     ],
