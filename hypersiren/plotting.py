@@ -95,7 +95,7 @@ class Picture:
 
     def draw(self, axes: "Axes") -> Any:
         """Draw it on axes; what a colour bar is made of."""
-        every = max(1, *(-(-side // MOST_PIXELS) for side in self.values.shape[:2]))
+        every = thinning(self.values.shape[:2])
         values = self.values[::every, ::every]
         if self.scale is None:
             drawn = axes.imshow(to_rgb(values), extent=self.extent, aspect=self.aspect)
@@ -429,6 +429,16 @@ def beside(clips: Mapping[str, UInt8[np.ndarray, "T H W C"]], least: int = 120) 
         for i, frame in enumerate(clip):
             found[i, top : top + high, left : left + wide] = enlarged(frame)
     return found
+
+
+def thinning(size: Sequence[int]) -> int:
+    """Which pixels of an image of this size a figure shows: every one, every second, third ...
+
+    Example:
+        >>> thinning((1024, 768)), thinning((1411, 1411))
+        (1, 2)
+    """
+    return max(1, *(-(-side // MOST_PIXELS) for side in size))
 
 
 def to_rgb(image: Image) -> Pixels:

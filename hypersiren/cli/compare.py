@@ -13,7 +13,6 @@ from hypersiren.cli.console import (
     choose_device,
     fail,
     files_of,
-    keep_freed_memory,
     make_folder,
     print_next,
 )
@@ -21,6 +20,7 @@ from hypersiren.cli.fit import open_signal, read_settings, run_name, signal_file
 from hypersiren.cli.lines import LOG, announce, progress, show
 from hypersiren.settings import to_yaml
 from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, unused, write_text
+from hypersiren.training.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from hypersiren.tasks.summary import Measure

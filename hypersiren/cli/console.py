@@ -1,10 +1,8 @@
 """What every command needs: its files, the device, the folder, results in words. Imports no torch at first."""
 
-import ctypes
 import difflib
 import math
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -62,18 +60,6 @@ def choose_device(name: str) -> "torch.device":
     except (RuntimeError, AssertionError) as error:
         fail(f'device "{name}" cannot be used: {str(error).splitlines()[0]}')
     return torch.device(name)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep what a training step frees for the next one, instead of giving it back to the system.
-
-    A step asks for the same large tensors again and again; on a CPU this is up to a fifth of its time. Blocks of more
-    than 32 MB, the most that glibc takes, still go back at once.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-        libc.mallopt(mmap_threshold, 32 * 2**20)
-        libc.mallopt(trim_threshold, 2**30)
 
 
 def check_least(least: int, **numbers: int | None) -> None:

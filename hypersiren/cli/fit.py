@@ -18,7 +18,6 @@ from hypersiren.cli.console import (
     choose_device,
     fail,
     find_config,
-    keep_freed_memory,
     print_metrics,
     print_next,
     report_finished,
@@ -31,6 +30,7 @@ from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.training.display import is_first
 from hypersiren.training.folders import choose_folder
+from hypersiren.training.memory import keep_freed_memory, return_freed_memory
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +84,7 @@ def fit(
         return
     report_finished(done, settings.training.steps)
     LOG.info("drawing the result at full resolution")
+    return_freed_memory()
     for path in [folder / "summary.png", *write_panels(folder, made.panels(result.field))]:
         LOG.info(str(path))
     print_metrics(result.metrics, made)

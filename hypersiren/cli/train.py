@@ -15,7 +15,6 @@ from hypersiren.cli.console import (
     choose_device,
     count,
     find_config,
-    keep_freed_memory,
     report_finished,
     report_skipped,
     start_folder,
@@ -27,6 +26,7 @@ from hypersiren.tasks.registry import SETS, SetRow, set_row
 from hypersiren.tasks.settings import SetSettings
 from hypersiren.training.display import is_first
 from hypersiren.training.folders import choose_folder
+from hypersiren.training.memory import keep_freed_memory
 
 
 def train(

@@ -85,14 +85,26 @@ def jet(x: Float[Tensor, "*batch N D"], weights: Weights, *, first: bool = True,
         (0.0, 2.0, 0.0)
     """
     check_second(second)
-    block = max(64, CACHED // weights[0][0].shape[-2])
-    shared = x.ndim == 2 and all(weight.ndim == 2 and bias.ndim == 1 for weight, bias in weights)
-    if shared and x.device.type == "cpu" and len(x) > block and not torch.compiler.is_compiling():
+    shared = all(weight.ndim == 2 and bias.ndim == 1 for weight, bias in weights)
+    if shared and (block := block_of(x, weights[0][0].shape[-2])):
         return _joined([jet(part, weights, first=first, second=second) for part in x.split(block)])
     channels, dimensions = weights[-1][0].shape[-2], x.shape[-1]
     if first and second is None and channels < dimensions:
         return reverse_jet(x, weights)
     return forward_jet(x, weights, first=first, second=second)
+
+
+def block_of(x: Float[Tensor, "*batch N D"], width: int) -> int | None:
+    """Points that a processor takes at a time, of a field with layers of this width; None: all of them, as elsewhere.
+
+    Example:
+        >>> block_of(torch.zeros(10_000, 2), 256), block_of(torch.zeros(1_000, 2), 256)
+        (1024, None)
+    """
+    block = max(64, CACHED // width)
+    if x.ndim != 2 or len(x) <= block or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return None
+    return block
 
 
 def check_second(second: str | None) -> None:

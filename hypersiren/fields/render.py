@@ -64,4 +64,4 @@ def unit(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         >>> unit(torch.tensor([-1.5, 0.0, 1.0])).tolist()
         [0.0, 0.5, 1.0]
     """
-    return ((values + 1) / 2).clamp(0, 1)
+    return (values + 1).div_(2).clamp_(0, 1)

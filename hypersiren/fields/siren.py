@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hypersiren.fields.jets import Jet, Second, jet
+from hypersiren.fields.jets import Jet, Second, block_of, jet
 from hypersiren.fields.layers import linear, sine_layer
 from hypersiren.fields.savable import savable
 from hypersiren.fields.shown import widths
@@ -141,6 +141,8 @@ class Siren(nn.Module):
         Raises:
             ValueError: If x has other than D coordinates, or `params` holds a name this network does not have.
         """
+        if params is None and (block := block_of(x, self._linears()[0].out_features)):
+            return torch.cat([self.forward(part) for part in x.split(block)])
         return linear(self.features(x, params), *self._weights(params)[-1])
 
     def features(self, x: Float[Tensor, "*batch N D"], params: Params | None = None) -> Float[Tensor, "*out N F"]:

@@ -34,6 +34,9 @@ ENCODERS: dict[str, type[nn.Module]] = {
 
 HYPERNETS: dict[str, type[nn.Module]] = {"full": FullHypernet}
 
+MATRIX = 2**25
+"""Numbers of the matrices that calibration works on at a time: 128 MB."""
+
 
 @savable
 class HyperSiren(nn.Module):
@@ -123,12 +126,20 @@ class HyperSiren(nn.Module):
         found = []
         self.adapter.spread.zero_()
         for context, x, y, unknown in cases:
-            predicted = self.predict(context)
-            if predicted.posterior is None or not unknown.any():
-                continue
-            errors = (predicted.field(x) - y).abs()
-            deviations = predicted.posterior.variance(x).sqrt().clamp(min=1e-6)
-            found.append((predicted.posterior.open_share.mean(), (errors / deviations)[unknown].flatten()))
+            # Signals with a system each are taken some at a time: the known points times all others fill the memory.
+            some = len(y) if context.alike else max(1, MATRIX // (context.mask.shape[1] * len(x)))
+            shares, ratios = [], []
+            for start in range(0, len(y), some):
+                part = slice(start, start + some)
+                predicted = self.predict(context.signals(part))
+                if predicted.posterior is None:
+                    return
+                errors = (predicted.field(x) - y[part]).abs()
+                deviations = predicted.posterior.variance(x).sqrt().clamp(min=1e-6)
+                shares.append(predicted.posterior.open_share)
+                ratios.append((errors / deviations)[unknown[part]].flatten())
+            if unknown.any():
+                found.append((torch.cat(shares).mean(), torch.cat(ratios)))
         if found:
             self.adapter.spread.copy_(fit_spread(found))
 

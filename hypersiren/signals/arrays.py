@@ -1,5 +1,6 @@
 """Arrays that a user hands over, as tensors, and the checks of their values: for pictures, sounds and videos alike."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,10 @@ def check_values(values: Tensor, low: float, high: float, mend: str) -> tuple[fl
         Traceback (most recent call last):
         hypersiren.signals.files.SignalError: expected values in [0, 1], got 0 to 2: divide by 2
     """
-    if bad := values.numel() - int(values.isfinite().sum()):
+    least, most = (value.item() for value in values.aminmax())  # NaN if any value is
+    if not (math.isfinite(least) and math.isfinite(most)):
+        bad = values.numel() - int(values.isfinite().sum())
         raise SignalError(f"expected finite values, got {bad} of {values.numel()} that are NaN or infinite")
-    least, most = (value.item() for value in values.aminmax())
     slack = ROUNDING * (high - low)
     if least < low - slack or most > high + slack:
         raise SignalError(f"expected values in [{low:.7g}, {high:.7g}], got {least:.7g} to {most:.7g}: {mend}")

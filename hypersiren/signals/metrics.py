@@ -1,6 +1,7 @@
 """Measures of a reconstruction. Images hold values in [0, 1]; sounds may have any scale."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -9,7 +10,13 @@ from torch import Tensor
 from hypersiren.signals.sound.spectrum import spectrogram
 
 PIECE = 2**18
-"""Samples of a sound whose spectrogram is taken at once."""
+"""Values, or samples of a sound, that are compared at once: no copy of a large image or a long sound is made."""
+
+ROWS = 256
+"""Rows of an image whose structural similarity is taken at once."""
+
+REACH = 5
+"""Pixels from the middle of its window to the border: where the window does not fit there is no similarity."""
 
 
 def image_mse(prediction: Float[Tensor, "B *shape"], truth: Float[Tensor, "B *shape"]) -> Float[Tensor, " B"]:
@@ -38,6 +45,18 @@ def image_psnr(prediction: Float[Tensor, "B *shape"], truth: Float[Tensor, "B *s
     return -10 * image_mse(prediction, truth).log10()
 
 
+def mean_square(prediction: Float[Tensor, "*shape"], truth: Float[Tensor, "*shape"]) -> float:
+    """Mean squared error over all values, in float64.
+
+    Example:
+        >>> import torch
+        >>> mean_square(torch.tensor([0.5, 0.5]), torch.tensor([0.0, 1.0]))
+        0.25
+    """
+    total = _sum(lambda a, b: (a.double() - b.double()).square().sum(), prediction.flatten(), truth.flatten())
+    return total.item() / truth.numel()
+
+
 def psnr(prediction: Float[Tensor, "*shape"], truth: Float[Tensor, "*shape"], full: float = 1.0) -> float:
     """Peak signal-to-noise ratio in dB, of the mean squared error over all values; infinite where there is none.
 
@@ -50,7 +69,7 @@ def psnr(prediction: Float[Tensor, "*shape"], truth: Float[Tensor, "*shape"], fu
         >>> round(psnr(torch.tensor([0.5, 0.5]), torch.tensor([0.6, 0.4])), 3)
         20.0
     """
-    error = (prediction.double() - truth.double()).square().mean().item()
+    error = mean_square(prediction, truth)
     return math.inf if error == 0 else 10 * math.log10(full**2 / error)
 
 
@@ -59,20 +78,26 @@ def ssim(prediction: Float[Tensor, "H W C"], truth: Float[Tensor, "H W C"]) -> f
 
     Images of fewer than 11 pixels along an axis have none: NaN.
     """
-    if min(truth.shape[:2]) < 11:
+    height, width = truth.shape[:2]
+    if min(height, width) <= 2 * REACH:
         return math.nan
     from skimage.metrics import structural_similarity  # heavy
 
-    value = structural_similarity(
-        prediction.clamp(0, 1).cpu().numpy(),
-        truth.cpu().numpy(),
-        channel_axis=-1,
-        data_range=1.0,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
-    return float(value)
+    total = 0.0
+    for top in range(REACH, height - REACH, ROWS):
+        bottom = min(top + ROWS, height - REACH)
+        rows = slice(top - REACH, bottom + REACH)  # those at the border only fill the windows of the others
+        value = structural_similarity(
+            prediction[rows].clamp(0, 1).cpu().numpy(),
+            truth[rows].cpu().numpy(),
+            channel_axis=-1,
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        total += (bottom - top) * float(value)
+    return total / (height - 2 * REACH)
 
 
 def snr(prediction: Float[Tensor, "N C"], truth: Float[Tensor, "N C"]) -> Float[Tensor, ""]:
@@ -84,7 +109,8 @@ def snr(prediction: Float[Tensor, "N C"], truth: Float[Tensor, "N C"]) -> Float[
         20.0
     """
     _check_shapes(prediction, truth)
-    return 10 * (truth.square().sum() / (prediction - truth).square().sum()).log10()
+    error = _sum(lambda a, b: (a - b).square().sum(), prediction, truth)
+    return 10 * (_sum(lambda b: b.square().sum(), truth) / error).log10()
 
 
 def si_snr(prediction: Float[Tensor, "N C"], truth: Float[Tensor, "N C"]) -> Float[Tensor, ""]:
@@ -98,9 +124,11 @@ def si_snr(prediction: Float[Tensor, "N C"], truth: Float[Tensor, "N C"]) -> Flo
         20.0
     """
     _check_shapes(prediction, truth)
-    prediction, truth = prediction - prediction.mean(dim=0), truth - truth.mean(dim=0)
-    scaled = truth * ((prediction * truth).sum() / truth.square().sum())
-    return 10 * (scaled.square().sum() / (prediction - scaled).square().sum()).log10()
+    middle, true_middle = prediction.mean(dim=0), truth.mean(dim=0)
+    power = _sum(lambda b: (b - true_middle).square().sum(), truth)
+    scale = _sum(lambda a, b: ((a - middle) * (b - true_middle)).sum(), prediction, truth) / power
+    error = _sum(lambda a, b: (a - middle - scale * (b - true_middle)).square().sum(), prediction, truth)
+    return 10 * (scale.square() * power / error).log10()
 
 
 def log_spectral_distance(prediction: Float[Tensor, "N C"], truth: Float[Tensor, "N C"]) -> Float[Tensor, ""]:
@@ -117,9 +145,16 @@ def log_spectral_distance(prediction: Float[Tensor, "N C"], truth: Float[Tensor,
         20.0
     """
     _check_shapes(prediction, truth)
-    pieces = zip(prediction.split(PIECE), truth.split(PIECE), strict=True)
-    distances = [len(b) * (spectrogram(a) - spectrogram(b)).square().mean(dim=1).sqrt().mean() for a, b in pieces]
-    return torch.stack(distances).sum() / len(truth)
+    total = _sum(
+        lambda a, b: len(b) * (spectrogram(a) - spectrogram(b)).square().mean(dim=1).sqrt().mean(), prediction, truth
+    )
+    return total / len(truth)
+
+
+def _sum(measure: Callable[..., Tensor], *values: Tensor) -> Tensor:
+    """The sum of a measure over pieces of the values' first axis."""
+    pieces = zip(*(each.split(PIECE) for each in values), strict=True)
+    return torch.stack([measure(*piece) for piece in pieces]).sum()
 
 
 def _check_shapes(prediction: Tensor, truth: Tensor) -> None:

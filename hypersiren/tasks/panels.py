@@ -53,7 +53,7 @@ class ImagePanel:
 
     def event(self, name: str) -> "list[Summary.Value]":
         height, width = self.pixels.shape[:2]
-        encoded = encode_png(self.pixels.clamp(0, 1).cpu().numpy())
+        encoded = encode_png(self.pixels.cpu().numpy())
         return [_value(name, image=_summary().Image(height=height, width=width, encoded_image_string=encoded))]
 
 

@@ -24,6 +24,7 @@ from hypersiren.tasks.task import check_task
 from hypersiren.training.checkpoints import save
 from hypersiren.training.display import is_first, shows_progress
 from hypersiren.training.loop import OnLog, optimise_and_load
+from hypersiren.training.memory import return_freed_memory
 from hypersiren.training.objectives import FieldObjective
 from hypersiren.training.seeds import seeded
 
@@ -199,6 +200,7 @@ def fit(
     result = Fit(field.requires_grad_(False), task, **outcome)
     if result.run_dir is not None and result.finished and is_first():
         LOG.info("drawing summary.png")
+        return_freed_memory()
         result.plot(result.run_dir / "summary.png")
     return result
 

@@ -34,6 +34,7 @@ from hypersiren.training import checkpoints
 from hypersiren.training.display import is_first, processes, shows_progress
 from hypersiren.training.distributed import agreement, check, join, mean, on_first, parallel, part_of, share
 from hypersiren.training.folders import locked
+from hypersiren.training.memory import RETURN_SECONDS, return_freed_memory
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
 from hypersiren.training.optimizers import closure, learning_rate, make_optimizers
@@ -272,7 +273,7 @@ def _optimise(
     validate = partial(_validate, objective, average, monitor, run)
     shown: dict[str, str] = {}
     logged, clock = start, time.perf_counter()
-    looked, cost = clock, 0.0
+    looked, cost, returned = clock, 0.0, clock
     try:
         if start == 0 and objective.validate_first:
             LOG.info("evaluating before the first step")
@@ -286,6 +287,9 @@ def _optimise(
             stopped = agreement(event)
             for step in range(start, steps):
                 loss = make_step(step, monitor)
+                if time.perf_counter() - returned > RETURN_SECONDS:
+                    return_freed_memory()
+                    returned = time.perf_counter()
 
                 done = step + 1
                 bar.update()
@@ -382,16 +386,19 @@ def _validate(
     objective: Objective, model: nn.Module, monitor: Monitor, run: Run, step: int, *, last: bool
 ) -> dict[str, float]:
     """What the task says of a model, for the history too, and its pictures for TensorBoard; all of it is saved."""
+    return_freed_memory()
     with _evaluating(model):
         objective.calibrate(model)
         task, predict = objective.task, objective.predictor(model)
         metrics = task.evaluate(predict)
         run.log(step, {f"validation/{k}": v for k, v in metrics.items()})
         if monitor.writes:
-            panels = task.panels(predict)
+            return_freed_memory()
+            monitor.panels(step, {f"{task.name}/{k}": p for k, p in task.panels(predict).items()})
             if monitor.wants_figure() or last:
-                panels = {**panels, **objective.pictures(predict, metrics, run.history)}
-            monitor.panels(step, {f"{task.name}/{k}": p for k, p in panels.items()})
+                return_freed_memory()
+                pictures = objective.pictures(predict, metrics, run.history)
+                monitor.panels(step, {f"{task.name}/{k}": p for k, p in pictures.items()})
     monitor.scalars(step, {f"validation/{k}": v for k, v in metrics.items()})
     run.save(step, metrics)
     return metrics

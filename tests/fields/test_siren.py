@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.func import functional_call, grad, vmap
 
+from hypersiren.fields import jets
 from hypersiren.fields.layers import linear
 from hypersiren.fields.siren import Params, Siren
 
@@ -126,3 +127,17 @@ def test_wrong_coordinates_and_unknown_names_are_refused():
         siren(torch.rand(5, 3))
     with pytest.raises(ValueError, match=r"got also \['layers\.9\.weight'\]"):
         siren(torch.rand(5, 2), {"layers.9.weight": torch.rand(8, 8)})
+
+
+def test_blocks_of_points_give_the_values_and_gradients_of_all(monkeypatch):
+    siren = Siren(2, 3, hidden_features=16, generator=torch.Generator().manual_seed(0)).double()
+    x = torch.rand(1000, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    def found():
+        y = siren(x)
+        return [y, *torch.autograd.grad(y.square().mean(), list(siren.parameters()))]
+
+    whole = found()
+    monkeypatch.setattr(jets, "CACHED", 16 * 64)
+    for a, b in zip(found(), whole, strict=True):
+        torch.testing.assert_close(a, b)

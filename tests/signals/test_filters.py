@@ -42,6 +42,16 @@ def test_sobel_and_stencil_are_scipys(shape):
         np.testing.assert_allclose(laplacian[..., c], stencil, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["sobel", "central", "spectral"])
+def test_some_pixels_have_the_derivatives_that_they_have_among_all(kind):
+    image = torch.rand(13, 8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(image_gradient(image, kind, every=3), image_gradient(image, kind)[::3, ::3])
+    for laplacian in ("stencil", "spectral"):
+        torch.testing.assert_close(
+            image_laplacian(image, laplacian, every=3), image_laplacian(image, laplacian)[::3, ::3]
+        )
+
+
 def test_a_filter_makes_its_own_derivative_only():
     with pytest.raises(ValueError, match="for a gradient"):
         image_gradient(torch.zeros(4, 4, 1), "stencil")

@@ -8,7 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypersiren.signals.metrics import image_mse, image_psnr, log_spectral_distance, si_snr, snr
+from hypersiren.signals import metrics
+from hypersiren.signals.metrics import (
+    image_mse,
+    image_psnr,
+    log_spectral_distance,
+    mean_square,
+    psnr,
+    si_snr,
+    snr,
+    ssim,
+)
 
 
 def pair(samples: int = 3000, channels: int = 2, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,3 +67,18 @@ def test_log_spectral_distance_sees_what_snr_does_not():
     assert log_spectral_distance(20 * faint, 10 * faint).item() == pytest.approx(20 * math.log10(2), abs=0.3)
     # Both below the floor: no distance, and no logarithm of zero.
     assert log_spectral_distance(torch.zeros_like(loud), 1e-4 * faint) == 0
+
+
+def test_pieces_and_strips_give_the_same(monkeypatch):
+    prediction, truth = pair()
+    image, other = torch.rand(2, 40, 30, 3, generator=torch.Generator().manual_seed(0))
+
+    def measured():
+        found = [snr(prediction, truth).item(), si_snr(prediction, truth).item(), mean_square(image, other)]
+        return [*found, psnr(image, other), ssim(image, other)]
+
+    whole = measured()
+    monkeypatch.setattr(metrics, "PIECE", 7)
+    monkeypatch.setattr(metrics, "ROWS", 4)
+    assert measured() == pytest.approx(whole, rel=1e-5)
+    assert mean_square(image, other) == pytest.approx((image - other).square().mean().item())

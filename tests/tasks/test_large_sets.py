@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from hypersiren.fields.siren import Siren
+from hypersiren.hypernets import model as hypernet_model
 from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.signals.sets import disk
@@ -65,3 +66,16 @@ def test_the_prior_takes_few_large_images_at_a_time(tasks, monkeypatch):
     monkeypatch.setattr(completion, "PRIOR_VALUES", 2 * 9 * 8 * 3 * 4)
     assert {len(chunk) for chunk in task.prior_signals(0, 2)} == {2}
     assert sum(len(chunk) for chunk in task.prior_signals(1, 2)) == 2 * len(task.train)
+
+
+def test_few_systems_at_a_time_give_the_same(tasks, monkeypatch):
+    task, fitted = tasks[0], model()
+
+    def found():
+        fitted.calibrate(task.held_out())
+        return [*fitted.adapter.spread.tolist(), *task.evaluate(fitted.field).values()]
+
+    whole = found()
+    monkeypatch.setattr(completion, "SYSTEMS", 1)
+    monkeypatch.setattr(hypernet_model, "MATRIX", 1)
+    assert found() == pytest.approx(whole, rel=1e-4)

@@ -364,7 +364,10 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
         [0, 128, 255]
     """
     if np.issubdtype(pixels.dtype, np.floating):
-        return np.rint(np.nan_to_num(pixels).clip(0, 1) * 255).astype(np.uint8)
+        scaled = np.nan_to_num(pixels)  # a copy, and the only one
+        scaled.clip(0, 1, out=scaled)
+        scaled *= 255
+        return np.rint(scaled, out=scaled).astype(np.uint8)
     return pixels
 
 

@@ -19,11 +19,15 @@ Filter = Literal["sobel", "central", "stencil", "spectral"]
 Pixels = Float[Tensor, "H W C"]
 
 
-def image_gradient(pixels: Pixels, kind: Filter = "spectral", finer: int = 1) -> Float[Tensor, "FH FW C D"]:
+def image_gradient(
+    pixels: Pixels, kind: Filter = "spectral", finer: int = 1, every: int = 1
+) -> Float[Tensor, "FH FW C D"]:
     """The gradient of an image at its pixels, or at those of a grid `finer` times as fine (spectral only).
 
     Args:
         pixels: Values.
+        finer: Of the grid.
+        every: Take every so many-th pixel of it along each axis, from the first on.
         kind: "sobel" (the paper's: central differences, smoothed across by 1 2 1), "central" differences, or
             "spectral", the exact derivative of the cosine series through all pixels. The first two lose what is near
             the Nyquist frequency, so that no image can be regained from them in full; the third loses only that
@@ -38,21 +42,24 @@ def image_gradient(pixels: Pixels, kind: Filter = "spectral", finer: int = 1) ->
         tensor([1., 2., 2., 1.])
     """
     if kind == "spectral":
-        return torch.stack([_spectral(pixels, orders, finer) for orders in ((1, 0), (0, 1))], dim=-1)
+        return torch.stack([_spectral(pixels, orders, finer, every) for orders in ((1, 0), (0, 1))], dim=-1)
     if kind not in ("sobel", "central"):
         raise ValueError(f'expected "sobel", "central" or "spectral" for a gradient, got "{kind}"')
     across = torch.tensor([1.0, 2.0, 1.0] if kind == "sobel" else [0.0, 1.0, 0.0])
     kernel = torch.outer(across / across.sum(), torch.tensor([-0.5, 0.0, 0.5]))
     return torch.stack(
-        [_convolve(pixels, k) * (n / 2) for k, n in zip((kernel.T, kernel), pixels.shape[:2], strict=True)], dim=-1
+        [_convolve(pixels, k, every) * (n / 2) for k, n in zip((kernel.T, kernel), pixels.shape[:2], strict=True)],
+        dim=-1,
     )
 
 
-def image_laplacian(pixels: Pixels, kind: Filter = "stencil", finer: int = 1) -> Float[Tensor, "FH FW C"]:
+def image_laplacian(
+    pixels: Pixels, kind: Filter = "stencil", finer: int = 1, every: int = 1
+) -> Float[Tensor, "FH FW C"]:
     """The Laplacian of an image at its pixels, or at those of a grid `finer` times as fine (spectral only).
 
     Args:
-        pixels: Values.
+        pixels, finer, every: As of `image_gradient`.
         kind: "stencil", the 5-point Laplace filter (the paper's), or "spectral", as for the gradient.
 
     Raises:
@@ -64,36 +71,36 @@ def image_laplacian(pixels: Pixels, kind: Filter = "stencil", finer: int = 1) ->
         12.5
     """
     if kind == "spectral":
-        return _spectral(pixels, (2, 0), finer) + _spectral(pixels, (0, 2), finer)
+        return _spectral(pixels, (2, 0), finer, every) + _spectral(pixels, (0, 2), finer, every)
     if kind != "stencil":
         raise ValueError(f'expected "stencil" or "spectral" for a Laplacian, got "{kind}"')
     second = torch.zeros(3, 3)
     second[:, 1] = torch.tensor([1.0, -2.0, 1.0])
     h, w = pixels.shape[:2]
-    return _convolve(pixels, second) * (h / 2) ** 2 + _convolve(pixels, second.T) * (w / 2) ** 2
+    return _convolve(pixels, second, every) * (h / 2) ** 2 + _convolve(pixels, second.T, every) * (w / 2) ** 2
 
 
-def _convolve(pixels: Pixels, kernel: Float[Tensor, "3 3"]) -> Pixels:
+def _convolve(pixels: Pixels, kernel: Float[Tensor, "3 3"], every: int) -> Float[Tensor, "h w C"]:
     kernel = kernel[None, None].to(pixels)
     # One channel after the other, for the memory of large images.
     channels = (pad(one[None, None], (1, 1, 1, 1), "replicate") for one in pixels.unbind(-1))
-    return torch.stack([conv2d(one, kernel)[0, 0] for one in channels], dim=-1)
+    return torch.stack([conv2d(one, kernel, stride=every)[0, 0] for one in channels], dim=-1)
 
 
-def _spectral(pixels: Pixels, orders: tuple[int, int], finer: int) -> Float[Tensor, "FH FW C"]:
+def _spectral(pixels: Pixels, orders: tuple[int, int], finer: int, every: int) -> Float[Tensor, "FH FW C"]:
     """A derivative of the cosine series through the pixels, at a grid `finer` times as fine along each axis."""
     down, right = (
-        _cosine_matrix(n, finer, order).to(pixels.device) for n, order in zip(pixels.shape, orders, strict=False)
+        _cosine_matrix(n, finer, every, order).to(pixels.device) for n, order in zip(pixels.shape, orders, strict=False)
     )
     return torch.stack([(down @ one.double() @ right.mT).to(pixels.dtype) for one in pixels.unbind(-1)], dim=-1)
 
 
-def _cosine_matrix(n: int, finer: int, order: int) -> Float[Tensor, "FN N"]:
-    """From n values at cell centres to a derivative of their cosine series at the centres of finer cells."""
+def _cosine_matrix(n: int, finer: int, every: int, order: int) -> Float[Tensor, "FN N"]:
+    """From n values at cell centres to a derivative of their cosine series at the centres of (some) finer cells."""
     k = torch.arange(n, dtype=torch.float64)
     x = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    at = (torch.arange(n * finer, dtype=torch.float64) + 0.5) / (n * finer)
-    analysis = torch.cos(math.pi * k[:, None] * x) * torch.where(k == 0, 1.0, 2.0)[:, None] / n
+    at = (torch.arange(0, n * finer, every, dtype=torch.float64) + 0.5) / (n * finer)
+    analysis = (math.pi * k[:, None] * x).cos_().mul_(torch.where(k == 0, 1.0, 2.0)[:, None]).div_(n)
     # d/dt of cos(pi k t) is a shift of the phase by pi/2, times pi k; and t = (coordinate + 1) / 2.
     synthesis = torch.cos(math.pi * k * at[:, None] + order * math.pi / 2) * (k * math.pi / 2) ** order
     return synthesis @ analysis

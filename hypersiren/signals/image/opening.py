@@ -171,7 +171,7 @@ def _open_sized(
         pixels = getattr(data, str(path))()
         image = convert_image(pixels, gray=pixels.ndim == 2 if gray is None else gray)
         whole = (image.height, image.width)
-        return torch.from_numpy(fit_image(image, shape or whole)) / 127.5 - 1, whole
+        return (torch.from_numpy(fit_image(image, shape or whole)) / 127.5).sub_(1), whole
     if not os.path.exists(path) and (near := difflib.get_close_matches(str(path), SAMPLES, n=1, cutoff=0.75)):
         raise SignalError(f'no such file; did you mean the photograph "{near[0]}"?', path)
     values, whole = read_values(path, gray=gray, size=shape, range=_checked(range))

@@ -109,7 +109,7 @@ def scaled(sound: Sound) -> tuple[Sound, float]:
         >>> loud.wave.tolist(), scale
         ([[0.5], [-1.0]], 0.5)
     """
-    scale = float(np.abs(sound.wave).max())
+    scale = _peak(sound.wave)
     if scale == 0:
         raise SignalError("expected a sound, got silence: all samples are 0, there is nothing to scale to 1")
     return Sound(sound.wave / np.float32(scale), sound.rate), scale
@@ -138,7 +138,7 @@ def write_sound(path: str | os.PathLike[str], wave: Float[np.ndarray, "N C"], ra
         raise ValueError(f"expected at least one sample in a wave (N, C), got shape {wave.shape}")
     if Path(path).suffix.lower() != ".wav":
         raise SignalError(f"expected the ending .wav, got {Path(path).suffix!r}", path)
-    if (peak := float(np.abs(_finite(wave)).max())) > 1 + ROUNDING:
+    if (peak := _peak(_finite(wave))) > 1 + ROUNDING:
         warnings.warn(
             f"{os.fspath(path)}: the wave goes to {peak:.4g} of full scale, stored as floats; players may clip it",
             stacklevel=2,
@@ -156,11 +156,16 @@ def encode_wav(wave: Float[np.ndarray, "N C"], rate: int, bits: Literal[16, 24] 
     import soundfile
 
     data, finite = io.BytesIO(), _finite(wave)
-    if np.abs(finite).max() > 1 + ROUNDING:
+    if _peak(finite) > 1 + ROUNDING:
         soundfile.write(data, finite.astype(np.float32), rate, format="WAV", subtype="FLOAT")
     else:
-        soundfile.write(data, finite.clip(-1, 1), rate, format="WAV", subtype=f"PCM_{bits}")
+        soundfile.write(data, finite.clip(-1, 1, out=finite), rate, format="WAV", subtype=f"PCM_{bits}")
     return data.getvalue()
+
+
+def _peak(wave: Float[np.ndarray, "N C"]) -> float:
+    """The largest of the absolute values, which are not stored."""
+    return float(max(wave.max(), -wave.min()))
 
 
 def _finite(wave: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N C"]:

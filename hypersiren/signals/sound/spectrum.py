@@ -44,7 +44,6 @@ def rms_omega(wave: Float[Tensor, "N C"]) -> float:
     if len(wave) < 2:
         return 0.0
     # Parseval: the slope's mean square, over the wave's. No spectrum of minutes of sound is needed.
-    centered = wave - wave.mean(dim=0)
-    energy = centered.square().mean().item()
-    slopes = wave.diff(dim=0).square().mean().item()
+    energy = wave.var(dim=0, correction=0).mean().item()
+    slopes = wave.diff(dim=0).square_().mean().item()
     return len(wave) / 2 * (slopes / energy) ** 0.5 if energy else 0.0

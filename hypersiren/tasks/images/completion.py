@@ -47,6 +47,10 @@ PRIOR_VALUES = 2**24
 """Values of images on the finer raster that the prior takes at a time: 64 MB."""
 
 
+SYSTEMS = 2**24
+"""Numbers of the linear systems of images that are completed at a time: 64 MB."""
+
+
 def _named(context: str) -> str:
     """A context in words."""
     words = {"half": "the upper half", "full": "all pixels"}
@@ -322,7 +326,10 @@ def completions(
     """As `complete`, of a set that is too large to be completed at once: which images, and these completed."""
     h, w = images.size
     x = grid((h, w), device=images.pixels.device)
-    for index in torch.arange(len(images), device=images.pixels.device).split(max(1, points // len(x))):
+    some = max(1, points // len(x))
+    if not (mask == mask[:1]).all():  # a linear system for each, of as many rows as pixels are known
+        some = max(1, min(some, SYSTEMS // int(mask.sum((1, 2)).max().clamp(min=1)) ** 2))
+    for index in torch.arange(len(images), device=images.pixels.device).split(some):
         context = Context.from_images(images.images(index), mask[index]).compact()
         y = evaluate(predict(context), x, chunk=max(1, points // len(index)))
         yield index, (rearrange(y, "b (h w) c -> b h w c", h=h) + 1) / 2

@@ -14,6 +14,9 @@ from hypersiren.tasks.summary import Measure, error_picture
 CHUNK = 32768
 """Points at which derivatives are evaluated at a time."""
 
+SHOWN = 256
+"""Pixels of a picture of derivatives along its longer axis, at least: the resolution of large images is not needed."""
+
 
 def image_row(
     truth: Float[Tensor, "H W C"],
@@ -21,9 +24,9 @@ def image_row(
     titles: tuple[str, str, str] = ("Truth", "Result", "Error"),
 ) -> dict[str, Picture]:
     """An image on [0, 1] beside the truth, and the size of its error, the root mean square over the channels."""
-    error = (fit - truth).square().mean(-1).sqrt().cpu().numpy()
+    error = (fit - truth).square_().mean(-1).sqrt().cpu().numpy()
     return {
-        "true_fit": Picture(titles[0], truth.clamp(0, 1).cpu().numpy()),
+        "true_fit": Picture(titles[0], truth.cpu().numpy()),
         "fit": Picture(titles[1], fit.cpu().numpy()),
         "error": error_picture(titles[2], error, "error, values in [0, 1]"),
     }
@@ -83,12 +86,17 @@ def derivative_psnr(
     }
 
 
+def shown_every(size: tuple[int, int]) -> int:
+    """Which pixels of an image have their derivatives shown: every one, every second, third ..."""
+    return max(1, max(size) // SHOWN)
+
+
 def shown_derivatives(
-    field: Field, size: tuple[int, int], x: Float[Tensor, "N D"], most: int = 256
+    field: Field, size: tuple[int, int], x: Float[Tensor, "N D"]
 ) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
-    """As `derivatives`, but of a large image at every second, third ... pixel, for pictures of about `most` pixels."""
-    stride = max(1, max(size) // most)
-    some = x.unflatten(0, size)[::stride, ::stride]
+    """As `derivatives`, but of a large image at some of its pixels, see `shown_every`."""
+    every = shown_every(size)
+    some = x.unflatten(0, size)[::every, ::every]
     return derivatives(field, (some.shape[0], some.shape[1]), some.flatten(0, 1))
 
 

@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from hypersiren.fields.coords import grid
+from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field
-from hypersiren.fields.render import render_image, unit
-from hypersiren.plotting import Picture
+from hypersiren.fields.render import unit
+from hypersiren.plotting import Picture, thinning
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.filters import image_gradient, image_laplacian
 from hypersiren.signals.image.opening import as_mask, as_pixels, open_masked
-from hypersiren.signals.metrics import psnr, ssim
+from hypersiren.signals.metrics import mean_square, psnr, ssim
 from hypersiren.tasks.images.derivatives import (
     DERIVATIVES,
     SSIM,
@@ -29,6 +29,7 @@ from hypersiren.tasks.images.derivatives import (
     image_row,
     laplacian_row,
     shown_derivatives,
+    shown_every,
 )
 from hypersiren.tasks.images.settings import ImageSettings
 from hypersiren.tasks.panels import ImagePanel, Panel
@@ -125,8 +126,7 @@ class Image(FieldTask):
     def evaluate(self, field: Field) -> dict[str, float]:
         """PSNR (of the mean squared error over all values) and SSIM of the whole image."""
         fit, truth = self.render(field), self.truth
-        error = (fit - truth).square().mean().item()
-        return {"mse": error, "psnr": psnr(fit, truth), "ssim": ssim(fit, truth)}
+        return {"mse": mean_square(fit, truth), "psnr": psnr(fit, truth), "ssim": ssim(fit, truth)}
 
     def evaluate_derivatives(self, field: Field) -> dict[str, float]:
         """PSNR of gradient and Laplacian against the paper's filters, Sobel's and the Laplace stencil."""
@@ -139,22 +139,29 @@ class Image(FieldTask):
 
     def summary(self, field: Field) -> Rows:
         """Image, gradient and Laplacian, each beside the truth; what is known, where not all is."""
+        every = shown_every(self.size)
         gradient, laplacian = shown_derivatives(field, self.size, self.grid)
-        image = image_row(self.truth, self.render(field))
+        rows = [
+            gradient_row(image_gradient(self.pixels, every=every), gradient),
+            laplacian_row(image_laplacian(self.pixels, every=every), laplacian),
+        ]
+        # The image too at no more pixels than are shown.
+        some = slice(None, None, thinning(self.size))
+        truth, x = self.truth[some, some], self.grid.unflatten(0, self.size)[some, some]
+        image = image_row(truth, unit(evaluate(field, x.flatten(0, 1))).view_as(truth))
         if self.known is not None:
-            shown = torch.where(self.known[..., None], self.truth, 0.5).cpu().numpy()
+            shown = torch.where(self.known[some, some, None], truth, 0.5).cpu().numpy()
             image = {"known": Picture(f"Known pixels ({100 * self.known.float().mean().item():.3g} %)", shown), **image}
-        rows = [image, gradient_row(image_gradient(self.pixels), gradient)]
-        return [*rows, laplacian_row(image_laplacian(self.pixels), laplacian)]
+        return [image, *rows]
 
     @property
     def truth(self) -> Float[Tensor, "H W C"]:
         """The image on [0, 1]."""
-        return (self.pixels + 1) / 2
+        return (self.pixels + 1).div_(2)
 
     def render(self, field: Field) -> Float[Tensor, "H W C"]:
         """The fitted image on [0, 1], clipped."""
-        return unit(render_image(field, self.size, device=self.device))
+        return unit(evaluate(field, self.grid)).unflatten(0, self.size)
 
 
 def open_known(settings: Any) -> tuple[Float[Tensor, "H W C"], Bool[Tensor, "H W"] | None]:

@@ -20,7 +20,7 @@ from hypersiren.fields.coords import cell_centers, grid, strata
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_sound
 from hypersiren.plotting import Plot
-from hypersiren.signals.metrics import log_spectral_distance, si_snr, snr
+from hypersiren.signals.metrics import log_spectral_distance, mean_square, si_snr, snr
 from hypersiren.signals.sound.opening import as_wave, open_sound
 from hypersiren.signals.sound.picture import level_picture, waveform
 from hypersiren.signals.sound.spectrum import rms_omega, spectrogram
@@ -111,7 +111,7 @@ class Audio(FieldTask):
         """Errors of the whole scaled wave: MSE, SNR and scale-invariant SNR in dB, log-spectral distance in dB."""
         fit = render_sound(field, len(self.wave), device=self.device)
         return {
-            "mse": (fit - self.wave).square().mean().item(),
+            "mse": mean_square(fit, self.wave),
             "snr": snr(fit, self.wave).item(),
             "si_snr": si_snr(fit, self.wave).item(),
             "spectral_distance": log_spectral_distance(fit, self.wave).item(),
