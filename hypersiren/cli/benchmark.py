@@ -13,6 +13,7 @@ from hypersiren.cli.fit import read_settings
 from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.cli.train import read_train_settings
 from hypersiren.training.folders import to_json, write_text
+from hypersiren.training.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from hypersiren.studies.benchmarks.measure import Report
@@ -174,6 +175,7 @@ def fit_speed(
     check_out(out)
     words = [picture, "--signal.size", str(size)]
     settings, paper = (read_settings("image", words, preset, None) for preset in ("fast", "paper"))
+    keep_freed_memory()  # as in `fit`; for all variants
     announce("benchmark fit")
     from hypersiren.studies.benchmarks.fit import fit_report
 
@@ -212,6 +214,7 @@ def hypernet(
         own = [flag.replace("SIZE", str(size)) for flag in flags]
         data = ["--data.size", str(size), "--data.gray", "false", "--training.batch_size", str(batch)]
         chosen[title] = read_train_settings(Path(config), [*data, *own])[1]
+    keep_freed_memory()  # as in `train`; for all variants
     announce("benchmark hypernet")
     from hypersiren.studies.benchmarks.hypernet import hypernet_report
 

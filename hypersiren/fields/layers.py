@@ -23,12 +23,13 @@ def linear(
         >>> linear(torch.ones(5, 2), torch.ones(3, 4, 2), torch.zeros(3, 4), omega=10.0).shape
         torch.Size([3, 5, 4])
     """
-    if weight.ndim == 2:
+    if omega != 1.0:
         # Scaling the weights, not the values, spares one pass over all points.
-        weight, bias = (weight, bias) if omega == 1.0 else (omega * weight, omega * bias)
+        weight, bias = omega * weight, omega * bias
+    if weight.ndim == 2:
         return F.linear(x, weight, bias) if bias.ndim == 1 else F.linear(x, weight) + bias.unsqueeze(-2)
     x = x.expand(len(weight), -1, -1)
-    return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT, beta=omega, alpha=omega)
+    return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
 
 
 def sine_layer(
