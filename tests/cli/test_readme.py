@@ -31,13 +31,13 @@ def test_it_is_short():
 
 
 def test_files_that_it_names_exist():
-    named = re.findall(r"\]\(([\w/.]+)\)|(configs/[\w/]+\.yaml)|`(celeba_\w+\.yaml|photos\.yaml)`", TEXT + RESULTS)
-    paths = [a or b or f"configs/completion/{c}" for a, b, c in named]
+    named = re.findall(r"(configs/[\w/]+\.yaml)|`(celeba_\w+\.yaml|photos\.yaml)`", TEXT + RESULTS)
+    paths = [a or f"configs/completion/{b}" for a, b in named]
     assert len(paths) > 6
-    for path in re.findall(r"\]\(\.\./([\w/.]+)\)", TASKS):
-        assert (ROOT / path).exists(), path
-    for path in paths:
-        assert (ROOT / path).exists(), path
+    assert all((ROOT / path).exists() for path in paths)
+    for text, folder in ((TEXT, "."), (RESULTS, "eval"), (TASKS, "configs")):
+        for link in re.findall(r"\]\(([\w/.]+)\)", text):
+            assert (ROOT / folder / link).exists(), link
     for path in (ROOT / "configs" / "completion").glob("*.yaml"):
         assert path.name in TASKS
 
