@@ -120,7 +120,8 @@ def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tup
         LOG.warning(str(warning.message))
     if settings.network.first_omega is None:
         network = choose_omega(settings.network, task)
-        LOG.info(f"first omega {network.first_omega:.0f}, chosen from the signal's spectrum and duration")
+        source = {"image": "size"}.get(name, "spectrum and duration")
+        LOG.info(f"first omega {network.first_omega:.0f}, chosen from the {source} of the signal")
         settings = settings.replace(network=network)
     return task, settings
 
@@ -144,6 +145,8 @@ def read_settings(task: str, words: Sequence[str], preset: str, config: Path | N
         fail(f"unknown flag {mistyped[0]}; settings are given as --key value")
     if files > len(keys):
         fail(f"{task} takes {len(keys)} file{'s' * (len(keys) > 1)}, got {' '.join(words[:files])}")
+    if 0 < files < len(keys) and not any(keys[-1] in word for word in words[files:]):
+        fail(f"{task} takes {len(keys)} files, {' and '.join(keys)}, or none for an example; got {words[0]}")
     if config is None and preset == "paper":
         config = Path(preset)
     if config is not None:

@@ -1,11 +1,12 @@
 """The command `render`. Imports no torch before it must."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hypersiren.cli.console import File, Out, choose_device, fail
-from hypersiren.cli.lines import announce, show
+from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.training.folders import unused
 
 FLAGS = {"image": ("size", "region"), "sound": ("rate",), "video": ("size", "fps", "slow")}
@@ -102,4 +103,10 @@ def _video(
     wanted = fps or about["fps"]
     height = height or h
     size = (max(1, round(frames * slow * wanted / about["fps"])), height, max(1, round(height * w / h)))
-    write_video(path, (unit(frame).cpu().numpy() for frame in render_frames(field, size, device=device)), wanted)
+
+    def rendered() -> Iterator[Any]:
+        for i, frame in enumerate(render_frames(field, size, device=device), 1):
+            LOG.debug("rendering frame %d of %d", i, size[0])
+            yield unit(frame).cpu().numpy()
+
+    write_video(path, rendered(), wanted)

@@ -47,7 +47,7 @@ def posterior_of(found: Prediction, asker: str) -> Uncertainty:
         UserError: If there is none.
     """
     if found.posterior is None:
-        raise UserError(f"{asker} needs a model that predicts a distribution, as LastLayerSolve does")
+        raise UserError(f"{asker} needs a model that predicts a distribution: adapter.kind solve (LastLayerSolve)")
     return found.posterior
 
 

@@ -24,6 +24,7 @@ from hypersiren.fields.operators import Field
 from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
+from hypersiren.plotting import figure_pixels, image_grid
 from hypersiren.shapes.cloud import PointCloud, read_points
 from hypersiren.shapes.files.mesh import write_mesh
 from hypersiren.shapes.mesh import Mesh
@@ -263,5 +264,6 @@ def complete_files(
         write_mesh(target, found.mesh)
         seen = splats(found.context.x[0].cpu().numpy(), found.context.y[0].cpu().numpy())
         pictures = [render_mesh(shown, (450, 600), up=up) for shown in (seen, found.unit_mesh)]
-        write_image(panel, np.concatenate(pictures, 1).astype(np.float32))
+        count = found.context.x.shape[1]
+        write_image(panel, figure_pixels(image_grid([pictures], column_titles=[f"{count} points, as discs", "result"])))
         yield target

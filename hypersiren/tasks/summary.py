@@ -108,7 +108,8 @@ def draw_summary(task: Any, field: Any, metrics: Mapping[str, float], history: H
     title = f"{task.name}: {measure.text(metrics[measure.key])}" if measure else task.name
     if history:
         at, last = _row_of(metrics, history), history[-1]["step"]
-        title += f"\nafter {at['step']:.0f} steps, {at['seconds']:.3g} s of training"
+        done = f"after {at['step']:.0f} steps, {at['seconds']:.3g} s of training"
+        title += f"\n{done if at['step'] else 'before the first step'}"
         title += f"; the best of {last:.0f} steps" if at["step"] < last else ""
     empty: dict[str, Plot] = {"nothing": Picture("No pictures and no history", np.ones((1, 3, 1)))}
     return draw_rows([list(row.values()) for row in rows if row] or [list(empty.values())], title)
@@ -120,22 +121,23 @@ def rows_of(task: Any, field: Any) -> Rows:
 
 
 def course(history: History, measure: Measure | None = None) -> dict[str, Curve]:
-    """Loss over steps, its terms too, and a measure over the seconds of training.
+    """Loss over steps, its terms too, and a measure over the seconds of training, where there are two values or more.
 
     Example:
-        >>> found = course([{"step": 1, "seconds": 0.1, "loss/total": 2.0, "validation/psnr": 9.0}],
-        ...                Measure("psnr", "PSNR", "dB", "higher"))
+        >>> history = [{"step": i, "seconds": i, "loss/total": 2.0, "validation/psnr": 9.0} for i in (1, 2)]
+        >>> found = course(history, Measure("psnr", "PSNR", "dB", "higher"))
         >>> [(curve.title, curve.x_label, curve.y_label) for curve in found.values()]
         [('Loss', 'step', 'loss'), ('PSNR', 'training time (s)', 'dB')]
     """
     plots: dict[str, Curve] = {}
     names = dict.fromkeys(key for row in history for key in row if key.startswith("loss/"))
-    terms = {name.removeprefix("loss/"): _series(history, "step", name) for name in names}
+    found = {name.removeprefix("loss/"): _series(history, "step", name) for name in names}
+    terms = {name: series for name, series in found.items() if len(series[0]) > 1}  # one point is no course
     if len(terms) == 2:  # one term, which is the total
         terms = {"total": terms["total"]} if "total" in terms else terms
     if terms:
         plots["loss"] = Curve("Loss", terms, "step", "loss", log=True)
-    if measure and (series := _series(history, "seconds", f"validation/{measure.key}"))[0]:
+    if measure and len((series := _series(history, "seconds", f"validation/{measure.key}"))[0]) > 1:
         shown = {measure.label: (series[0], [measure.factor * value for value in series[1]])}
         plots["course"] = Curve(_capital(measure.label), shown, "training time (s)", measure.unit)
     return plots

@@ -136,7 +136,7 @@ def test_initialisation_draws(photo, capsys):
         (["fit", "image", "a.png", "--signal.share", "0"], "signal.share"),
         (["fit", "image", "a.png", "--network.kind", "sirn"], "network.kind: input should be 'siren'"),
         (["fit", "image", "a.png", "--preset", "slow"], "slow"),
-        (["fit", "inpaint", "a.png", "--signal.mask", "small.png"], "a mask of the picture's 30x20 pixels, got 4x3"),
+        (["fit", "inpaint", "a.png", "--signal.mask", "small.png"], "30x20 pixels (width x height), got 4x3"),
         (["fit", "inpaint", "a.png", "--signal.mask", "black.png"], "no pixel is known"),
         (["fit", "poisson", "a.png", "--loss.filter", "stencil"], 'expected "sobel", "central" or "spectral"'),
         (["fit", "edit", "a.png", "a.png", *MASKED, "--signal.offset", "[99, 0]"], "nothing of the mask"),

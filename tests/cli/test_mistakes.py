@@ -127,7 +127,7 @@ fit image a.png --training.steps 5 10  ->  unexpected argument '10'; settings ar
 fit image --training.steps 5 a.png  ->  unexpected argument 'a.png'; settings are given as --key value
 fit image a.png --signal.gray maybe  ->  signal.gray: input should be a valid boolean, unable to interpret input,
 fit inpaint a.png --signal.mask missing.png  ->  missing.png: no such file
-fit inpaint a.png --signal.mask small.png  ->  small.png: expected a mask of the picture's 30x20 pixels, got 30x10
+fit inpaint a.png --signal.mask small.png  ->  small.png: expected a mask of the picture's 30x20 pixels (width
 fit inpaint a.png --signal.mask black.png  ->  black.png: no pixel is known: the mask has nothing transparent, values
 fit inpaint a.png --signal.mask text.png  ->  text.png: not an image that Pillow can read
 fit inpaint a.png --maks mask.png  ->  --maks: unknown key "maks"; did you mean "signal.mask"?
@@ -140,7 +140,7 @@ fit audio missing.mp3  ->  missing.mp3: no such file
 fit audio a.png  ->  a.png: not a sound that libsndfile can read, or one cut off within its
 fit audio text.wav  ->  text.wav: not a sound that libsndfile can read, or one cut off within its
 fit audio empty.wav  ->  empty.wav: empty file
-fit audio a.wav --signal.start 99  ->  a.wav: expected a part within 0 to 0.25 s, got 99 to 0.25 s
+fit audio a.wav --signal.start 99  ->  a.wav: expected a start before the end, 0.25 s, got 99 s
 fit audio a.wav --signal.start 0.2 --signal.stop 0.1  ->  a.wav: expected a part within 0 to 0.25 s, got 0.2 to 0.1 s
 fit video text.mp4  ->  text.mp4: not a video that FFmpeg can read (Invalid data found when
 fit video folder  ->  folder: expected a folder of pictures, found none in it
@@ -190,7 +190,7 @@ complete runs/faces missing.png  ->  missing.png: no such file
 complete runs/faces a.wav  ->  a.wav: not an image that Pillow can read
 complete runs/faces folder  ->  folder: a folder, not an image
 complete runs/faces text.png  ->  text.png: not an image that Pillow can read
-complete runs/faces a.png --mask small.png  ->  small.png: expected a mask of the picture's 30x20 pixels, got 30x10
+complete runs/faces a.png --mask small.png  ->  small.png: expected a mask of the picture's 30x20 pixels (width
 complete runs/faces a.png --mask missing.png  ->  missing.png: no such file
 complete runs/faces a.png --context -1  ->  expected --context of at least 1, got -1
 complete runs/faces a.png --context 100000  ->  expected --context of at most 64

@@ -432,7 +432,9 @@ def test_a_mask_image_keeps_unknown_pixels_out_of_the_averages(photo, tmp_path):
 
 def test_wrong_and_empty_masks_are_refused(photo, tmp_path):
     Image.new("L", (60, 41), 255).save(tmp_path / "large.png")
-    with pytest.raises(SignalError, match="expected a mask of the picture's 60x40 pixels, got 60x41"):
+    with pytest.raises(
+        SignalError, match=r"expected a mask of the picture's 60x40 pixels \(width x height\), got 60x41"
+    ):
         read_photo(photo, (8, 8), 3, mask=tmp_path / "large.png")
     Image.new("L", (60, 40), 0).save(tmp_path / "black.png")
     with pytest.raises(SignalError, match="no pixel is known"):

@@ -144,16 +144,18 @@ def test_an_error_has_its_values_at_a_colour_bar():
 
 
 def test_the_course_has_every_term_and_the_measure_over_seconds():
-    found = course(HISTORY, Measure("psnr", "PSNR", "dB", "higher"))
+    later = {"step": 15, "seconds": 2.0, "validation/psnr": 33.0}
+    found = course([*HISTORY, later], Measure("psnr", "PSNR", "dB", "higher"))
     assert {name: list(map(list, line)) for name, line in found["loss"].lines.items()} == {
         "total": [[5, 10], [2.0, 0.2]],
         "mse": [[5, 10], [1.5, 0.2]],
         "prior": [[5, 10], [0.5, 0.0]],
     }
-    assert list(map(list, found["course"].lines["PSNR"])) == [[1.25], [31.0]]
+    assert list(map(list, found["course"].lines["PSNR"])) == [[1.25, 2.0], [31.0, 33.0]]
+    assert "course" not in course(HISTORY, Measure("psnr", "PSNR", "dB", "higher"))  # one value is no course
     assert found["course"].x_label == "training time (s)"
     assert course([]) == {}
-    alone = [{"step": 1, "seconds": 0.1, "loss/total": 2.0, "loss/mse": 2.0}]
+    alone = [{"step": i, "seconds": 0.1 * i, "loss/total": 2.0, "loss/mse": 2.0} for i in (1, 2)]
     assert list(course(alone)["loss"].lines) == ["total"]
 
 

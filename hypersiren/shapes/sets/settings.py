@@ -37,7 +37,7 @@ class ShapeData(Section):
     @model_validator(mode="after")
     def _possible(self) -> "ShapeData":
         if self.kind == "meshes" and self.root is None:
-            raise ValueError("meshes need a root, the folder that holds them")
+            raise ValueError("meshes need a root, the folder that holds them: --data.root DIR")
         if self.scale[0] > self.scale[1]:
             raise ValueError(f"the range of scale must ascend, got {list(self.scale)}")
         if (reach := RADIUS * self.scale[1] * self.stretch + self.shift) > 1:

@@ -105,7 +105,7 @@ def load_shapes(
         skipped: list[str] = []
     else:
         if root is None:
-            raise SignalError("meshes need a root, the folder that holds them")
+            raise SignalError("meshes need a root, the folder that holds them: --data.root DIR")
         found, skipped = _read_folder(Path(root), count, seed)
     order = np.random.default_rng(seed).permutation(len(found)).tolist()
     whole = make_shapes([found[i] for i in order], seed, skipped)

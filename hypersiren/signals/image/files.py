@@ -211,7 +211,9 @@ def read_mask(path: str | os.PathLike[str], size: tuple[int, int], *, whole: boo
     known = opaque & (values >= 128 / 127.5 - 1 - 1e-9 if wide.full == (0, 255) else values >= 0)
     if known.shape != size:
         (h, w), (mask_h, mask_w) = size, known.shape
-        raise SignalError(f"expected a mask of the picture's {w}x{h} pixels, got {mask_w}x{mask_h}", path)
+        raise SignalError(
+            f"expected a mask of the picture's {w}x{h} pixels (width x height), got {mask_w}x{mask_h}", path
+        )
     if not known.any() or (known.all() and not whole):
         found = f"{100 * (~opaque).mean():.3g} % transparent" if wide.alpha is not None else "nothing transparent"
         raise SignalError(

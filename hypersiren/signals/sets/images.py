@@ -323,7 +323,7 @@ def find_source(
     if kind == "photos":
         return sources.photos(split, sources.PHOTO_CROPS if crops is None else crops, seed)
     if root is None:
-        raise DatasetError(f"images of kind {kind!r} need a root, the folder that holds them")
+        raise DatasetError(f"images of kind {kind!r} need a root, the folder that holds them: --data.root DIR")
     path = Path(root).expanduser()
     if kind == "folder":
         return sources.folder(path, split, seed)

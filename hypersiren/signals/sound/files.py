@@ -208,6 +208,8 @@ def sample_range(
         raise SignalError("holds no samples", path)
     seconds = samples / rate
     end = seconds if stop is None else stop
+    if start >= seconds:
+        raise SignalError(f"expected a start before the end, {seconds:.10g} s, got {start:g} s", path)
     if not (0 <= start < end <= seconds + 0.5 / rate):
         raise SignalError(f"expected a part within 0 to {seconds:.10g} s, got {start:g} to {end:g} s", path)
     first, last = round(start * rate), min(round(end * rate), samples)

@@ -91,7 +91,9 @@ def clone(
         pasted[top:bottom, left:end] = torch.where(taken[..., None], piece, pasted[top:bottom, left:end])
     if not inside.any() or inside.all():
         what = "nothing of the mask lies in" if not inside.any() else "the mask leaves nothing of"
-        raise ValueError(f"{what} the target of {w}x{h} pixels, at the offset {down} down, {right} right")
+        raise ValueError(
+            f"{what} the target of {w}x{h} pixels (width x height), at the offset {down} down, {right} right"
+        )
 
     def composed(finer: int) -> Float[Tensor, "FH FW C D"]:
         gradient = image_gradient(target, finer=finer)
@@ -164,7 +166,8 @@ class Edit(Poisson):
             above = open_picture(signal.source, size=signal.source_size or (h, w), **as_said).to(device)
             if above.shape != below.shape:
                 raise SignalError(
-                    f"expected a source of the target's {w}x{h} pixels to average their gradients", signal.source
+                    f"expected a source of the target's {w}x{h} pixels (width x height) to average their gradients",
+                    signal.source,
                 )
             return cls(blend(above, below, loss.share), points=points, anchor=loss.anchor)
         above, mask = open_masked(signal.source, signal.mask, size=signal.source_size, whole=True, **as_said)

@@ -22,13 +22,13 @@ from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.adapter import Prediction, posterior_of
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.posterior import NINETY, negative_log_likelihood
-from hypersiren.plotting import figure_pixels, new_figure
+from hypersiren.plotting import Curve, Plot, figure_pixels, new_figure
 from hypersiren.signals.sets.sounds import Sounds, SoundSet, as_sounds, load_sounds, split_sounds
 from hypersiren.signals.sets.sources import SPLITS, skipped_files
 from hypersiren.signals.sound.cosines import resampled
 from hypersiren.tasks.panels import ImagePanel, Panel, SoundPanel
 from hypersiren.tasks.recordings.settings import SoundContext, SoundSettings
-from hypersiren.tasks.summary import Measure
+from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import Predict, SetTask, content_digest, share_signals
 
 LOG = logging.getLogger(__name__)
@@ -250,6 +250,22 @@ class SoundCompletion(SetTask):
             drawn = completion_picture(shown, masks[name], complete(predict, shown, masks[name]))
             panels[label] = ImagePanel.of(drawn)
         return panels
+
+    def summary(self, predict: Predict) -> Rows:
+        """Two windows from each context: the truth and the completion."""
+        shown = self.validation.spread(2)
+        time = 1000 * (np.arange(shown.window) + 0.5) / shown.rate
+        rows: list[dict[str, Plot]] = []
+        for name, mask in context_masks(shown, CONTEXTS, self.context.gap).items():
+            found, words = complete(predict, shown, mask).cpu().numpy(), named(name)
+            row: dict[str, Plot] = {}
+            for i, (truth, inside) in enumerate(
+                zip(shown.waves.cpu().numpy(), shown.inside.cpu().numpy(), strict=True)
+            ):
+                lines = {"truth": (time[inside], truth[inside]), "completion": (time[inside], found[i][inside])}
+                row[f"{name} {i}"] = Curve(f"Window {i + 1} {words}", lines, "time (ms)", "amplitude")
+            rows.append(row)
+        return rows
 
 
 def _playable(waves: Float[Tensor, "M N"], sounds: SoundSet) -> SoundPanel:

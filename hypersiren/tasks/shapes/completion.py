@@ -28,7 +28,7 @@ from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.shapes.judging import SURFACE, PosedShape, judge, posed_shapes, rows_picture
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import ShapeContext, ShapeLoss, ShapeSettings
-from hypersiren.tasks.summary import Measure
+from hypersiren.tasks.summary import Measure, Rows, panel_rows
 from hypersiren.tasks.task import Predict, SetTask, content_digest
 
 LOG = logging.getLogger(__name__)
@@ -198,6 +198,11 @@ class Shapes(SetTask):
             str(count): ImagePanel.of(rows_picture(self._posed(count, 4), predict, self.resolution, up))
             for count in self.evaluation
         }
+
+    def summary(self, predict: Predict) -> Rows:
+        """The panels, a row each."""
+        rows = panel_rows({f"From {count} points": panel for count, panel in self.panels(predict).items()})
+        return [{name: plot} for row in rows for name, plot in row.items()]
 
 
 def sides(height: Float[Tensor, "B G G G"], x: Float[Tensor, "B M 3"]) -> Float[Tensor, "B M"]:
