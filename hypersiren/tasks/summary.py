@@ -5,6 +5,7 @@ from outside has a summary too.
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -111,6 +112,7 @@ def draw_summary(task: Any, field: Any, metrics: Mapping[str, float], history: H
         done = f"after {at['step']:.0f} steps, {at['seconds']:.3g} s of training"
         title += f"\n{done if at['step'] else 'before the first step'}"
         title += f"; the best of {last:.0f} steps" if at["step"] < last else ""
+    title = "\n".join(textwrap.fill(line, 76) for line in title.splitlines())
     empty: dict[str, Plot] = {"nothing": Picture("No pictures and no history", np.ones((1, 3, 1)))}
     return draw_rows([list(row.values()) for row in rows if row] or [list(empty.values())], title)
 

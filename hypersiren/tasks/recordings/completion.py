@@ -48,10 +48,10 @@ def named(context: str) -> str:
 
     Example:
         >>> named("25%"), named("gap")
-        ('from 25% of the samples', 'from all samples but those of a gap')
+        ('from 25 % of the samples', 'from all samples but those of a gap')
     """
     words = {"gap": "all samples but those of a gap", "all": "all samples"}
-    return f"from {words.get(context, f'{context} of the samples')}"
+    return f"from {words.get(context, f'{context[:-1]} % of the samples')}"
 
 
 def _label(context: str) -> str:
