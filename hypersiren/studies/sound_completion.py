@@ -335,13 +335,10 @@ def complete_files(
     _check_refine(refine)
     model, data = run.model, run.settings.data
     longest = 1000 * data.window / data.rate
-    if (share is not None and not 0 < share <= 1) or (gap is not None and not 0 < gap < longest):
-        given = ", ".join(
-            f"--{name} {value:g}" for name, value in (("share", share), ("gap", gap)) if value is not None
-        )
-        raise UserError(
-            f"expected --share above 0 and up to 1, and --gap from 0 to {longest:g}, the ms of a window; got {given}"
-        )
+    if share is not None and not 0 < share <= 1:
+        raise UserError(f"expected --share above 0 and up to 1, got {share:g}")
+    if gap is not None and not 0 < gap < longest:
+        raise UserError(f"expected --gap above 0 and below the {longest:g} ms of a window, got {gap:g}")
     if mask is not None and len(files) != 1:
         raise UserError(f"--mask belongs to one recording, got {len(files)}")
     check_names(files)

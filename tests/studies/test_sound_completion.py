@@ -243,7 +243,7 @@ def test_bad_options_are_one_line(run, tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     cases = [
         ({"share": 0.0}, "expected --share above 0 and up to 1"),
-        ({"gap": 8.0}, "--gap from 0 to 8 ms, one window"),
+        ({"gap": 8.0}, "expected --gap above 0 and below the 8 ms of a window, got 8"),
         ({"refine": 3}, "--refine is not for sounds"),
         ({"mask": tmp_path / "short.wav"}, "expected a mask of 500 samples as the recording has, got 3"),
         ({"mask": tmp_path / "none.wav"}, "the mask leaves no sample known"),
