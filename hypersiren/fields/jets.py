@@ -101,10 +101,10 @@ def block_of(x: Float[Tensor, "*batch N D"], width: int) -> int | None:
         >>> block_of(torch.zeros(10_000, 2), 256), block_of(torch.zeros(1_000, 2), 256)
         (1024, None)
     """
-    block = max(64, CACHED // width)
-    if x.ndim != 2 or len(x) <= block or x.device.type != "cpu" or torch.compiler.is_compiling():
+    if x.ndim != 2 or x.device.type != "cpu" or torch.compiler.is_compiling():
         return None
-    return block
+    block = max(64, CACHED // width)
+    return block if len(x) > block else None
 
 
 def check_second(second: str | None) -> None:

@@ -81,7 +81,7 @@ def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
         (["trian"], 'Did you mean "train"?'),
         (["train", "--config", "configs/fcaes.yaml"], "no such file"),
         (["train", "--config", "fcaes"], 'no such file or configuration "fcaes"; did you mean "faces"?'),
-        (["train", "--config", "paper"], "expected a file, or one of celeba_cnn"),
+        (["train", "--config", "paper"], "expected a file, or one of celeba_64"),
         (["fit", "image", "a.png", "--config", "papr"], 'did you mean "paper"?'),
         (["train", "--trainig.lr", "1"], 'did you mean "training"?'),
         (["train", "--confg", "x.yaml"], 'did you mean "config"?'),

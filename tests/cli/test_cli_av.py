@@ -39,7 +39,7 @@ def clip(tmp_path, monkeypatch):
 def test_fit_audio_leaves_a_sound_and_pictures_and_render_takes_any_rate(tone, tmp_path, capsys):
     code, out, err = run(capsys, "fit", "audio", "a.wav", *TINY)
     assert code == 0, err
-    assert re.search(r"first omega 13\d\d, chosen from the signal", err)  # sqrt(3) pi f T, 255 Hz in the mean square
+    assert re.search(r"first omega 13\d\d, chosen from the spectrum", err)  # sqrt(3) pi f T, 255 Hz in the mean square
     assert {"mse", "snr", "si_snr", "spectral_distance"} <= set(out.split())
     folder = tmp_path / "runs/audio-a"
     assert json.loads((folder / "metrics.json").read_text())["step"] == 4

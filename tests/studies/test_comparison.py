@@ -17,7 +17,8 @@ from hypersiren.tasks.task import FieldTask
 @pytest.fixture(scope="module")
 def found() -> Comparison:
     task = Image(2 * torch.rand(40, 60, 3, generator=torch.Generator().manual_seed(0)) - 1)
-    settings = load_settings(ImageSettings, flags=["--training.steps", "2", "--network.hidden_features", "8"])
+    often = ["--training.log_every", "1", "--training.validate_every", "1"]
+    settings = load_settings(ImageSettings, flags=["--training.steps", "2", "--network.hidden_features", "8", *often])
     return compare(task, ["siren", "relu"], settings)
 
 

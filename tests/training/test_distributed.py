@@ -116,7 +116,7 @@ SETS = {
     "images": (
         partial(Completion, images(80), batch_size=64, log=0.1, context=ContextSampling(most=40)),
         set_encoded,
-        {"loss": Loss(latent=0.1, weights=100.0), "optimizer": "muon", "accumulate": 2, "clip": 0.1},
+        {"loss": Loss(latent=0.1, weights=100.0), "accumulate": 2, "clip": 0.1},
     ),
     "alike": (
         partial(Completion, images(), batch_size=4, log=0.1, context=ALIKE, target_points=10),
@@ -128,7 +128,8 @@ SETS = {
     "sounds": (
         lambda: SoundCompletion(np.random.default_rng(0).normal(size=(20, 32)), batch_size=32),
         partial(set_encoded, 1, 1),
-        {"loss": Loss(latent=0.1), "steps": 10},
+        # Muon multiplies rounding: after 50 steps on the images above weights differ by 3e-5.
+        {"loss": Loss(latent=0.1), "optimizer": "muon", "steps": 5},
     ),
     "shapes": (shapes, partial(set_encoded, 3, 3, 1), {"loss": Loss(latent=0.1, weights=100.0), "steps": 5}),
 }

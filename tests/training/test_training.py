@@ -123,7 +123,7 @@ def test_a_run_of_a_hypernetwork_has_a_summary_and_a_history(faces, tmp_path):
     assert Image.open(draw_run(objective(faces), tmp_path)).width == 1200
     task, model = objective(faces).task, checkpoints.load(tmp_path)
     figure = draw_summary(task, model.field, {"mse": 0.25}, history)
-    assert figure.get_suptitle().startswith(
+    assert " ".join(figure.get_suptitle().split()).startswith(
         "completion: mean squared error on [0, 1], mean over contexts 0.25 (lower is better)"
     )
     titles = [axes.get_title() for part in figure.subfigs for axes in part.axes]
