@@ -81,28 +81,29 @@ def equations(
     hidden = {name: p for name, p in params.items() if name not in siren.last()}
     alike = context.alike and not hidden
     systems = slice(0, 1) if one_system and alike else slice(None)
-    signals, mask = len(context.mask), context.mask[systems]
-    y = torch.where(context.mask.unsqueeze(-1), context.y, 0).to(theta.dtype)
+    signals, mask, every = len(context.mask), context.mask[systems], context.mask
+    y = torch.where(every.unsqueeze(-1), context.y, 0).to(theta.dtype)
     if context.cells is not None and context.size is not None and not hidden and not context.surface:
         # One set of features for the whole batch: the raster's.
         features = with_one(siren.features(grid(context.size, device=context.x.device, dtype=context.y.dtype)))
         features, cells = features.to(theta.dtype), torch.where(mask, context.cells[systems], 0)
         mean = (features @ theta).expand(signals, -1, -1)
         mean = mean.gather(1, cells.unsqueeze(-1).expand(signals, -1, mean.shape[-1]))
-        return Known(features, cells, mask, torch.where(context.mask.unsqueeze(-1), y - mean, 0), alike)
+        return Known(features, cells, mask, torch.where(every.unsqueeze(-1), y - mean, 0), alike)
     x = torch.where(mask.unsqueeze(-1), context.x[systems], 0)
-    if not context.surface:
-        features = with_one(siren.features(x, hidden)).to(theta.dtype)
-        return Known(features, None, mask, torch.where(context.mask.unsqueeze(-1), y - features @ theta, 0), alike)
-    d = x.shape[-1]
-    if y.shape[-1] != d or siren.out_features != 1:
-        raise ValueError(
-            f"expected normals of {d} numbers and a field of 1 value for a context of surfaces, "
-            f"got {y.shape[-1]} and {siren.out_features}"
-        )
-    features = _with_slopes(siren, x, hidden, length).to(theta.dtype)
-    y = torch.cat([torch.zeros_like(y[..., :1]), length * y], -1).mT.flatten(1).unsqueeze(-1)
-    mask, every = mask.repeat(1, 1 + d), context.mask.repeat(1, 1 + d)
+    if context.surface:
+        d = x.shape[-1]
+        if y.shape[-1] != d or siren.out_features != 1:
+            raise ValueError(
+                f"expected normals of {d} numbers and a field of 1 value for a context of surfaces, "
+                f"got {y.shape[-1]} and {siren.out_features}"
+            )
+        features = _with_slopes(siren, x, hidden, length)
+        y = torch.cat([torch.zeros_like(y[..., :1]), length * y], -1).mT.flatten(1).unsqueeze(-1)
+        mask, every = mask.repeat(1, 1 + d), every.repeat(1, 1 + d)
+    else:
+        features = with_one(siren.features(x, hidden))
+    features = features.to(theta.dtype)
     return Known(features, None, mask, torch.where(every.unsqueeze(-1), y - features @ theta, 0), alike)
 
 

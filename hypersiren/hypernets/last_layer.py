@@ -24,6 +24,7 @@ from hypersiren.hypernets.known import equations
 from hypersiren.hypernets.posterior import (
     Posterior,
     effective_count,
+    gram_matrix,
     last_layer,
     signals_apart,
     signals_aside,
@@ -121,13 +122,11 @@ class LastLayerSolve(nn.Module):
             solution, lower = solve_parts(points @ points.mT, noise, wrong, cells, mask)
             w = points.mT @ spread_over(solution * mask.unsqueeze(-1), cells, len(points))
         elif dual:
-            gram = points @ points.mT + torch.diag_embed(torch.where(mask, noise[:, None], 1.0))
-            solution, lower = solve_positive(gram, wrong)
+            solution, lower = solve_positive(gram_matrix(points, mask, noise, dual), wrong)
             w = points.mT @ solution
         else:
             seen = points if cells is None else found.rows(points)
-            gram = seen.mT @ seen + noise[:, None, None] * torch.eye(seen.shape[-1], dtype=work, device=seen.device)
-            w, lower = solve_positive(gram, seen.mT @ wrong)
+            w, lower = solve_positive(gram_matrix(seen, mask, noise, dual), seen.mT @ wrong)
         solved = with_last_layer(siren, params, (full + factor @ signals_apart(w, len(context.mask))).to(dtype))
         points, factor, lower, noise = (part.to(dtype) for part in (points, factor, lower, noise))
         posterior = Posterior(siren, solved, factor, points, cells, mask, lower, noise, dual, self.spread)

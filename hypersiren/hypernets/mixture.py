@@ -33,6 +33,7 @@ from hypersiren.hypernets.last_layer import LastLayerSolve, Moments
 from hypersiren.hypernets.posterior import (
     Posterior,
     effective_count,
+    gram_matrix,
     last_layer,
     probes,
     signals_apart,
@@ -140,14 +141,14 @@ class MixtureSolve(LastLayerSolve):
         wrong, mask = known.wrong, known.mask
         channels, count = wrong.shape[-1], mask.sum(1)
         if seen.shape[1] <= seen.shape[2]:
-            gram = seen @ seen.mT + torch.diag_embed(torch.where(mask, noise[:, None], 1.0))
+            gram = gram_matrix(seen, mask, noise, dual=True)
             solution, logarithm, lower = solve_with_determinant(gram, wrong)
             w, square = seen.mT @ solution, (wrong * solution).sum((1, 2))
         else:
             right = seen.mT @ wrong
             # Signals that are known alike have one matrix.
-            rows, level = (seen[:1], noise[:1]) if known.alike else (seen, noise)
-            gram = rows.mT @ rows + level[:, None, None] * torch.eye(rows.shape[-1]).to(rows)
+            systems = slice(0, 1) if known.alike else slice(None)
+            gram = gram_matrix(seen[systems], mask[systems], noise[systems], dual=False)
             solution, logarithm, lower = solve_with_determinant(gram, signals_aside(right, len(gram)))
             w = signals_apart(solution, len(right))
             lower = lower.expand(len(right), -1, -1)

@@ -139,6 +139,23 @@ def solve_parts(
     return _SolveParts.apply(kernel, noise, right, cells, mask)
 
 
+def gram_matrix(
+    seen: Float[Tensor, "S N R"], mask: Bool[Tensor, "S N"], noise: Float[Tensor, " S"], dual: bool
+) -> Float[Tensor, "S K K"]:
+    """A A^T + s^2 I (dual), where a row that is not known is one of the identity; or A^T A + s^2 I (primal).
+
+    Example:
+        >>> seen, mask = torch.tensor([[[2.0], [0.0]]]), torch.tensor([[True, False]])
+        >>> gram_matrix(seen, mask, torch.tensor([0.5]), dual=True).tolist()
+        [[[4.5, 0.0], [0.0, 1.0]]]
+        >>> gram_matrix(seen, mask, torch.tensor([0.5]), dual=False).tolist()
+        [[[4.5]]]
+    """
+    if dual:
+        return seen @ seen.mT + torch.diag_embed(torch.where(mask, noise[:, None], 1.0))
+    return seen.mT @ seen + noise[:, None, None] * torch.eye(seen.shape[-1], dtype=seen.dtype, device=seen.device)
+
+
 def with_one(features: Float[Tensor, "*b N F"]) -> Float[Tensor, "*b N G"]:
     """The features and a constant 1, that the bias belongs to."""
     return torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
@@ -266,11 +283,10 @@ class Posterior:
     def _trained_variance(self, a: Float[Tensor, "S P R"]) -> Float[Tensor, "S P"]:
         """The same by a solve of its own: no gradient goes through the Cholesky factor."""
         seen = self.seen
+        gram = gram_matrix(seen, self.mask, self.noise, self.dual)
         if self.dual:
             across = seen @ a.mT
-            gram = seen @ seen.mT + torch.diag_embed(torch.where(self.mask, self.noise[:, None], 1.0))
             return (a.square().sum(-1) - (across * solve_positive(gram, across)[0]).sum(-2)).clamp(min=0)
-        gram = seen.mT @ seen + self.noise[:, None, None] * torch.eye(seen.shape[-1]).to(seen)
         return self.noise[:, None] * (a.mT * solve_positive(gram, a.mT)[0]).sum(-2)
 
     @property

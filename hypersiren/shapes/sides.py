@@ -5,10 +5,15 @@ from jaxtyping import Float
 
 
 def heights(points: np.ndarray, normals: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return _seen_from_nearest(points, normals, x)[1]
+
+
+def _seen_from_nearest(points: np.ndarray, normals: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far each x is from the nearest point, and how high above the plane there."""
     from scipy.spatial import cKDTree
 
-    _, nearest = cKDTree(points).query(x, workers=-1)
-    return ((x - points[nearest]) * normals[nearest]).sum(1)
+    distance, nearest = cKDTree(points).query(x, workers=-1)
+    return distance, ((x - points[nearest]) * normals[nearest]).sum(1)
 
 
 SIGMA = 0.02
@@ -25,10 +30,8 @@ def facing(
         >>> facing(flat, upwards, np.array([[0.0, 0.0, 2.0], [0.0, 0.0, -0.1], [5.0, 0.0, 0.0]])).tolist()
         [1.0, -1.0, 0.0]
     """
-    from scipy.spatial import cKDTree
-
-    distance, nearest = cKDTree(points).query(x, workers=-1)
-    return ((x - points[nearest]) * normals[nearest]).sum(1) / np.maximum(distance, 1e-9)
+    distance, height = _seen_from_nearest(points, normals, x)
+    return height / np.maximum(distance, 1e-9)
 
 
 def signed_distances(
@@ -41,10 +44,8 @@ def signed_distances(
         >>> signed_distances(ends, ends, np.array([[3.0, 0.0, 0.0], [0.5, 0.0, 0.0]])).tolist()
         [2.0, -0.5]
     """
-    from scipy.spatial import cKDTree
-
-    distance, nearest = cKDTree(points).query(x, workers=-1)
-    return np.where(((x - points[nearest]) * normals[nearest]).sum(1) < 0, -distance, distance)
+    distance, height = _seen_from_nearest(points, normals, x)
+    return np.where(height < 0, -distance, distance)
 
 
 def median_distance(points: Float[np.ndarray, "N 3"], asked: Float[np.ndarray, "M 3"]) -> float:

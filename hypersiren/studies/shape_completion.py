@@ -212,7 +212,8 @@ def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple
         for name, shapes in (("unseen shapes", test_set), ("training shapes in unseen poses", train_set))
         for points in settings.context.evaluation
     }
-    known = posed_shapes(train_set, settings.context.most, len(train_set), settings.seed, **poses)
+    averaged = 0 if model.encoder is None else len(train_set)  # for the mean latent
+    known = posed_shapes(train_set, settings.context.most, averaged, settings.seed, **poses)
     table = shape_table(model, sets, settings.resolution, known, refine, read_prior(run))
     write_text(folder / "table.txt", f"{table}\n")
     numbers = {"errors": table.rows, "shapes": table.shapes}

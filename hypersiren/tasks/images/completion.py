@@ -38,14 +38,11 @@ LOG = logging.getLogger(__name__)
 CONTEXTS = ("10", "100", "1000", "half", "full")
 """The contexts of the paper's test: numbers of random pixels, the upper half, all pixels."""
 
-
 AUGMENTATION = ("flip", "shift", "zoom", "rotation")
 """Settings of a set of images that say how training images are changed whenever they are drawn."""
 
-
 PRIOR_VALUES = 2**24
 """Values of images on the finer raster that the prior takes at a time: 64 MB."""
-
 
 SYSTEMS = 2**24
 """Numbers of the linear systems of images that are completed at a time: 64 MB."""
