@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from hypersiren.fields.settings import Network
 from hypersiren.hypernets.settings import (
@@ -57,12 +57,20 @@ class Optimisation(Section):
     """Batches whose gradients are averaged in one step."""
     parts: PositiveInt = 1
     """Equal parts of a batch that are computed one after the other: the same gradient within less memory."""
-    compile: bool = False
-    """torch.compile the forward pass."""
+    compile: bool | Literal["graphs"] = False
+    """true: torch.compile the forward pass; graphs: replay it and its backward pass as CUDA graphs, too (on a CPU, with
+    lbfgs, accumulate, parts, several processes or batches of varying shapes as with true)."""
     log_every: PositiveInt = 50
     """Steps between TensorBoard scalars."""
     validate_every: PositiveInt = 500
     """Steps between validations, pictures and checkpoints."""
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _compile(cls, value: Any) -> Any:
+        if value not in (True, False, "graphs"):
+            raise ValueError("expected true, false or graphs")
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Any:

@@ -178,20 +178,19 @@ def check(task: Any, training: Optimisation, draw: Callable[[], Any]) -> None:
         part_of(task, share(task, draw()), 0, training.parts)
 
 
-def parallel(objective: Objective, compiled: bool, draw: Callable[[], Any]) -> Callable[[Any], dict[str, Tensor]]:
+def parallel(objective: Objective, forward: Any, draw: Callable[[], Any]) -> Callable[[Any], dict[str, Tensor]]:
     """The objective as the loop calls it: of a share, where gradients become the mean of all processes'.
 
     Weights become those of the first process.
 
     Args:
         objective: Gives the loss terms.
-        compiled: Whether torch compiles it.
+        forward: It, or what torch compiled of it.
         draw: Gives a whole batch, to see which parameters have a gradient and whether shares can stand for it.
 
     Raises:
         UserError: If the loss of the whole batch is not the mean of its shares'.
     """
-    forward = torch.compile(objective) if compiled else objective
     if processes() == 1:
         return forward
     batch = draw()

@@ -31,6 +31,7 @@ from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.summary import headline
 from hypersiren.tasks.task import digest_of
 from hypersiren.training import checkpoints
+from hypersiren.training.compiled import compile_forward
 from hypersiren.training.display import is_first, processes, shows_progress
 from hypersiren.training.distributed import agreement, check, join, mean, on_first, parallel, part_of, share
 from hypersiren.training.folders import locked
@@ -146,6 +147,7 @@ class TrainingStep:
         average: The averaged model, which is evaluated and saved; without averaging, the model itself.
         averaged: Those of its weights that are trained.
         optimizers: One or two, by `training.optimizer`.
+        graphs: Whether CUDA graphs replay forward and backward pass.
 
     Example:
         >>> from hypersiren import Image, Siren
@@ -164,7 +166,8 @@ class TrainingStep:
         self.generator = torch.Generator(next(model.parameters()).device)
         check(self.task, training, partial(self.draw, 0, 0))
         on_first(lambda: objective.begin() if begin else None)
-        self.forward = parallel(objective, training.compile, partial(self.draw, 0, 0))
+        forward, self.graphs = compile_forward(objective, training, partial(self.draw, part=0))
+        self.forward = parallel(objective, forward, partial(self.draw, 0, 0))
         self.trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self.average = copy.deepcopy(model).eval() if training.ema else model
         self.averaged: list[Tensor] = [p for p in self.average.parameters() if p.requires_grad]
@@ -190,6 +193,8 @@ class TrainingStep:
     def __call__(self, step: int, monitor: Monitor) -> Tensor:
         """Make step `step`, counted from 0; the loss of its last part, still on the device."""
         closing, accumulate, pieces = self.closing, self.training.accumulate, self.training.parts
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
         for each in self.optimizers:
             for group in each.param_groups:
                 group["lr"] = self.rate(step) * group["factor"]
@@ -204,7 +209,7 @@ class TrainingStep:
                 with record_function(UPDATE):
                     terms = self.forward(part_of(self.task, batch, piece, pieces))
                     loss = torch.stack(list(terms.values())).sum()
-                    (loss / (accumulate * pieces)).backward()
+                    (loss / count if (count := accumulate * pieces) > 1 else loss).backward()
                 with record_function(LOGGING):
                     monitor.record({"loss/total": loss, **{f"loss/{k}": v for k, v in terms.items()}})
         with record_function(UPDATE):

@@ -37,7 +37,7 @@ class Monitor:
     """
 
     def __init__(self, run_dir: Path | None, step: int = 1):
-        self._pending: dict[str, list[Tensor]] = {}
+        self._pending: list[tuple[list[str], Tensor]] = []
         self._truths: set[str] = set()
         self._drawn = time.monotonic()
         self._file: Any = None
@@ -67,17 +67,17 @@ class Monitor:
         return True
 
     def record(self, values: Mapping[str, Tensor]) -> None:
-        """Keep scalars of one step, without waiting for the device."""
-        for name, value in values.items():
-            self._pending.setdefault(name, []).append(value.detach())
+        """Keep copies of one step's scalars, for a CUDA graph overwrites its own; does not wait for the device."""
+        self._pending.append((list(values), torch.stack([value.detach() for value in values.values()])))
 
     def collect(self) -> dict[str, Tensor]:
         """All scalars since the last time, by name, in order, on the CPU: one wait for the device."""
-        pending, self._pending = self._pending, {}
+        pending, self._pending = self._pending, []
         if not pending:
             return {}
-        values = torch.stack([value for series in pending.values() for value in series]).float().cpu()
-        return dict(zip(pending, values.split([len(series) for series in pending.values()]), strict=True))
+        values = torch.cat([copies for _, copies in pending]).float().cpu()
+        names = [name for each, _ in pending for name in each]
+        return {name: values[[i for i, other in enumerate(names) if other == name]] for name in dict.fromkeys(names)}
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._values(step, [Summary.Value(tag=name, simple_value=value) for name, value in values.items()])

@@ -157,10 +157,11 @@ def is_finite(values: Any) -> bool:
         >>> is_finite({"a": [torch.zeros(2), 3], "b": torch.tensor(float("nan"))})
         False
     """
-    return all(bool(flag) for flag in [tensor.isfinite().all() for tensor in _tensors(values)])
+    return all(bool(flag) for flag in [tensor.isfinite().all() for tensor in tensors_in(values)])
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """All tensors of a batch, or of an optimiser's state."""
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, Mapping):
@@ -169,4 +170,4 @@ def _tensors(values: Any) -> Iterator[Tensor]:
         values = list(vars(values).values())
     if isinstance(values, list | tuple):
         for value in values:
-            yield from _tensors(value)
+            yield from tensors_in(value)
