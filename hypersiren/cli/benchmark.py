@@ -1,9 +1,9 @@
 """`hypersiren benchmark`: speed, as ratios within one run. Imports no torch before it must."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import App, Parameter
 
@@ -209,16 +209,45 @@ def hypernet(
     names = models.split(",")
     if unknown := [name for name in names if name not in MODELS]:
         fail(f"--models: expected some of {', '.join(MODELS)}, got {unknown[0]!r}")
-    chosen = {}
-    for title, config, flags in (MODELS[name] for name in names):
-        own = [flag.replace("SIZE", str(size)) for flag in flags]
-        data = ["--data.size", str(size), "--data.gray", "false", "--training.batch_size", str(batch)]
-        chosen[title] = read_train_settings(Path(config), [*data, *own])[1]
+    chosen = read_models(names, size, batch)
     keep_freed_memory()  # as in `train`; for all variants
     announce("benchmark hypernet")
     from hypersiren.studies.benchmarks.hypernet import hypernet_report
 
     report(hypernet_report(chosen, rounds=rounds, device=choose_device(device)), out)
+
+
+@benchmark.command(name="device")
+def device_speed(
+    *,
+    quick: bool = False,
+    rounds: int = 5,
+    graphs: bool = True,
+    device: str = "auto",
+    out: Out | None = None,
+) -> None:
+    """Answer in five minutes what a GPU does, how far it is off the CPU's float64, and how long its steps take.
+
+    Without a GPU the CPU alone is measured, in the sizes of --quick.
+
+    Args:
+        quick: Smaller networks and images.
+        rounds: Number of rounds in which all variants take turns; the median is printed.
+        graphs: On CUDA, time steps as CUDA graphs too (training.compile graphs).
+        device: cpu, cuda, ...; auto: an accelerator if there is one.
+        out: JSON file that gets the same numbers.
+    """
+    check_least(1, rounds=rounds)
+    check_out(out)
+    announce("benchmark device")
+    where = choose_device(device)
+    small = quick or where.type == "cpu"
+    size, batch, flags = (16, 4, ["--prior.copies", "0"]) if small else (32, 16, [])
+    chosen = read_models(["solve", "set", "cnn"], size, batch, flags)
+    keep_freed_memory()
+    from hypersiren.studies.benchmarks.device import device_report
+
+    report(device_report(chosen, small=small, rounds=rounds, graphs=graphs, device=where), out)
 
 
 @benchmark.command(name="render")
@@ -282,6 +311,16 @@ def data(
     augmentation = settings.model_dump(include=set(AUGMENTATION))
     sizes = {"images": images, "size": size, "batch_size": batch, "workers": workers, "rounds": rounds}
     report(data_report(augmentation, **sizes, device=choose_device(device)), out)
+
+
+def read_models(names: Sequence[str], size: int, batch: int, more: Sequence[str] = ()) -> dict[str, Any]:
+    """Settings of some of MODELS by their titles, for colour images."""
+    chosen = {}
+    for title, config, flags in (MODELS[name] for name in names):
+        own = [flag.replace("SIZE", str(size)) for flag in flags]
+        data = ["--data.size", str(size), "--data.gray", "false", "--training.batch_size", str(batch)]
+        chosen[title] = read_train_settings(Path(config), [*data, *own, *more])[1]
+    return chosen
 
 
 def numbers(flag: str, text: str, kind: Callable[[str], N]) -> list[N]:

@@ -2,8 +2,8 @@
 
 A graph is launched at once, where the host else launches each kernel for itself. What is captured are the loss terms
 and their gradients (`training.compile: graphs`, which is torch's mode "reduce-overhead"). The drawing of a batch,
-Poisson's refit, clipping, optimiser and averaging stay outside: they change the weights where they lie, and the learning
-rate is no part of a graph. What a graph returns is overwritten by its next replay, so `Monitor.record` copies.
+Poisson's refit, clipping, optimiser and averaging stay outside: they change the weights where they lie, and the
+learning rate is no part of a graph. What a graph returns is overwritten by its next replay, so `Monitor.record` copies.
 """
 
 import logging
