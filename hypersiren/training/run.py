@@ -36,7 +36,12 @@ class Run:
         self.history: list[dict[str, float]] = []
 
     def resume(self) -> int:
-        """Load the last checkpoint, if there is one, and sign the folder; the number of steps that are done."""
+        """Load the last checkpoint, if there is one, and sign the folder; the number of steps that are done.
+
+        Raises:
+            CheckpointError: If there is one that cannot be resumed, or what is to be saved could not be read again.
+        """
+        checkpoints.check_plain({"record": self.record, "optimizers": [each.state_dict() for each in self.optimizers]})
         content = on_first(self._read)
         step = self._load(content) if content else 0
         on_first(self._sign)
@@ -79,7 +84,7 @@ class Run:
         """Add values to the history: to the row of this step, or to a new one."""
         if not self.history or self.history[-1]["step"] != step:
             self.history.append({"step": step, "seconds": self.seconds})
-        self.history[-1] |= values
+        self.history[-1] |= {name: float(value) for name, value in values.items()}
 
     def save(self, step: int, metrics: dict[str, float] | None = None) -> None:
         """Write last.pt, and best.pt if the metrics of a validation are the best so far (or nothing says which are).
@@ -98,7 +103,8 @@ class Run:
         if bad:
             raise TrainingError(f"not finite after step {step}: {bad}; {_kept(self.folder)}; {ADVICE}")
         self.folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted since
-        self.metrics = metrics or self.metrics
+        if metrics:
+            self.metrics = {name: float(value) for name, value in metrics.items()}
         common = {"record": self.record, "step": step, "metrics": self.metrics, "seconds": self.seconds}
         common["ema"] = self.average.state_dict()
         if metrics and (self.criterion is None or metrics[self.criterion] < self.best):
