@@ -72,9 +72,9 @@ def check_library(error: Exception, path: str | os.PathLike[str] | None = None) 
     if lacks:
         found = [f"{name} {sys.modules[name].__version__}" for name in _READERS if name in sys.modules]
         raise LibraryError(
-            f"{'a file' if path is None else os.fspath(path)}: cannot be read by the libraries installed here, through "
-            f"no fault of its own ({one_line(error)}); hypersiren's pyproject.toml says which versions it needs, these "
-            f"are {', '.join(found)}"
+            f"{'the file' if path is None else os.fspath(path)}: cannot be read by the libraries installed here, "
+            f"through no fault of its own ({one_line(error)}); hypersiren's pyproject.toml says which versions it "
+            f"needs, these are {', '.join(found)}"
         ) from error
 
 

@@ -84,7 +84,7 @@ class Run:
         """Add values to the history: to the row of this step, or to a new one."""
         if not self.history or self.history[-1]["step"] != step:
             self.history.append({"step": step, "seconds": self.seconds})
-        self.history[-1] |= {name: float(value) for name, value in values.items()}
+        self.history[-1] |= values
 
     def save(self, step: int, metrics: dict[str, float] | None = None) -> None:
         """Write last.pt, and best.pt if the metrics of a validation are the best so far (or nothing says which are).
@@ -103,8 +103,7 @@ class Run:
         if bad:
             raise TrainingError(f"not finite after step {step}: {bad}; {_kept(self.folder)}; {ADVICE}")
         self.folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted since
-        if metrics:
-            self.metrics = {name: float(value) for name, value in metrics.items()}
+        self.metrics = metrics or self.metrics
         common = {"record": self.record, "step": step, "metrics": self.metrics, "seconds": self.seconds}
         common["ema"] = self.average.state_dict()
         if metrics and (self.criterion is None or metrics[self.criterion] < self.best):

@@ -291,7 +291,7 @@ def _say_unused(frame: Any, path: str | os.PathLike[str]) -> None:
         unused.append("interlaced fields")
     if int(frame.color_trc) in (16, 18):
         unused.append("high dynamic range (its values are taken as they are)")
-    unused += [words for kind, words in UNUSED.items() if frame.side_data.get(Type[kind]) is not None]
+    unused += [words for kind, words in UNUSED.items() if frame.side_data.get(getattr(Type, kind)) is not None]
     if unused:
         warnings.warn(f"{os.fspath(path)}: frames are taken without heed of {', '.join(unused)}", stacklevel=2)
 
