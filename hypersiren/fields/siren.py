@@ -222,7 +222,7 @@ class Siren(nn.Module):
         return BoundSiren(self, params)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # torch.compile asks for a hash, which tensors in a mapping have not
 class BoundSiren:
     """A Siren together with weights: a field, x -> siren(x, params).
 
