@@ -1,7 +1,12 @@
-"""Decoded data sets are cached in a folder of the test session, not in the user's; one thread, as tests are small."""
+"""Decoded data sets are cached in a folder of the test session, not in the user's; one thread, as tests are small.
+
+Every test has seeds of its own: what it draws does not depend on the tests before it.
+"""
 
 import os
+import random
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch; with more, small tests wait for threads
@@ -12,3 +17,21 @@ def session_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HYPERSIREN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    seed_all()  # for the fixtures that tests share: whichever test comes first makes the same
+
+
+@pytest.fixture(autouse=True)
+def own_seeds(session_cache):
+    seed_all()
+
+
+def seed_all() -> None:
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - for tests and libraries that draw from it
+    torch.manual_seed(0)

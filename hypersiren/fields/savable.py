@@ -9,6 +9,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from hypersiren.errors import UserError, did_you_mean
 
 C = TypeVar("C", bound=type)
@@ -106,6 +108,8 @@ def _name(cls: type) -> str:
 def _plain(value: Any) -> Any:
     if hasattr(value, "description"):
         return value.description
+    if isinstance(value, np.bool_ | np.number):
+        value = value.item()  # a checkpoint may hold no objects of NumPy
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):

@@ -209,7 +209,7 @@ class Siren(nn.Module):
         own: list[tuple[Tensor, Tensor]] = [(layer.weight, layer.bias) for layer in self._linears()]
         if params is None:
             return own
-        known = {f"layers.{i}.{kind}" for i in range(len(own)) for kind in ("weight", "bias")} | self._parameters.keys()
+        known = {f"layers.{i}.{kind}" for i in range(len(own)) for kind in ("weight", "bias")}.union(self._parameters)
         if unknown := params.keys() - known:
             raise ValueError(f"expected parameters named {sorted(known)}, got also {sorted(unknown)}")
         return [
@@ -222,7 +222,7 @@ class Siren(nn.Module):
         return BoundSiren(self, params)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # torch.compile asks for a hash, which tensors in a mapping have not
 class BoundSiren:
     """A Siren together with weights: a field, x -> siren(x, params).
 

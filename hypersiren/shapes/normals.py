@@ -43,7 +43,8 @@ def _agreeing(
     from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
     n, k = neighbours.shape
-    one, other = np.arange(n).repeat(k - 1), neighbours[:, 1:].ravel()
+    # 32 bits: the tree takes no others before SciPy 1.14.
+    one, other = np.arange(n, dtype=np.int32).repeat(k - 1), neighbours[:, 1:].ravel().astype(np.int32)
     bend = 1.001 - np.abs(_agreement(points, normals, one, other))  # not zero, which would be no edge
     tree = minimum_spanning_tree(coo_array((bend, (one, other)), (n, n)).tocsr())
     parts, part = connected_components(tree, directed=False)

@@ -54,7 +54,9 @@ def place_cloud(cloud: PointCloud, edge: float, share: float | None = None, up: 
     if reach is not None:
         cube = reach / 2
         seen = (np.unique(np.round(cloud.points / cube), axis=0) * cube).tolist()
-    return Placement(cloud.scale, cloud.centre.tolist(), (low - edge).tolist(), (high + edge).tolist(), up, reach, seen)
+    return Placement(
+        float(cloud.scale), cloud.centre.tolist(), (low - edge).tolist(), (high + edge).tolist(), up, reach, seen
+    )
 
 
 def surface(

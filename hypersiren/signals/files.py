@@ -14,6 +14,8 @@ import platform
 import secrets
 import stat
 import sys
+import traceback
+import types
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +23,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hypersiren.errors import UserError
+
+_READERS = ("numpy", "scipy", "PIL", "tifffile", "soundfile", "av", "trimesh", "skimage", "torch", "torchvision")
+"""Modules that read files; which versions of them are loaded is told where one lacks something."""
+
+_HYPERSIREN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
 @dataclass(eq=False)
@@ -32,6 +39,49 @@ class SignalError(UserError):
 
     def __str__(self) -> str:
         return self.reason if self.path is None else f"{os.fspath(self.path)}: {self.reason}"
+
+
+class LibraryError(UserError):
+    """An installed library lacks what hypersiren asks of it, which is no fault of the file that was to be read."""
+
+
+def check_library(error: Exception, path: str | os.PathLike[str] | None = None) -> None:
+    """Raise a LibraryError if an error says that a library lacks a module, an attribute or an argument.
+
+    For whoever takes any other error of a reader as a fault of its file. What a file cannot cause: a failed import, an
+    attribute that a module or a class has not, an argument of an unknown name; and an attribute of an object, or a
+    number of arguments, where hypersiren itself asked for it.
+
+    Example:
+        >>> try:
+        ...     math.cube
+        ... except AttributeError as error:
+        ...     check_library(error, "a.png")
+        Traceback (most recent call last):
+        hypersiren.signals.files.LibraryError: a.png: cannot be read by the libraries installed here, through no fault
+        of its own (module 'math' has no attribute 'cube'); ...
+    """
+    if isinstance(error, AttributeError):
+        owner = error.obj
+        own = type(owner).__module__ != "builtins" and _is_asked_here(error)
+        lacks = isinstance(owner, types.ModuleType | type) or own
+    elif isinstance(error, TypeError):
+        lacks = "keyword argument" in str(error) or ("positional argument" in str(error) and _is_asked_here(error))
+    else:
+        lacks = isinstance(error, ImportError)
+    if lacks:
+        found = [f"{name} {sys.modules[name].__version__}" for name in _READERS if name in sys.modules]
+        raise LibraryError(
+            f"{'the file' if path is None else os.fspath(path)}: cannot be read by the libraries installed here, "
+            f"through no fault of its own ({one_line(error)}); hypersiren's pyproject.toml says which versions it "
+            f"needs, these are {', '.join(found)}"
+        ) from error
+
+
+def _is_asked_here(error: Exception) -> bool:
+    """Whether the last line of Python that was run is one of hypersiren: compiled modules have no files of theirs."""
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((name for name in reversed(files) if os.path.isfile(name)), "").startswith(_HYPERSIREN)
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
@@ -63,6 +113,8 @@ def check_file(path: str | os.PathLike[str], what: str) -> None:
 def guarded(what: str, path: str | os.PathLike[str] | None = None) -> Iterator[None]:
     """Around a reader: whatever a decoder raises becomes a SignalError that says `what` and names the file.
 
+    Except where a library lacks something (see `check_library`), and what hypersiren itself says to its user.
+
     Example:
         >>> with guarded("broken table", "a.csv"):
         ...     float("x")
@@ -77,9 +129,12 @@ def guarded(what: str, path: str | os.PathLike[str] | None = None) -> Iterator[N
         if error.path is None and path is not None:
             error.path = path
         raise
+    except UserError:
+        raise
     except MemoryError as error:
         raise SignalError("needs more memory than there is", path) from error
     except Exception as error:  # decoders raise whatever their file leads them to
+        check_library(error, path)
         raise SignalError(f"{what} ({one_line(error)})", path) from error
 
 

@@ -2,10 +2,12 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import pickle
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from hypersiren.errors import UserError
+from hypersiren.errors import UserError, clear_line
 from hypersiren.fields.baselines import baseline
 from hypersiren.fields.savable import describe, rebuild
 from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.model import build
-from hypersiren.signals.files import atomic_write
+from hypersiren.signals.files import atomic_write, check_library
 
 RELEASED = Path(__file__).parents[1] / "released"
 """Models that come with the package, one .safetensors file each; README.md there describes them."""
@@ -34,8 +36,10 @@ def write(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint so that the file is always either the old one or the new one, whole.
 
     Raises:
-        CheckpointError: On a full disk or a folder that cannot be written; an older file stays as it was.
+        CheckpointError: On a full disk or a folder that cannot be written, or if `read` would refuse what it holds; an
+            older file stays as it was.
     """
+    check_plain(content)
     try:
         with atomic_write(path) as file:
             torch.save(content, file)
@@ -45,6 +49,42 @@ def write(path: Path, content: dict[str, Any]) -> None:
         full = getattr(error, "errno", None) == errno.ENOSPC or "file write failed" in str(error)
         reason = "the disk is full" if full else getattr(error, "strerror", None) or _first_line(error)
         raise CheckpointError(f"{path}: cannot be written ({reason}); what was saved before is untouched") from None
+
+
+def check_plain(value: Any, name: str = "") -> None:
+    """Check that what a checkpoint is to hold can be read again, before hours are spent on it.
+
+    Args:
+        value: The content, or a part of it.
+        name: Of the part, for the error.
+
+    Raises:
+        CheckpointError: If it holds other than tensors and plain values.
+
+    Example:
+        >>> check_plain({"record": {"fps": 25.0}, "ema": {"layers.0.bias": torch.zeros(3)}})
+        >>> check_plain({"record": {"playback": {"by": [range(3)]}}})
+        Traceback (most recent call last):
+        hypersiren.training.checkpoints.CheckpointError: record.playback.by.0: a checkpoint holds tensors and plain
+        values, got range(0, 3) (range)
+    """
+    kind = type(value)
+    if kind in (dict, OrderedDict):
+        for key, part in value.items():
+            check_plain(key, f"{name}: its key {key!r}")
+            check_plain(part, f"{name}.{key}".lstrip("."))
+    elif kind in (list, tuple):
+        for i, part in enumerate(value):
+            check_plain(part, f"{name}.{i}")
+    elif kind not in (bool, int, float, str, type(None), torch.Tensor, nn.Parameter):
+        data = io.BytesIO()
+        try:
+            torch.save(value, data)
+            data.seek(0)
+            torch.load(data, weights_only=True)
+        except Exception:  # pickle has many, and so have classes of others
+            text = clear_line(f"{value!r} ({kind.__name__})", 100)
+            raise CheckpointError(f"{name}: a checkpoint holds tensors and plain values, got {text}") from None
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -65,6 +105,7 @@ def read(path: Path) -> dict[str, Any]:
             f"{path}: not a readable checkpoint (expected tensors and plain values, got objects that could run code)"
         ) from None
     except Exception as error:  # zip and storage errors, all of them meaning the same to a person
+        check_library(error, path)
         raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
     keys = {"record": dict, "ema": dict, "metrics": dict, "step": int, "seconds": float}
     if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in keys.items()):
@@ -240,6 +281,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except (safetensors.SafetensorError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        check_library(error, path)
         raise CheckpointError(f"{path}: not a file that hypersiren saved ({_first_line(error)})") from None
 
 

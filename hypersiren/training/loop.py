@@ -395,7 +395,7 @@ def _validate(
     with _evaluating(model):
         objective.calibrate(model)
         task, predict = objective.task, objective.predictor(model)
-        metrics = task.evaluate(predict)
+        metrics = {name: float(value) for name, value in task.evaluate(predict).items()}  # not NumPy's, to be saved
         run.log(step, {f"validation/{k}": v for k, v in metrics.items()})
         if monitor.writes:
             return_freed_memory()

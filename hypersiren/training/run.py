@@ -36,7 +36,12 @@ class Run:
         self.history: list[dict[str, float]] = []
 
     def resume(self) -> int:
-        """Load the last checkpoint, if there is one, and sign the folder; the number of steps that are done."""
+        """Load the last checkpoint, if there is one, and sign the folder; the number of steps that are done.
+
+        Raises:
+            CheckpointError: If there is one that cannot be resumed, or what is to be saved could not be read again.
+        """
+        checkpoints.check_plain({"record": self.record, "optimizers": [each.state_dict() for each in self.optimizers]})
         content = on_first(self._read)
         step = self._load(content) if content else 0
         on_first(self._sign)

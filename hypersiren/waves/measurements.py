@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Complex128, Float64
 
 from hypersiren.errors import UserError
-from hypersiren.signals.files import SignalError, check_file, guarded, limit
+from hypersiren.signals.files import SignalError, check_file, check_library, guarded, limit
 from hypersiren.signals.numpy_files import parse_arrays
 from hypersiren.waves.helmholtz_solver import cell_sources, sample_wavefields, solve_helmholtz
 from hypersiren.waves.media import Medium, cell_means
@@ -151,6 +151,9 @@ def _read_mat(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except subprocess.TimeoutExpired:
         raise SignalError("a broken .mat file: SciPy did not end reading it in a minute", path) from None
     if done.returncode:
+        kind, _, text = done.stderr.decode(errors="replace").strip().rpartition("\n")[2].partition(": ")
+        if kind in ("ImportError", "ModuleNotFoundError") or (kind == "AttributeError" and text.startswith("module ")):
+            check_library(ImportError(text), path)
         crash = ": SciPy crashed" if done.returncode < 0 else ""
         raise SignalError(f"not a .mat file that SciPy can read (up to version 7){crash}", path)
     with guarded("a broken .mat file", path):

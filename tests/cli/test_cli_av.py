@@ -11,9 +11,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hypersiren.signals.video.files import read_video, write_video
+from hypersiren.training import checkpoints
 from tests.cli.test_cli import run
 from tests.cli.test_cli_fit import TINY
 from tests.lines import refusal
+from tests.signals.test_video import encoded
 
 RATE = 4000
 
@@ -82,6 +84,25 @@ def test_fit_video_leaves_a_clip_and_render_is_slow_motion_and_larger(clip, tmp_
     slow = read_video("slow.gif")
     assert slow.pixels.shape == (24, 45, 62, 3)
     assert slow.fps == pytest.approx(24, rel=0.05)
+
+
+@pytest.mark.parametrize("part", [("--signal.stop", 0.82), ("--signal.frames", 5)])
+def test_a_clip_with_dropped_frames_read_in_part_ends_renders_and_resumes(part, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    frames = [np.full((32, 48, 3), 20 * i, np.uint8) for i in range(10)]
+    # By its own words 11.25 frames a second; every second one of the first part was dropped.
+    encoded("a.mkv", frames, [0, 200, 400, 600, 800, 850, 900, 950, 1000, 1050])
+    code, _, err = run(capsys, "fit", "video", "a.mkv", *part, *TINY)
+    assert code == 0, err
+    folder = tmp_path / "runs/video-a"
+    assert read_video(folder / "fit.mp4").pixels.shape == (5, 32, 48, 3)
+    assert type(checkpoints.read(folder / "best.pt")["record"]["playback"]["fps"]) is float
+    code, _, err = run(capsys, "render", folder, "--slow", 2, "--out", "slow.gif")
+    assert code == 0, err
+    assert read_video("slow.gif").fps == pytest.approx(5, rel=0.05)
+    code, _, err = run(capsys, "fit", "video", "a.mkv", *part, *TINY, "--training.steps", 6)
+    assert code == 0, err
+    assert "resuming after 4 of 6 steps" in err
 
 
 def test_without_pyav_a_gif_is_read_and_written_and_other_files_name_the_extra(clip, tmp_path, monkeypatch, capsys):

@@ -158,6 +158,54 @@ def test_a_last_checkpoint_of_another_shape_is_no_crash(fitted, tmp_path, place,
         fit(Image(PICTURE), run_dir=tmp_path / "a", **QUICK)
 
 
+@pytest.mark.parametrize(
+    ("value", "what"), [(np.float64(25), "float64"), (range(3), "range"), ({1: [frozenset()]}, "frozenset")]
+)
+def test_what_could_not_be_read_again_is_refused_before_the_training(value, what, tmp_path):
+    task = Image(PICTURE)
+    task.playback = {"extra": value}
+    rows: list[dict] = []
+    with pytest.raises(CheckpointError, match=rf"^record\.playback\.extra.*got .*\({what}\)$"):
+        fit(task, run_dir=tmp_path / "a", on_log=lambda step, row: rows.append(row), **QUICK)
+    assert not rows
+    assert not (tmp_path / "a/last.pt").exists()
+    with pytest.raises(CheckpointError, match=r"^a.*: a checkpoint holds"):
+        checkpoints.write(tmp_path / "b.pt", {"a": value})
+    assert not (tmp_path / "b.pt").exists()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 2, 2.5, "a", b"a", 1j, [1, (2.0,)], {"a": {1: {2}}}, torch.ones(2), torch.Size([3]), torch.half],
+)
+def test_what_may_be_written_is_read_again(value, tmp_path):
+    content = {"record": {"a": value}, "ema": {}, "metrics": {}, "step": 0, "seconds": 0.0}
+    try:
+        checkpoints.write(tmp_path / "a.pt", content)
+    except CheckpointError:
+        torch.save(content, tmp_path / "a.pt")
+        with pytest.raises(CheckpointError, match="could run code"):
+            checkpoints.read(tmp_path / "a.pt")
+    else:
+        found = checkpoints.read(tmp_path / "a.pt")["record"]["a"]
+        assert found is value or bool(torch.as_tensor(found == value).all())
+
+
+def test_numbers_of_numpy_are_saved_as_plain_ones(tmp_path):
+    """Metrics of a task of the user's own, and the arguments of a network."""
+
+    class Own(Image):
+        def evaluate(self, predict):
+            return {name: np.float32(value) for name, value in super().evaluate(predict).items()}
+
+    siren = Siren(2, 1, 8, first_omega=np.float64(20))
+    fit(Own(PICTURE), siren, run_dir=tmp_path / "a", steps=2, validate_every=1)
+    found = load(tmp_path / "a")
+    assert torch.equal(found.state_dict()["layers.0.weight"], siren.state_dict()["layers.0.weight"])
+    save(siren, tmp_path / "a.safetensors")
+    assert torch.equal(load(tmp_path / "a.safetensors")(found.layers[0].weight), found(found.layers[0].weight))
+
+
 @pytest.mark.parametrize(("name", "channels"), [("faces", 1), ("natural", 3)])
 def test_released_models(name, channels):
     """They are small, described, and complete what is like their training images better than the mean does."""

@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hypersiren.errors import UserError
 from hypersiren.shapes.files.mesh import MESHES, read_closed
 from hypersiren.shapes.mesh import sample_surface
 from hypersiren.shapes.sets.settings import RADIUS
@@ -162,8 +161,8 @@ def _read_folder(root: Path, count: int, seed: int) -> tuple[list[NamedMesh], li
         name = str(paths[i].relative_to(root))
         try:
             found.append((name, *read_closed(paths[i])))
-        except UserError as error:
-            skipped.append(f"{name}: {error.reason if isinstance(error, SignalError) else error}")
+        except SignalError as error:
+            skipped.append(f"{name}: {error.reason}")
         if len(found) == count:
             break
     if len(found) < 3:

@@ -16,7 +16,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 from PIL import Image, UnidentifiedImageError
 
-from hypersiren.signals.files import SignalError, atomic_write, check_regular, check_size, guarded, one_line
+from hypersiren.signals.files import (
+    SignalError,
+    atomic_write,
+    check_library,
+    check_regular,
+    check_size,
+    guarded,
+    one_line,
+)
 from hypersiren.signals.image.wide import HINT, Wide, load, orientation, read_wide, to_range, wide_image
 
 Crop = Literal["center", "none"]
@@ -415,7 +423,8 @@ def _several(image: Image.Image) -> bool:
     try:
         # The others of an MPO are thumbnails, or what the other eye sees.
         return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
-    except Exception:  # what is broken behind the first one does not matter
+    except Exception as error:  # what is broken behind the first one does not matter
+        check_library(error)
         return False
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 
-from hypersiren.signals.files import SignalError, check_size, guarded, muted, one_line, unlogged
+from hypersiren.signals.files import SignalError, check_library, check_size, guarded, muted, one_line, unlogged
 
 ROUNDING = 1e-6
 """Share of the range by which floats may lie outside it, as computing in single precision leaves them."""
@@ -100,7 +100,8 @@ def orientation(image: Image.Image) -> int:
     """The EXIF tag that tells how a picture lies; 1 is upright."""
     try:
         return int(image.getexif().get(0x0112, 1))
-    except Exception:  # a broken tag must not cost the picture
+    except Exception as error:  # a broken tag must not cost the picture
+        check_library(error)
         return 1
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hypersiren.signals.arrays import to_tensor
-from hypersiren.signals.files import SignalError
+from hypersiren.signals.files import SignalError, check_library
 from hypersiren.signals.sets.sources import SPLITS, DatasetError, check_folder, part_of, scan
 from hypersiren.signals.sound.files import read_sound
 from hypersiren.signals.sound.opening import FULL_SCALE
@@ -317,7 +317,8 @@ def _sounds(root: Path, names: Sequence[str]) -> tuple[list[str], tuple[str, ...
         try:
             soundfile.SoundFile(root / name).close()
             kept.append(name)
-        except Exception:  # TypeError for headerless endings such as .raw, LibsndfileError for all else
+        except Exception as error:  # TypeError for headerless endings such as .raw, LibsndfileError for all else
+            check_library(error, root / name)
             dropped.append(f"{name}: not a sound that libsndfile can read")
     return kept, tuple(dropped)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hypersiren.signals.files import SignalError
+from hypersiren.signals.files import SignalError, check_library
 from hypersiren.signals.image.files import convert_image, fit_image
 from hypersiren.signals.sets.sources import DatasetError, ImageSource, Target, digest, part_of, scan
 
@@ -67,6 +67,7 @@ def _construct(make: Any, root: Path, arguments: dict[str, Any]) -> Any:
     try:
         return make(str(root), **arguments)
     except Exception as error:  # RuntimeError, ValueError, zlib.error ...: each set fails in its own way
+        check_library(error, root)
         if "Unknown value" in str(error):
             raise _UnknownSplit(str(error)) from None
         reason = " ".join(str(error).split()).replace("download=True", "--data.download (download=True in Python)")
@@ -122,5 +123,6 @@ def _read_item(data: Any, index: Sequence[int], i: int, target: Target) -> np.nd
     try:
         image = convert_image(data[index[i]][0], gray=target.gray)
     except Exception as error:  # other people's code, reading files
+        check_library(error)
         raise SignalError(f"cannot be read ({type(error).__name__}: {error})") from error
     return fit_image(image, target.size, target.crop)

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float, Float32
 
-from hypersiren.signals.files import SignalError, atomic_write, check_file, check_size, guarded, muted, one_line
+from hypersiren.signals.files import (
+    SignalError,
+    atomic_write,
+    check_file,
+    check_library,
+    check_size,
+    guarded,
+    muted,
+    one_line,
+)
 
 if TYPE_CHECKING:
     import soundfile
@@ -81,6 +90,7 @@ def read_sound(path: str | os.PathLike[str], start: float = 0.0, stop: float | N
         with muted():
             file = soundfile.SoundFile(os.fspath(path))
     except Exception as error:  # TypeError for headerless endings such as .raw, LibsndfileError for all else
+        check_library(error, path)
         raise SignalError("not a sound that libsndfile can read, or one cut off within its header", path) from error
     with file:
         rate, first, last = file.samplerate, *sample_range(file.frames, file.samplerate, start, stop, path)

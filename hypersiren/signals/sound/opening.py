@@ -70,7 +70,7 @@ def as_wave(
         raise SignalError(f"expected amplitudes as floats in [-1, 1], int16 or int32, got {dtype_name(values)}")
     mend = "divide the wave by its peak, abs(wave).max(), and give that as scale"
     check_values(values, -1, 1, mend)
-    return values.float(), int(rate), 1.0 if scale is None else scale
+    return values.float(), int(rate), 1.0 if scale is None else float(scale)
 
 
 def open_sound(path: str | os.PathLike[str], start: float = 0.0, stop: float | None = None) -> tuple[Sound, float]:

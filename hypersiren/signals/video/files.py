@@ -145,6 +145,8 @@ def even_times(
     Example:
         >>> even_times([0.0, 0.04, 0.08, 0.12], 25.0)
         (25.0, None)
+        >>> even_times([0.0, 0.1, 0.2], 25.0)  # a plain number, not NumPy's
+        (10.0, None)
         >>> even_times([0.0, 0.5, 1.0, 3.0], 10.0, last=0.5)
         (2.0, [1, 1, 4, 1])
     """
@@ -153,7 +155,7 @@ def even_times(
         return fps, None
     mean = gaps.mean()
     if (np.abs(gaps - mean) <= max(EVEN * mean, SLACK)).all():
-        return (fps if abs(mean * fps - 1) < 0.01 else 1 / mean), None
+        return (fps if abs(mean * fps - 1) < 0.01 else float(1 / mean)), None
     positive = gaps[gaps > 0]
     duration = positive[positive < 1.5 * np.quantile(positive, 0.1)].mean()
     starts = np.append(times, times[-1] + min(last or duration, end - times[-1])) - times[0]

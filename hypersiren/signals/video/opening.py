@@ -64,7 +64,7 @@ def as_frames(frames: Any, fps: float | None = None) -> tuple[UInt8[Tensor, "T H
         values = (values.float() * 255).round().clamp(0, 255).to(torch.uint8)
     elif values.dtype != torch.uint8:
         raise SignalError(f"expected frames of uint8, or floats in [0, 1], got {dtype_name(values)}")
-    return values[..., None] if gray else values, fps
+    return values[..., None] if gray else values, float(fps)
 
 
 def open_clip(

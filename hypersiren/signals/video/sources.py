@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hypersiren.signals.files import SignalError, check_file, check_size, guarded, one_line
+from hypersiren.signals.files import SignalError, check_file, check_library, check_size, guarded, one_line
 from hypersiren.signals.image.files import read_image, to_uint8
 from hypersiren.signals.numpy_files import read_header
 
@@ -140,6 +140,7 @@ def animation(path: str | os.PathLike[str], whole: bool = False) -> Iterator[Fra
         except SignalError:
             raise
         except Exception as error:  # Pillow's decoders raise whatever their file leads them to
+            check_library(error, path)
             if not durations:
                 raise SignalError(f"broken or truncated image ({one_line(error)})", path) from error
             _warn(path, sum(durations) / 1000, error)
@@ -186,14 +187,16 @@ def container(path: str | os.PathLike[str], start: float) -> Iterator[FrameSourc
     """A file that FFmpeg decodes."""
     av = import_av(path)
     with guarded("not a video that FFmpeg can read", path):
+        # Of descriptions that are not in UTF-8, PyAV 19 makes what earlier ones must be asked for.
+        lenient = {"metadata_errors": "surrogateescape"} if hasattr(av.container.Container, "metadata_errors") else {}
         try:
-            file = av.open(os.fspath(path), metadata_errors="replace")
+            file = av.open(os.fspath(path), **lenient)
         except av.FFmpegError as error:  # also where its tables claim more than FFmpeg gives them
             raise SignalError(f"not a video that FFmpeg can read ({error.strerror})", path) from error
     with file:
-        words = [str(text) for part in (file, *file.streams) for text in part.metadata.values()]
+        words = "".join(str(text) for part in (file, *file.streams) for text in part.metadata.values())
         # Others, such as AVI, do not say in which encoding they are.
-        if any("\ufffd" in text for text in words) and any(name in file.format.name for name in ("mp4", "matroska")):
+        if re.search("[\ud800-\udfff]", words) and any(name in file.format.name for name in ("mp4", "matroska")):
             raise SignalError("damaged: its descriptions are not in UTF-8, as its format demands", path)
         if not file.streams.video:
             raise SignalError("holds no pictures", path)
@@ -288,7 +291,7 @@ def _say_unused(frame: Any, path: str | os.PathLike[str]) -> None:
         unused.append("interlaced fields")
     if int(frame.color_trc) in (16, 18):
         unused.append("high dynamic range (its values are taken as they are)")
-    unused += [words for kind, words in UNUSED.items() if frame.side_data.get(Type[kind]) is not None]
+    unused += [words for kind, words in UNUSED.items() if frame.side_data.get(getattr(Type, kind)) is not None]
     if unused:
         warnings.warn(f"{os.fspath(path)}: frames are taken without heed of {', '.join(unused)}", stacklevel=2)
 
