@@ -1,8 +1,9 @@
 """The training loop. One function trains, resumes, stops on Ctrl-C and keeps the last good checkpoint.
 
 Everything random in a step comes from a generator seeded by (seed, step), so a run that was interrupted anywhere goes
-on exactly as if it had not been. Nothing in the loop waits for the device between log steps. Several processes run one
-loop, see `hypersiren.training.distributed`.
+on exactly as if it had not been: bit for bit on a CPU, and on a GPU but for the rounding of operations whose order varies
+there, such as the weight gradients of convolutions (`torch.use_deterministic_algorithms` fixes that order). Nothing in
+the loop waits for the device between log steps. Several processes run one loop, see `hypersiren.training.distributed`.
 """
 
 import copy
@@ -27,17 +28,20 @@ from tqdm import tqdm
 
 from hypersiren.errors import UserError
 from hypersiren.fields.savable import describe
+from hypersiren.hypernets.precision import convolutions
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.summary import headline
 from hypersiren.tasks.task import digest_of
 from hypersiren.training import checkpoints
+from hypersiren.training.checkpoints import CheckpointError
 from hypersiren.training.display import is_first, processes, shows_progress
 from hypersiren.training.distributed import agreement, check, join, mean, on_first, parallel, part_of, share
-from hypersiren.training.folders import locked
+from hypersiren.training.folders import TrainingError, locked
 from hypersiren.training.memory import RETURN_SECONDS, return_freed_memory
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
 from hypersiren.training.optimizers import closure, learning_rate, make_optimizers
+from hypersiren.training.parts import choose_parts
 from hypersiren.training.run import Run, finite_means, is_finite
 from hypersiren.training.seeds import step_seed
 
@@ -84,7 +88,7 @@ def optimise(
         UserError: If several processes cannot train this, see `hypersiren.training.distributed.parallel`.
     """
     join()
-    with ExitStack() as held:
+    with ExitStack() as held, convolutions(training.tf32):
         on_first(lambda: held.enter_context(locked(run_dir)))
         return _optimise(objective, run_dir, record, training, seed, progress)[0]
 
@@ -121,7 +125,7 @@ def optimise_and_load(
         record["digest"] = digest_of(objective.task)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(run_dir or scratch)
-        with ExitStack() as held:
+        with ExitStack() as held, convolutions(training.tf32):
             on_first(lambda: held.enter_context(locked(folder)))
             watched = run_dir is not None
             finished, history = _optimise(objective, folder, record, training, seed, progress, watched, on_log)
@@ -146,6 +150,7 @@ class TrainingStep:
         average: The averaged model, which is evaluated and saved; without averaging, the model itself.
         averaged: Those of its weights that are trained.
         optimizers: One or two, by `training.optimizer`.
+        parts: `training.parts`, or what fits into the device's memory.
 
     Example:
         >>> from hypersiren import Image, Siren
@@ -164,6 +169,10 @@ class TrainingStep:
         self.generator = torch.Generator(next(model.parameters()).device)
         check(self.task, training, partial(self.draw, 0, 0))
         on_first(lambda: objective.begin() if begin else None)
+        free = training.parts is None and not self.closing
+        self.parts = (
+            on_first(partial(choose_parts, objective, partial(self.draw, 0, 0))) if free else training.parts or 1
+        )
         self.forward = parallel(objective, training.compile, partial(self.draw, 0, 0))
         self.trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self.average = copy.deepcopy(model).eval() if training.ema else model
@@ -189,7 +198,7 @@ class TrainingStep:
 
     def __call__(self, step: int, monitor: Monitor) -> Tensor:
         """Make step `step`, counted from 0; the loss of its last part, still on the device."""
-        closing, accumulate, pieces = self.closing, self.training.accumulate, self.training.parts
+        closing, accumulate, pieces = self.closing, self.training.accumulate, self.parts
         for each in self.optimizers:
             for group in each.param_groups:
                 group["lr"] = self.rate(step) * group["factor"]
@@ -248,7 +257,7 @@ def _optimise(
     average = make_step.average
     run = Run(run_dir, record, objective.model, average, make_step.optimizers, task.criterion)
     start = run.resume()
-    if start >= steps:
+    if start >= steps and not run.due:
         return True, run.history
     if start:
         LOG.info("resuming after %d of %d steps", start, steps)
@@ -283,6 +292,9 @@ def _optimise(
             shown["headline"] = _headline(task, metrics)
             _write_postfix(bar, shown)
             clock = looked = time.perf_counter()
+        if start and run.due:
+            LOG.info("evaluating after step %d", start)
+            on_first(partial(validate, start, last=start >= steps))
         with _stop_requested() as event:
             stopped = agreement(event)
             for step in range(start, steps):
@@ -332,7 +344,8 @@ def _optimise(
                     # For the bar and TensorBoard alone: nothing that is saved depends on the clock.
                     if is_finite([loss, make_step.averaged]):
                         looked = time.perf_counter()
-                        metrics = _look(objective, average)
+                        with _keeping(run, done):
+                            metrics = _look(objective, average)
                         shown |= {"loss": f"loss {loss.item():.4g}", "headline": _headline(task, metrics)}
                         _write_postfix(bar, shown)
                         monitor.scalars(done, {f"validation/{k}": v for k, v in metrics.items()})
@@ -350,7 +363,9 @@ def _says_stop(on_log: OnLog | None, run: Run) -> bool:
     if on_log is None:
         return False
     row = {name: float(value) for name, value in run.history[-1].items()}
-    return on_log(int(row.pop("step")), row) is True
+    step = int(row.pop("step"))
+    with _keeping(run, step):
+        return on_log(step, row) is True
 
 
 def _write_postfix(bar: Any, shown: dict[str, str]) -> None:
@@ -385,13 +400,15 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 def _validate(
     objective: Objective, model: nn.Module, monitor: Monitor, run: Run, step: int, *, last: bool
 ) -> dict[str, float]:
-    """What the task says of a model, for the history too, and its pictures for TensorBoard; all of it is saved."""
+    """What the task says of a model, for the history too; all of it is saved. And its pictures for TensorBoard."""
     return_freed_memory()
     with _evaluating(model):
-        objective.calibrate(model)
         task, predict = objective.task, objective.predictor(model)
-        metrics = task.evaluate(predict)
+        with _keeping(run, step, due=True):
+            objective.calibrate(model)
+            metrics = task.evaluate(predict)
         run.log(step, {f"validation/{k}": v for k, v in metrics.items()})
+        run.save(step, metrics)
         if monitor.writes:
             return_freed_memory()
             monitor.panels(step, {f"{task.name}/{k}": p for k, p in task.panels(predict).items()})
@@ -400,8 +417,21 @@ def _validate(
                 pictures = objective.pictures(predict, metrics, run.history)
                 monitor.panels(step, {f"{task.name}/{k}": p for k, p in pictures.items()})
     monitor.scalars(step, {f"validation/{k}": v for k, v in metrics.items()})
-    run.save(step, metrics)
     return metrics
+
+
+@contextmanager
+def _keeping(run: Run, step: int, *, due: bool = False) -> Iterator[None]:
+    """Save the steps that are done if what follows them fails; `due`: whether that is their validation."""
+    try:
+        yield
+    except (TrainingError, CheckpointError):  # they say themselves what is kept
+        raise
+    except Exception:
+        if step:
+            run.save(step, due=due)
+            LOG.warning("step %d is saved; what follows it failed", step)
+        raise
 
 
 @contextmanager
