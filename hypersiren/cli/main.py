@@ -151,8 +151,8 @@ def run(words: Sequence[str]) -> None:
         if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
             raise
         fail(
-            "out of memory; try a smaller --training.batch_size or --training.target_points (train), "
-            "--training.points or --signal.size (fit), or --size"
+            "out of memory; try more --training.parts, such as 8, a smaller --training.batch_size or "
+            "--training.target_points (train), --training.points or --signal.size (fit), or --size"
         )
     except BrokenPipeError:  # the reader, such as `head`, has what it wants; Python would write to the pipe once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

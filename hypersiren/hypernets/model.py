@@ -22,6 +22,7 @@ from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.mixture import MixtureSolve
 from hypersiren.hypernets.paper_encoder import PaperConvEncoder
 from hypersiren.hypernets.posterior import fit_spread
+from hypersiren.hypernets.precision import convolutions
 from hypersiren.hypernets.set_encoder import SetEncoder
 from hypersiren.hypernets.token_encoder import TokenEncoder, TokenHypernet
 
@@ -154,8 +155,16 @@ class HyperSiren(nn.Module):
         return {part: part.detach().square().mean().sqrt().item() or 1.0 for part in parts}
 
     def encode(self, context: Context) -> Tensor | None:
-        """The latent z of each signal, (B, Z) or (B, T, Z); None without an encoder."""
-        return None if self.encoder is None else self.encoder(context)
+        """The latent z of each signal, (B, Z) or (B, T, Z); None without an encoder.
+
+        In evaluation mode convolutions are in float32 on a GPU too; in training see the setting `training.tf32`.
+        """
+        if self.encoder is None:
+            return None
+        if self.training or context.y.device.type != "cuda" or torch.compiler.is_compiling():
+            return self.encoder(context)
+        with convolutions(tf32=False):
+            return self.encoder(context)
 
     def decode(self, z: Tensor | None) -> Params:
         """The weights that the hypernetwork believes in, from z alone, in the field's precision; none without z."""

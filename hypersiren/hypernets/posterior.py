@@ -408,5 +408,6 @@ def fit_spread(found: Sequence[tuple[Tensor, Tensor]]) -> Float[Tensor, " 2"]:
     """
     x = torch.stack([share.log() for share, _ in found])
     y = torch.stack([(ratio.quantile(0.9).clamp(min=1e-3) / NINETY).log() for _, ratio in found])
-    rows = torch.stack([torch.ones_like(x), x], dim=1)
-    return torch.linalg.lstsq(rows, y.unsqueeze(-1), driver="gelsd").solution.flatten()
+    rows = torch.stack([torch.ones_like(x), x], dim=1).cpu()
+    # The shares may be equal: the shortest solution then, for which CUDA has no driver.
+    return torch.linalg.lstsq(rows, y.cpu().unsqueeze(-1), driver="gelsd").solution.flatten().to(x)

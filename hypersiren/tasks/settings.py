@@ -55,8 +55,11 @@ class Optimisation(Section):
     """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
     accumulate: PositiveInt = 1
     """Batches whose gradients are averaged in one step."""
-    parts: PositiveInt = 1
-    """Equal parts of a batch that are computed one after the other: the same gradient within less memory."""
+    parts: PositiveInt | None = None
+    """Equal parts of a batch that are computed one after the other: the same gradient within less memory; null: as many
+    as the free memory of the GPU asks for, and 1 on a CPU."""
+    tf32: bool = False
+    """Let convolutions on a GPU round their factors to 10 bits (TF32), which is faster; off: float32, as on a CPU."""
     compile: bool | Literal["graphs"] = False
     """true: torch.compile the forward pass; graphs: replay it and its backward pass as CUDA graphs, too (on a CPU, with
     lbfgs, accumulate, parts, several processes or batches of varying shapes as with true)."""
@@ -75,7 +78,7 @@ class Optimisation(Section):
     @model_validator(mode="after")
     def _check(self) -> Any:
         for name in ("accumulate", "parts"):
-            if self.optimizer == "lbfgs" and getattr(self, name) > 1:
+            if self.optimizer == "lbfgs" and (getattr(self, name) or 1) > 1:
                 raise ValueError(f"expected {name} of 1 with the optimizer lbfgs, got {getattr(self, name)}")
         return self
 

@@ -62,7 +62,7 @@ def reason_against_graphs(
         return f"they need one process, got {processes()}, which exchange gradients during the backward pass"
     if training.optimizer == "lbfgs":
         return "the line search of lbfgs computes the loss a varying number of times in a step"
-    if (count := training.accumulate * training.parts) > 1:
+    if (count := training.accumulate * (training.parts or 1)) > 1:
         return f"they need one backward pass in a step, got {count} (training.accumulate times training.parts)"
     first, last = ([tensor.shape for tensor in tensors_in(draw(step))] for step in (0, training.steps - 1))
     return "" if first == last else "the shapes of the batches vary"

@@ -174,8 +174,9 @@ def check(task: Any, training: Optimisation, draw: Callable[[], Any]) -> None:
         raise UserError(
             "training.optimizer: expected adam or muon, got lbfgs, whose line search is that of one process"
         )
-    if processes() * training.parts > 1:
-        part_of(task, share(task, draw()), 0, training.parts)
+    parts = training.parts or 1
+    if processes() * parts > 1:
+        part_of(task, share(task, draw()), 0, parts)
 
 
 def parallel(objective: Objective, forward: Any, draw: Callable[[], Any]) -> Callable[[Any], dict[str, Tensor]]:

@@ -25,6 +25,7 @@ RESUMABLE = {
     "training.log_every",
     "training.validate_every",
     "training.compile",
+    "training.parts",
     "device",
     "data.in_memory",
 }

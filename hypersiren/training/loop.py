@@ -1,8 +1,9 @@
 """The training loop. One function trains, resumes, stops on Ctrl-C and keeps the last good checkpoint.
 
 Everything random in a step comes from a generator seeded by (seed, step), so a run that was interrupted anywhere goes
-on exactly as if it had not been. Nothing in the loop waits for the device between log steps. Several processes run one
-loop, see `hypersiren.training.distributed`.
+on exactly as if it had not been: bit for bit on a CPU, and on a GPU but for the rounding of operations whose order varies
+there, such as the weight gradients of convolutions (`torch.use_deterministic_algorithms` fixes that order). Nothing in
+the loop waits for the device between log steps. Several processes run one loop, see `hypersiren.training.distributed`.
 """
 
 import copy
@@ -27,18 +28,21 @@ from tqdm import tqdm
 
 from hypersiren.errors import UserError
 from hypersiren.fields.savable import describe
+from hypersiren.hypernets.precision import convolutions
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.summary import headline
 from hypersiren.tasks.task import digest_of
 from hypersiren.training import checkpoints
+from hypersiren.training.checkpoints import CheckpointError
 from hypersiren.training.compiled import compile_forward
 from hypersiren.training.display import is_first, processes, shows_progress
 from hypersiren.training.distributed import agreement, check, join, mean, on_first, parallel, part_of, share
-from hypersiren.training.folders import locked
+from hypersiren.training.folders import TrainingError, locked
 from hypersiren.training.memory import RETURN_SECONDS, return_freed_memory
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
 from hypersiren.training.optimizers import closure, learning_rate, make_optimizers
+from hypersiren.training.parts import choose_parts
 from hypersiren.training.run import Run, finite_means, is_finite
 from hypersiren.training.seeds import step_seed
 
@@ -85,7 +89,7 @@ def optimise(
         UserError: If several processes cannot train this, see `hypersiren.training.distributed.parallel`.
     """
     join()
-    with ExitStack() as held:
+    with ExitStack() as held, convolutions(training.tf32):
         on_first(lambda: held.enter_context(locked(run_dir)))
         return _optimise(objective, run_dir, record, training, seed, progress)[0]
 
@@ -122,7 +126,7 @@ def optimise_and_load(
         record["digest"] = digest_of(objective.task)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(run_dir or scratch)
-        with ExitStack() as held:
+        with ExitStack() as held, convolutions(training.tf32):
             on_first(lambda: held.enter_context(locked(folder)))
             watched = run_dir is not None
             finished, history = _optimise(objective, folder, record, training, seed, progress, watched, on_log)
@@ -148,6 +152,7 @@ class TrainingStep:
         averaged: Those of its weights that are trained.
         optimizers: One or two, by `training.optimizer`.
         graphs: Whether CUDA graphs replay forward and backward pass.
+        parts: `training.parts`, or what fits into the device's memory.
 
     Example:
         >>> from hypersiren import Image, Siren
@@ -166,7 +171,12 @@ class TrainingStep:
         self.generator = torch.Generator(next(model.parameters()).device)
         check(self.task, training, partial(self.draw, 0, 0))
         on_first(lambda: objective.begin() if begin else None)
-        forward, self.graphs = compile_forward(objective, training, partial(self.draw, part=0))
+        free = training.parts is None and not self.closing
+        self.parts = (
+            on_first(partial(choose_parts, objective, partial(self.draw, 0, 0))) if free else training.parts or 1
+        )
+        decided = training.replace(parts=self.parts)
+        forward, self.graphs = compile_forward(objective, decided, partial(self.draw, part=0))
         self.forward = parallel(objective, forward, partial(self.draw, 0, 0))
         self.trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self.average = copy.deepcopy(model).eval() if training.ema else model
@@ -192,7 +202,7 @@ class TrainingStep:
 
     def __call__(self, step: int, monitor: Monitor) -> Tensor:
         """Make step `step`, counted from 0; the loss of its last part, still on the device."""
-        closing, accumulate, pieces = self.closing, self.training.accumulate, self.training.parts
+        closing, accumulate, pieces = self.closing, self.training.accumulate, self.parts
         if self.graphs:
             torch.compiler.cudagraph_mark_step_begin()
         for each in self.optimizers:
@@ -253,7 +263,7 @@ def _optimise(
     average = make_step.average
     run = Run(run_dir, record, objective.model, average, make_step.optimizers, task.criterion)
     start = run.resume()
-    if start >= steps:
+    if start >= steps and not run.due:
         return True, run.history
     if start:
         LOG.info("resuming after %d of %d steps", start, steps)
@@ -288,6 +298,9 @@ def _optimise(
             shown["headline"] = _headline(task, metrics)
             _write_postfix(bar, shown)
             clock = looked = time.perf_counter()
+        if start and run.due:
+            LOG.info("evaluating after step %d", start)
+            on_first(partial(validate, start, last=start >= steps))
         with _stop_requested() as event:
             stopped = agreement(event)
             for step in range(start, steps):
@@ -337,7 +350,8 @@ def _optimise(
                     # For the bar and TensorBoard alone: nothing that is saved depends on the clock.
                     if is_finite([loss, make_step.averaged]):
                         looked = time.perf_counter()
-                        metrics = _look(objective, average)
+                        with _keeping(run, done):
+                            metrics = _look(objective, average)
                         shown |= {"loss": f"loss {loss.item():.4g}", "headline": _headline(task, metrics)}
                         _write_postfix(bar, shown)
                         monitor.scalars(done, {f"validation/{k}": v for k, v in metrics.items()})
@@ -355,7 +369,9 @@ def _says_stop(on_log: OnLog | None, run: Run) -> bool:
     if on_log is None:
         return False
     row = {name: float(value) for name, value in run.history[-1].items()}
-    return on_log(int(row.pop("step")), row) is True
+    step = int(row.pop("step"))
+    with _keeping(run, step):
+        return on_log(step, row) is True
 
 
 def _write_postfix(bar: Any, shown: dict[str, str]) -> None:
@@ -390,13 +406,15 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 def _validate(
     objective: Objective, model: nn.Module, monitor: Monitor, run: Run, step: int, *, last: bool
 ) -> dict[str, float]:
-    """What the task says of a model, for the history too, and its pictures for TensorBoard; all of it is saved."""
+    """What the task says of a model, for the history too; all of it is saved. And its pictures for TensorBoard."""
     return_freed_memory()
     with _evaluating(model):
-        objective.calibrate(model)
         task, predict = objective.task, objective.predictor(model)
-        metrics = {name: float(value) for name, value in task.evaluate(predict).items()}  # not NumPy's, to be saved
+        with _keeping(run, step, due=True):
+            objective.calibrate(model)
+            metrics = {name: float(value) for name, value in task.evaluate(predict).items()}  # not NumPy's, to be saved
         run.log(step, {f"validation/{k}": v for k, v in metrics.items()})
+        run.save(step, metrics)
         if monitor.writes:
             return_freed_memory()
             monitor.panels(step, {f"{task.name}/{k}": p for k, p in task.panels(predict).items()})
@@ -405,8 +423,21 @@ def _validate(
                 pictures = objective.pictures(predict, metrics, run.history)
                 monitor.panels(step, {f"{task.name}/{k}": p for k, p in pictures.items()})
     monitor.scalars(step, {f"validation/{k}": v for k, v in metrics.items()})
-    run.save(step, metrics)
     return metrics
+
+
+@contextmanager
+def _keeping(run: Run, step: int, *, due: bool = False) -> Iterator[None]:
+    """Save the steps that are done if what follows them fails; `due`: whether that is their validation."""
+    try:
+        yield
+    except (TrainingError, CheckpointError):  # they say themselves what is kept
+        raise
+    except Exception:
+        if step:
+            run.save(step, due=due)
+            LOG.warning("step %d is saved; what follows it failed", step)
+        raise
 
 
 @contextmanager

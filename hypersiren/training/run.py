@@ -33,6 +33,7 @@ class Run:
         self.best: float = math.inf
         self.metrics: dict[str, float] = {}
         self.seconds = 0.0
+        self.due = False
         self.history: list[dict[str, float]] = []
 
     def resume(self) -> int:
@@ -75,6 +76,7 @@ class Run:
                 optimizer.load_state_dict(state)
             self.best, self.metrics, self.seconds = float(content["best"]), content["metrics"], content["seconds"]
             self.history = list(content.get("history", []))  # version 0.1 kept none
+            self.due = bool(content.get("due"))
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise CheckpointError(f"{self.folder / 'last.pt'}: does not fit what is trained here ({reason})") from None
@@ -86,10 +88,11 @@ class Run:
             self.history.append({"step": step, "seconds": self.seconds})
         self.history[-1] |= values
 
-    def save(self, step: int, metrics: dict[str, float] | None = None) -> None:
+    def save(self, step: int, metrics: dict[str, float] | None = None, *, due: bool = False) -> None:
         """Write last.pt, and best.pt if the metrics of a validation are the best so far (or nothing says which are).
 
-        At step 0 prior.pt too: the model before its training.
+        At step 0 prior.pt too: the model before its training. `due`: the validation of this step has failed, so that
+        resuming begins with it.
 
         Raises:
             TrainingError: If anything of it is not finite: the losses told of the weights before the last update only.
@@ -111,8 +114,9 @@ class Run:
             checkpoints.write(self.folder / "best.pt", common)
         if step == 0:  # so that what training earns can be shown
             checkpoints.write(self.folder / "prior.pt", common)
-        full = {"model": self.model.state_dict(), "optimizers": optimizers}
-        checkpoints.write(self.folder / "last.pt", {**common, **full, "best": self.best, "history": self.history})
+        full: dict[str, Any] = {"model": self.model.state_dict(), "optimizers": optimizers}
+        full |= {"best": self.best, "history": self.history, "due": due}
+        checkpoints.write(self.folder / "last.pt", {**common, **full})
         summary = {"step": step, "seconds": self.seconds, "validation": self.metrics}
         if math.isfinite(self.best):
             summary[f"best_validation_{self.criterion}"] = self.best

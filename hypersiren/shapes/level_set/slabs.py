@@ -17,10 +17,10 @@ _SLAB_POINTS = 1 << 21  # grid points of a slab
 
 _OFF_CORNER = 1e-4  # vertices keep this share of a cell's side from the grid points: no two of them coincide
 
-# A leaf has 3³ grid points, numbered as index @ (9, 3, 1), and 2³ cells; which points are whose corners:
+# A leaf has 3³ grid points, numbered as 9 x + 3 y + z, and 2³ cells; which points are whose corners:
 _LEAF_POINTS = torch.cartesian_prod(*[torch.arange(3)] * 3)
 
-_CELL_CORNERS = (CORNERS[:, None] + CORNERS) @ torch.tensor([9, 3, 1])
+_CELL_CORNERS = ((CORNERS[:, None] + CORNERS) * torch.tensor([9, 3, 1])).sum(-1)
 
 
 @dataclass
@@ -134,7 +134,7 @@ def _march_slab(
     strides = torch.tensor([plane, grid.cells[2] + 1, 1], device=device)
 
     leaf = visited[1:-1, 1:-1, 1:-1].nonzero()
-    points = torch.minimum(2 * leaf[:, None] + _LEAF_POINTS.to(device), last - origin) @ strides  # (M, 27)
+    points = _ravel(torch.minimum(2 * leaf[:, None] + _LEAF_POINTS.to(device), last - origin), strides)  # (M, 27)
     wanted = torch.zeros(planes * plane, dtype=torch.bool, device=device)
     wanted[points] = True
     known = wanted[-plane:].clone()
@@ -152,10 +152,11 @@ def _march_slab(
         return None
 
     owner, edges = triangles(inside)
-    start = (cell[owner, None] + CORNERS.to(device)[EDGE_CORNER.to(device)[edges]]) @ strides  # (T, 3)
+    start = _ravel(cell[owner, None] + CORNERS.to(device)[EDGE_CORNER.to(device)[edges]], strides)  # (T, 3)
+    before = _ravel(origin, strides)
     # The name of a grid edge: the number in the whole grid of the point that it starts from, and its axis.
-    names, corners = (3 * (start + origin @ strides) + EDGE_AXIS.to(device)[edges]).unique(return_inverse=True)
-    start, axis = names // 3 - origin @ strides, names % 3
+    names, corners = (3 * (start + before) + EDGE_AXIS.to(device)[edges]).unique(return_inverse=True)
+    start, axis = names // 3 - before, names % 3
     old = torch.isin(names, seam.names, assume_unique=True)
     vertex = total + (~old).cumsum(0) - 1
     vertex[old] = seam.vertices[torch.searchsorted(seam.names, names[old])]
@@ -178,6 +179,11 @@ def _runs_out(cell: Int[Tensor, "M 3"], inside: Bool[Tensor, "M 8"], visited: Bo
     steps = torch.stack([-step, step], 1).flatten(0, 1)  # -x, +x, -y, +y, -z, +z
     x, y, z = ((cell[:, None] + steps).div(2, rounding_mode="floor") + 1).unbind(-1)
     return bool((crossed & ~visited[x, y, z]).any())
+
+
+def _ravel(place: Int[Tensor, "*b 3"], strides: Int[Tensor, " 3"]) -> Int[Tensor, "*b"]:
+    """The number of a grid point. CUDA has no product of matrices of integers."""
+    return (place * strides).sum(-1)
 
 
 def _unravel(number: Int[Tensor, " N"], strides: Int[Tensor, " 3"]) -> Int[Tensor, "N 3"]:

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import pad
 
 Filter = Literal["sobel", "central", "stencil", "spectral"]
 
@@ -81,10 +81,17 @@ def image_laplacian(
 
 
 def _convolve(pixels: Pixels, kernel: Float[Tensor, "3 3"], every: int) -> Float[Tensor, "h w C"]:
-    kernel = kernel[None, None].to(pixels)
+    """The sum of the shifted image, by weight: cuDNN's convolution would round values to 10 bits (TF32) on a GPU."""
+    h, w = pixels.shape[:2]
+    weights = [(i, j, weight) for i, row in enumerate(kernel.tolist()) for j, weight in enumerate(row) if weight]
+
+    def convolved(one: Float[Tensor, "H W"]) -> Float[Tensor, "h w"]:
+        wide = pad(one[None, None], (1, 1, 1, 1), "replicate")[0, 0]
+        shifted = [weight * wide[i : i + h : every, j : j + w : every] for i, j, weight in weights]
+        return torch.stack(shifted).sum(0)
+
     # One channel after the other, for the memory of large images.
-    channels = (pad(one[None, None], (1, 1, 1, 1), "replicate") for one in pixels.unbind(-1))
-    return torch.stack([conv2d(one, kernel, stride=every)[0, 0] for one in channels], dim=-1)
+    return torch.stack([convolved(one) for one in pixels.unbind(-1)], dim=-1)
 
 
 def _spectral(pixels: Pixels, orders: tuple[int, int], finer: int, every: int) -> Float[Tensor, "FH FW C"]:

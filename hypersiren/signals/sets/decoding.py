@@ -12,9 +12,10 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Generator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,12 +120,18 @@ def _results(
     yield _read_span(source, target, *spans[0])
     # Spawned workers import the caller's __main__ again, which scripts without a guard do not survive; forked ones do
     # not, and are safe here as they use Pillow and NumPy only. macOS has fork, but its system libraries bear it badly.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source, target))
+    # No process may be forked that uses a GPU: there threads read, side by side too as far as Pillow decodes.
+    pool: Executor
+    work: Callable[..., tuple[np.ndarray, list[Skipped]]]
+    if cuda_has_begun():
+        pool, work = ThreadPoolExecutor(workers), partial(_read_span, source, target)
+    else:
+        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        pool, work = ProcessPoolExecutor(workers, context, _start_worker, (source, target)), _work
     try:
         waiting: deque[Future[tuple[np.ndarray, list[Skipped]]]] = deque()
         for span in spans[1:]:
-            waiting.append(_submit(pool, span))
+            waiting.append(_submit(pool, work, span))
             # Whoever takes the images may be slower than the workers; what waits for it is in memory.
             if len(waiting) > AHEAD * workers:
                 yield waiting.popleft().result()
@@ -136,10 +143,18 @@ def _results(
         pool.shutdown(cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, span: tuple[int, int]) -> "Future[tuple[np.ndarray, list[Skipped]]]":
+def cuda_has_begun() -> bool:
+    """Whether this process uses a GPU; without torch it does not."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_initialized()
+
+
+def _submit(
+    pool: Executor, work: Callable[..., Any], span: tuple[int, int]
+) -> "Future[tuple[np.ndarray, list[Skipped]]]":
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
-        return pool.submit(_work, span)
+        return pool.submit(work, *span)
 
 
 _job: tuple[ImageSource, Target] | None = None  # what a worker works on, sent once instead of with every span
@@ -160,9 +175,9 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _work(span: tuple[int, int]) -> tuple[np.ndarray, list[Skipped]]:
+def _work(start: int, stop: int) -> tuple[np.ndarray, list[Skipped]]:
     assert _job is not None
-    return _read_span(*_job, *span)
+    return _read_span(*_job, start, stop)
 
 
 def _read_span(source: ImageSource, target: Target, start: int, stop: int) -> tuple[np.ndarray, list[Skipped]]:

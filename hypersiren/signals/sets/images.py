@@ -1,8 +1,7 @@
 """Data sets: a SET of images as one uint8 tensor, decoded once, cached on disk, and resident on the device.
 
-At the paper's 32 x 32 pixels all of CelebA is 0.6 GB: held on the device, a batch is one indexing operation and one
-scaling, and no loader process stands between a step and its images. A set that takes more than half of the free memory
-stays in its cache file, see `disk`, and gives the same batches.
+At the paper's 32 x 32 pixels all of CelebA is 0.6 GB: held on the device, a batch is one indexing operation, without
+a loader. A set that takes more than half of the free memory stays in its cache file, see `disk`: the same batches.
 
 Letters in shapes: M images in the set, B images in a batch, H height, W width, C channels.
 """
@@ -103,6 +102,7 @@ class ImageSet:
 
     def images(self, index: Integer[Tensor, " B"]) -> Float[Tensor, "B H W C"]:
         """The images at these places, as float32 in [-1, 1]: -1 is 0, 1 is 255."""
+        index = index.to(self.pixels.device, non_blocking=True) if isinstance(self.pixels, Tensor) else index
         return self.pixels[index].float() / 127.5 - 1
 
 

@@ -175,7 +175,9 @@ class Completion(SetTask):
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> CompletionBatch:
         """Draw B images, their context and their targets; the same law at any progress."""
         device, b = self.train.pixels.device, self.batch_size
-        index = torch.randint(len(self.train), (b,), generator=generator, device=device)
+        # On the CPU, where a set may stay: nothing waits for a GPU, and the next batch is read while it computes.
+        host = generator if device.type == "cpu" else torch.Generator().manual_seed(generator.initial_seed())
+        index = torch.randint(len(self.train), (b,), generator=host, pin_memory=device.type == "cuda")
         images = augment(self.train.images(index), generator, **self.augmentation)
         y = images.flatten(1, 2)
         context = self._context(y, generator)
