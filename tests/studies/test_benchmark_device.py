@@ -60,7 +60,7 @@ def test_an_error_of_a_device_is_seen():
         good = device.relative_error(quantity(CPU, torch.float32), exact)
         with rounded_products():
             bad = device.relative_error(quantity(CPU, torch.float32), exact)
-        assert bad > 3 * good, name
+        assert bad > 50 * good, name
 
 
 class rounded_products(torch.utils._python_dispatch.TorchDispatchMode):

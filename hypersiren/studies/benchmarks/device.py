@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, supported_activities
 
 from hypersiren.fields.coords import grid
 from hypersiren.fields.siren import Siren
@@ -214,18 +214,21 @@ def step_table(
             variants[replayed] = Variant(step, flops=variants[name].flops)
             against[replayed] = name
     LOG.info("timing steps")
-    cuda = device.type == "cuda"
-    table = speed_table("", "steps", variants, against, rounds=rounds, device=device, repeats=10 if cuda else 1)
+    repeats = 1 if device.type == "cpu" else 10
+    table = speed_table("", "steps", variants, against, rounds=rounds, device=device, repeats=repeats)
     for name, row in table.rows.items():
-        rows[name] = {**row, **(launches(variants[name].step, device) if cuda and name in variants else {})}
+        rows[name] = dict(row)
         if name in variants:
             rows[name]["step"] = 1e3 / rows[name].pop("speed")  # type: ignore[operator]
-    others = {name: column for name, column in table.columns.items() if name != "speed" and (cuda or name != "ratio")}
-    counted = {"launches": Column("a step", "lower"), "waits": Column("a step", "lower")} if cuda else {}
+            rows[name] |= launches(variants[name].step, device)
+    others = {**table.columns, "launches": Column("a step", "lower"), "waits": Column("a step", "lower")}
+    measured = {
+        name: column for name, column in others.items() if name != "speed" and any(name in r for r in rows.values())
+    }
     title = f"A training step in fp32: an image of {side} x {side}"
     for settings in list(models.values())[:1]:
         title += f"; {settings.training.batch_size} images of {settings.data.size} x {settings.data.size}"
-    return Table(title, {"step": Column("ms", "lower"), **others, **counted}, rows)
+    return Table(title, {"step": Column("ms", "lower"), **measured}, rows)
 
 
 def _image_step(side: int, points: int, device: torch.device, compile: bool | str = False) -> Step:
@@ -249,12 +252,16 @@ def _ready(make: Callable[..., Step], *compile: str) -> Step:
 
 
 def launches(step: Step, device: torch.device) -> dict[str, Cell]:
-    """How often the host launches kernels (or graphs) on a CUDA device in a step, and how often it waits for it.
+    """How often the host launches kernels (or graphs) in a step, and how often it waits for the device.
+
+    Nothing where torch cannot count that.
 
     Example:
         >>> launches(lambda: torch.ones(2) + 1, torch.device("cpu"))
-        {'launches': 0, 'waits': 0}
+        {}
     """
+    if device.type != "cuda" or ProfilerActivity.CUDA not in supported_activities():
+        return {}
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as traced:
         step()
         wait(device)
