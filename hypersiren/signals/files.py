@@ -70,7 +70,8 @@ def check_library(error: Exception, path: str | os.PathLike[str] | None = None) 
     else:
         lacks = isinstance(error, ImportError)
     if lacks:
-        found = [f"{name} {sys.modules[name].__version__}" for name in _READERS if name in sys.modules]
+        versions = {name: getattr(sys.modules.get(name), "__version__", None) for name in _READERS}
+        found = [f"{name} {version}" for name, version in versions.items() if version]
         raise LibraryError(
             f"{'the file' if path is None else os.fspath(path)}: cannot be read by the libraries installed here, "
             f"through no fault of its own ({one_line(error)}); hypersiren's pyproject.toml says which versions it "
