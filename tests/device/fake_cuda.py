@@ -344,6 +344,8 @@ class FakeCuda:
             return self.put(args[0].clone(), "cpu")
         if name == "is_pinned":
             return False
+        if name == "tolist" and self.tag(args[0]) == "cuda":
+            self._wait("tolist")
         tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, torch.Tensor)]
         tags = {self.tag(t) for t in tensors}
         if name == "__deepcopy__":
