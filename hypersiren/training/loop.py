@@ -1,10 +1,9 @@
 """The training loop. One function trains, resumes, stops on Ctrl-C and keeps the last good checkpoint.
 
 Everything random in a step comes from a generator seeded by (seed, step), so a run that was interrupted anywhere goes
-on exactly as if it had not been: bit for bit on a CPU, and on a GPU but for the rounding of operations whose order
-varies there, such as the weight gradients of convolutions (`torch.use_deterministic_algorithms` fixes that order).
-Nothing in the loop waits for the device between log steps. Several processes run one loop, see
-`hypersiren.training.distributed`.
+on exactly as if it had not been: bit for bit on a CPU, and on a GPU but for the rounding of sums whose order varies
+there, such as the weight gradients of convolutions (`torch.use_deterministic_algorithms` fixes it). Nothing in the loop
+waits for the device between log steps. Several processes run one loop, see `hypersiren.training.distributed`.
 """
 
 import copy

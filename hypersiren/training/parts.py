@@ -53,10 +53,11 @@ def _divides(task: Any, batch: Any, count: int) -> bool:
 
 
 def _kept(objective: Objective, part: Any, device: torch.device) -> int:
-    """Bytes that a forward pass keeps for the backward pass. Nothing of the model changes, nor any random state."""
+    """Bytes that a forward pass keeps for the backward pass; in evaluation mode, so that the model stays as it is."""
     training = objective.model.training
     objective.model.eval()
     try:
+        objective(part)  # the first pass gets the libraries' own memory, too
         before = torch.cuda.memory_allocated(device)
         terms: dict[str, Tensor] = objective(part)
         return max(0, torch.cuda.memory_allocated(device) - before) if terms else 0

@@ -110,8 +110,9 @@ def sdf():
 def sdf_otherwise():
     fit("sdf", "in/ball.xyz", "--preset", "paper", "--resolution", 32)
     small = ("--network.hidden_features", 32, "--network.hidden_layers", 2, "--device", "cuda", "--points", 200)
-    fit("sdf", "in/ball.xyz", "--reach", "0.5,5.5", "--sensor", "0,0,0", "--resolution", 32, steps=60, small=small)
-    cli("mesh", "run", "--size", 40, "--device", "cuda", "--out", "ball.ply", "--trim", 0.2)
+    reach = ("--reach", "0.5,5.5", "--sensor", "0,0,0", "--trim", 0.2, "--resolution", 32)
+    fit("sdf", "in/ball.xyz", *reach, steps=60, small=small)
+    cli("mesh", "run", "--size", 40, "--device", "cuda", "--out", "ball.ply")
 
 
 @case
@@ -307,14 +308,14 @@ def compare():
 
 @case
 def initialisation():
-    cli("initialisation", "--out", "init", "--device", "cuda")
+    cli("initialisation", "--hidden_features", 16, "--out", "init.png")
 
 
 @case
 def benchmarks():
-    few = ("--no-compiled", "--rounds", 1, "--device", "cuda")
-    cli("benchmark", "jets", "--points", 256, *few)
-    cli("benchmark", "steps", "--points", 64, *few)
+    few = ("--width", 16, "--rounds", 1, "--device", "cuda")
+    cli("benchmark", "steps", "sdf", "--no-compiled", "--points", 64, *few)
+    cli("benchmark", "render", "--sizes", "32", *few)
 
 
 @pytest.mark.parametrize("function", CASES)

@@ -102,9 +102,10 @@ def test_waits_are_counted_and_memory_too(cuda):
     assert cuda.counts.launches.total() > 0
     cuda.counts = Counts()
     assert x.sum().item() == 1000
+    assert x[:2].tolist() == [1, 1]
     assert len(x[x > 3]) == 0
     torch.linalg.solve(torch.eye(3, device="cuda"), d(3, 1))
     waits = sorted(wait.partition(" @")[0] for wait in cuda.counts.waits)
-    assert waits == ["_linalg_check_errors", "_local_scalar_dense", "boolean index"]
+    assert waits == ["_linalg_check_errors", "_local_scalar_dense", "boolean index", "tolist"]
     del x
     assert torch.cuda.memory_allocated() == 0

@@ -37,7 +37,7 @@ BOUNDS = {
     "gradient steps": (667, 0),
     "mixture of 32": (1974, 1),
     "images on disk": (261, 1),
-    "sounds": (1900, 1),
+    "sounds": (1900, 2),
 }
 """At most so many launches and waits of one step: ATen operations that are no views, and those that wait."""
 

@@ -183,7 +183,8 @@ def _runs_out(cell: Int[Tensor, "M 3"], inside: Bool[Tensor, "M 8"], visited: Bo
 
 def _ravel(place: Int[Tensor, "*b 3"], strides: Int[Tensor, " 3"]) -> Int[Tensor, "*b"]:
     """The number of a grid point. CUDA has no product of matrices of integers."""
-    return (place * strides).sum(-1)
+    x, y, z = place.unbind(-1)
+    return x * strides[0] + y * strides[1] + z * strides[2]
 
 
 def _unravel(number: Int[Tensor, " N"], strides: Int[Tensor, " 3"]) -> Int[Tensor, "N 3"]:

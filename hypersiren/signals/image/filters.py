@@ -7,6 +7,7 @@ Letters in shapes: H height, W width, C channels, D = 2 coordinates (down, right
 """
 
 import math
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -87,8 +88,7 @@ def _convolve(pixels: Pixels, kernel: Float[Tensor, "3 3"], every: int) -> Float
 
     def convolved(one: Float[Tensor, "H W"]) -> Float[Tensor, "h w"]:
         wide = pad(one[None, None], (1, 1, 1, 1), "replicate")[0, 0]
-        shifted = [weight * wide[i : i + h : every, j : j + w : every] for i, j, weight in weights]
-        return torch.stack(shifted).sum(0)
+        return reduce(torch.add, (weight * wide[i : i + h : every, j : j + w : every] for i, j, weight in weights))
 
     # One channel after the other, for the memory of large images.
     return torch.stack([convolved(one) for one in pixels.unbind(-1)], dim=-1)

@@ -72,7 +72,7 @@ def decode_parts(
     Args:
         source: Where they come from.
         target: What each is brought to.
-        workers: Processes; None for one per CPU, 1 for none but this one.
+        workers: Processes, or threads of this one if it uses a GPU; None for one per CPU, 1 for none but this one.
         progress: Whether to show a bar, if stderr is a terminal.
 
     Yields:

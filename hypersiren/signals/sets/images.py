@@ -221,7 +221,7 @@ def load_images(
         crop: "center" crops and resizes, "none" demands that every image has this size (`signals.fit_image`).
         root: The folder of kinds that are read from one.
         seed: Of splits and crops drawn at random.
-        workers: Processes that decode; None for one per CPU. Up to 500 images are always decoded by this one.
+        workers: Processes (threads) that decode; None for one per CPU. Up to 500 images are always decoded by this one.
         cache_dir: Where decoded sets are kept; None for $HYPERSIREN_CACHE, or else the user's cache folder.
         progress: Whether decoding shows a bar, if stderr is a terminal.
         crops: Of "photos": training crops (10,000); val and test have a tenth.
