@@ -10,7 +10,6 @@ import soundfile
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-import hypersiren.cli.train as cli_train
 from tests.device.fake_cuda import FakeCuda
 
 
@@ -43,6 +42,8 @@ def files(tmp_path_factory):
 @pytest.fixture
 def cuda(files, tmp_path, monkeypatch):
     """The device, entered, in an empty folder from which `in/` leads to the files."""
+    from hypersiren.cli import train as command  # imported at last, so that its types are checked in other tests
+
     monkeypatch.chdir(tmp_path)
     Path("in").symlink_to(files)
 
@@ -51,7 +52,7 @@ def cuda(files, tmp_path, monkeypatch):
 
     monkeypatch.setattr(FigureCanvasAgg, "draw", lambda canvas: None)
     monkeypatch.setattr(FigureCanvasAgg, "buffer_rgba", blank)
-    monkeypatch.setattr(cli_train, "complete", partial(cli_train.complete, baseline_images=2))
+    monkeypatch.setattr(command, "complete", partial(command.complete, baseline_images=2))
     # The checker of shapes asks for properties, which are calculated: launches and waits that nobody else has.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with FakeCuda() as device:

@@ -6,6 +6,8 @@ import torch
 
 from tests.device.fake_cuda import CPU, CUDA, Counts, FakeCuda
 
+pytestmark = [pytest.mark.device, pytest.mark.quick]
+
 
 @pytest.fixture
 def cuda():
