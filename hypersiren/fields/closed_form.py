@@ -34,7 +34,7 @@ def solve_last_layer(siren: Siren, x: Float[Tensor, "N D"], gradient: Float[Tens
         True
     """
     *hidden, (weight, _) = siren.scaled_weights()
-    identity = torch.eye(weight.shape[1]).to(weight)
+    identity = torch.eye(weight.shape[1], dtype=weight.dtype, device=weight.device)
     features = jet(x, [*hidden, (identity, torch.zeros_like(identity[0]))]).gradient
     assert features is not None
     work = torch.float32 if x.device.type == "mps" else torch.float64
@@ -42,4 +42,4 @@ def solve_last_layer(siren: Siren, x: Float[Tensor, "N D"], gradient: Float[Tens
     gram = rows.mT @ rows
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
     last, _ = siren.last().values()
-    last.copy_(torch.linalg.solve(gram, rows.mT @ target).mT)
+    last.copy_(torch.linalg.solve_ex(gram, rows.mT @ target).result.mT)  # does not wait for the device

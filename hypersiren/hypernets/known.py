@@ -12,6 +12,7 @@ raster, C channels, D coordinate dimensions, F features, G = F + 1, R columns.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -85,7 +86,7 @@ def equations(
     y = torch.where(every.unsqueeze(-1), context.y, 0).to(theta.dtype)
     if context.cells is not None and context.size is not None and not hidden and not context.surface:
         # One set of features for the whole batch: the raster's.
-        features = with_one(siren.features(grid(context.size, device=context.x.device, dtype=context.y.dtype)))
+        features = with_one(siren.features(_raster(context.size, context.x.device, context.y.dtype)))
         features, cells = features.to(theta.dtype), torch.where(mask, context.cells[systems], 0)
         mean = (features @ theta).expand(signals, -1, -1)
         mean = mean.gather(1, cells.unsqueeze(-1).expand(signals, -1, mean.shape[-1]))
@@ -105,6 +106,13 @@ def equations(
         features = with_one(siren.features(x, hidden))
     features = features.to(theta.dtype)
     return Known(features, None, mask, torch.where(every.unsqueeze(-1), y - features @ theta, 0), alike)
+
+
+@lru_cache(maxsize=4)
+def _raster(size: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Float[Tensor, "P D"]:
+    """The cells of a raster, the same in every step of a training; not to be written to."""
+    with torch.inference_mode(False):  # a training may want them that were first asked for in inference
+        return grid(size, device=device, dtype=dtype)
 
 
 def _with_slopes(siren: Siren, x: Float[Tensor, "B N D"], hidden: Params, length: float) -> Tensor:

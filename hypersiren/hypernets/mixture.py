@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from hypersiren.fields.savable import savable
 from hypersiren.fields.shown import by_shape
-from hypersiren.fields.siren import BoundSiren, Params, Siren
+from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.adapter import Decode, Prediction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.known import Known, equations
@@ -33,16 +33,13 @@ from hypersiren.hypernets.last_layer import LastLayerSolve, Moments
 from hypersiren.hypernets.posterior import (
     Posterior,
     effective_count,
-    gram_matrix,
     last_layer,
     probes,
-    signals_apart,
-    signals_aside,
-    solve_with_determinant,
     spreads,
     with_last_layer,
     with_one,
 )
+from hypersiren.hypernets.priors import changes, portion, solve_under
 
 LOG = logging.getLogger(__name__)
 
@@ -118,43 +115,20 @@ class MixtureSolve(LastLayerSolve):
             )
         with torch.autocast(context.y.device.type, enabled=False):
             theta = last_layer(siren, params)
-            known = equations(siren, params, theta, context, self.length)
-            noise = self._noises(siren, context)
-            found = [self._solve_one(known, k, noise[:, k]) for k in range(len(self.factor))]
-            evidence = torch.stack([one[1] for one in found], 1) + self.shares.log_softmax(0)
-            shares = (self.tempering.exp() * evidence).softmax(1)
-            change = torch.stack([self.factor[k] @ one[0] for k, one in enumerate(found)], 1)
-            mixed = (shares[..., None, None] * change).sum(1)
+            known = equations(siren, params, theta, context, self.length, one_system=True)
+            noise = self._noises(siren, context, len(known.mask))
+            some = portion(known, self.factor)
+            found = [solve_under(known, *part) for part in zip(self.factor.split(some), noise.split(some), strict=True)]
+            w, evidence = torch.cat([each.w for each in found]), torch.cat([each.evidence for each in found])
+            shares = (self.tempering.exp() * (evidence.mT + self.shares.log_softmax(0))).softmax(1)
+            mixed = changes(self.factor, shares.mT[..., None, None] * w).sum(0)
             solved = with_last_layer(siren, params, theta + mixed)
         posterior = MixturePosterior(siren, solved, self, params, known, noise, shares.detach())
         return Prediction(siren, solved, z, posterior)
 
-    def _noises(self, siren: Siren, context: Context) -> Float[Tensor, "B K"]:
-        count = effective_count(siren, context.x, context.mask).unsqueeze(-1)
-        return torch.exp(self.noise[:, 0] + self.noise[:, 1] * torch.log(count / 100))
-
-    def _solve_one(
-        self, known: Known, k: int, noise: Float[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B R C"], Float[Tensor, " B"], Tensor]:
-        """w of one prior, the logarithm of its evidence (up to a constant), and the Cholesky factor."""
-        seen = known.rows(known.features @ self.factor[k])
-        wrong, mask = known.wrong, known.mask
-        channels, count = wrong.shape[-1], mask.sum(1)
-        if seen.shape[1] <= seen.shape[2]:
-            gram = gram_matrix(seen, mask, noise, dual=True)
-            solution, logarithm, lower = solve_with_determinant(gram, wrong)
-            w, square = seen.mT @ solution, (wrong * solution).sum((1, 2))
-        else:
-            right = seen.mT @ wrong
-            # Signals that are known alike have one matrix.
-            systems = slice(0, 1) if known.alike else slice(None)
-            gram = gram_matrix(seen[systems], mask[systems], noise[systems], dual=False)
-            solution, logarithm, lower = solve_with_determinant(gram, signals_aside(right, len(gram)))
-            w = signals_apart(solution, len(right))
-            lower = lower.expand(len(right), -1, -1)
-            square = (wrong.square().sum((1, 2)) - (right * w).sum((1, 2))) / noise
-            logarithm = logarithm + (count - gram.shape[-1]) * noise.log()
-        return w, -0.5 * (square + channels * logarithm), lower
+    def _noises(self, siren: Siren, context: Context, systems: int) -> Float[Tensor, "K S"]:
+        count = effective_count(siren, context.x[:systems], context.mask[:systems])
+        return torch.exp(self.noise[:, :1] + self.noise[:, 1:] * torch.log(count / 100))
 
     @torch.no_grad()
     def set_prior(
@@ -282,14 +256,14 @@ def clusters(signals: Float[Tensor, "M *size C"], count: int, rounds: int = 20, 
 class MixturePosterior:
     """What is still open of the last layers of B fields under a mixture of priors.
 
-    Each call solves again, one prior after the other, so that no matrix is kept.
+    Each call solves again, some priors at a time, so that no matrix is kept.
 
     Attributes:
         siren, params: The fields; their last layer is the mean of the mixture.
         solver: The priors.
         believed: The parameters before the solve.
         known: What is known.
-        noise: s^2 of each signal under each prior.
+        noise: s^2 of each system under each prior.
         shares: How likely each prior is, given what is known.
     """
 
@@ -298,13 +272,13 @@ class MixturePosterior:
     solver: MixtureSolve
     believed: Params
     known: Known
-    noise: Float[Tensor, "B K"]
+    noise: Float[Tensor, "K S"]
     shares: Float[Tensor, "B K"]
 
     __repr__ = by_shape
 
     @property
-    def mask(self) -> Bool[Tensor, "B N"]:
+    def mask(self) -> Bool[Tensor, "S N"]:
         """Which points are known."""
         return self.known.mask
 
@@ -314,44 +288,49 @@ class MixturePosterior:
         return self.solver.factor.shape[2]
 
     @cached_property
-    def likely(self) -> list[int]:
+    def likely(self) -> Int[Tensor, " L"]:
         """Priors that any signal may be of."""
-        return (self.shares > 1e-6).any(0).nonzero().flatten().tolist()
+        return (self.shares > 1e-6).any(0).nonzero().flatten()
 
     def parts(self, k: int) -> Posterior:
         """The posterior under one prior, without the spread."""
-        known, solver = self.known, self.solver
-        w, _, lower = solver._solve_one(known, k, self.noise[:, k])
-        theta = last_layer(self.siren, self.believed) + solver.factor[k] @ w
+        known, factor, noise = self.known, self.solver.factor[k], self.noise[k]
+        found = solve_under(known, factor[None], noise[None])
+        theta = last_layer(self.siren, self.believed) + factor @ found.w[0]
         solved = with_last_layer(self.siren, self.believed, theta)
-        points = known.features @ solver.factor[k]
+        points = known.features @ factor
         if known.cells is None:
             points = points * known.mask.unsqueeze(-1)
-        dual = known.mask.shape[1] <= points.shape[-1]
-        none = torch.zeros_like(solver.spread)
-        return Posterior(
-            self.siren, solved, solver.factor[k], points, known.cells, known.mask, lower, self.noise[:, k], dual, none
-        )
+        none, dual = torch.zeros_like(self.solver.spread), found.systems.dual
+        return Posterior(self.siren, solved, factor, points, known.cells, known.mask, found.lower[0], noise, dual, none)
 
     def variance(self, x: Float[Tensor, "*b P D"]) -> Float[Tensor, "B P C"]:
         """The variance of the fields' values at x: that within the priors and that between them."""
         return self.spreads.square()[:, None, None] * self._variance(x)
 
     def _variance(self, x: Float[Tensor, "*b P D"]) -> Float[Tensor, "B P C"]:
-        mean = BoundSiren(self.siren, self.params)(x)
-        total = torch.zeros_like(mean)
-        for k in self.likely:
-            part = self.parts(k)
-            apart = BoundSiren(self.siren, part.params)(x) - mean
-            total = total + self.shares[:, k, None, None] * (part.variance(x) + apart.square())
+        hidden = {name: p for name, p in self.params.items() if name not in self.siren.last()}
+        features = with_one(self.siren.features(x, hidden))
+        before, mean = (last_layer(self.siren, params) for params in (self.believed, self.params))
+        priors = self.solver.factor, self.noise, self.shares.mT
+        if not torch.is_grad_enabled() or features.device.type == "cpu":  # a training step does not wait for a device
+            priors = tuple(values[self.likely] for values in priors)  # type: ignore[assignment]
+        some, total = (
+            portion(self.known, priors[0], features.shape[-2]),
+            torch.zeros_like(features[..., :1] @ mean[:, :1]),
+        )
+        for factor, noise, shares in zip(*(values.split(some) for values in priors), strict=True):
+            found = solve_under(self.known, factor, noise)
+            within = found.variance(features @ (factor if features.ndim == 2 else factor.unsqueeze(1)))
+            apart = features @ (before + changes(factor, found.w) - mean)
+            total = total + (shares[..., None, None] * (within.unsqueeze(-1) + apart.square())).sum(0)
         return total
 
     @property
     def open_share(self) -> Float[Tensor, " B"]:
         """As that of `Posterior`; the prior is the mixture."""
         x = probes(self.siren, self.solver.factor)
-        features = with_one(self.siren.features(x))
-        each = torch.stack([(features @ factor).square().sum(-1).mean() for factor in self.solver.factor])
+        each = (with_one(self.siren.features(x)) @ self.solver.factor).square().sum(-1).mean(-1)
         return (self._variance(x).mean((1, 2)) / (self.solver.shares.softmax(0) @ each)).clamp(1e-6, 1)
 
     @cached_property
@@ -364,7 +343,7 @@ class MixturePosterior:
         chosen = torch.multinomial(self.shares, count, replacement=True, generator=generator).flatten()
         mean = last_layer(self.siren, self.params).repeat_interleave(count, 0)
         theta, repeated = mean, self.params
-        for k in self.likely:
+        for k in self.likely.tolist():
             repeated = self.parts(k).sample(count, generator)
             theta = torch.where((chosen == k)[:, None, None], last_layer(self.siren, repeated), theta)
         spread = self.spreads.expand(len(self.shares)).repeat_interleave(count)[:, None, None]

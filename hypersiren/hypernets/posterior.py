@@ -16,7 +16,7 @@ C channels, F features, R columns of S, X right-hand sides.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -33,13 +33,18 @@ NINETY = 1.645
 ROUNDING = 1e-5
 """Variance of values on [-1, 1] that are rounded to 8 bits, and a little more."""
 
+NOTHING = 1e-14
+"""Share of the largest weight below which one is nothing."""
+
 
 class _Solve(torch.autograd.Function):
     """K^-1 r and log det K for symmetric positive definite K. Its backward is one more solve and an outer product, and
-    an inverse where the determinant is used; autograd through the Cholesky factor would cost several of its cubes."""
+    an inverse where the determinant is used; autograd through the Cholesky factor would cost several of its cubes.
+
+    `diagonal` is a part of K's diagonal that is added already, given for its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, matrix: Tensor, right: Tensor, diagonal: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)  # a determinant that nobody uses has no gradient
         # Unlike cholesky this does not wait for the device, and lets NaN through to where the loop reports it.
         factor = torch.linalg.cholesky_ex(matrix).L
@@ -49,17 +54,35 @@ class _Solve(torch.autograd.Function):
         return solution, 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1), factor
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         factor, solution = ctx.saved_tensors
-        matrix, right = None, None
+        whole, _, part = ctx.needs_input_grad
+        matrix, right, diagonal = None, None, None
         if gradients[0] is not None:
             right = torch.cholesky_solve(gradients[0], factor)
-            outer = right @ solution.mT
-            matrix = -0.5 * (outer + outer.mT)
-        if gradients[1] is not None:
+            if whole:
+                outer = right @ solution.mT
+                matrix = -0.5 * (outer + outer.mT)
+            if part:
+                diagonal = -(right * solution).sum(-1)
+        if gradients[1] is not None and whole:
             inverse = gradients[1][..., None, None] * torch.cholesky_inverse(factor)
             matrix = inverse if matrix is None else matrix + inverse
-        return matrix, right
+        if gradients[1] is not None and part:
+            inverse = _weighted_inverse_diagonal(factor, gradients[1])
+            diagonal = inverse if diagonal is None else diagonal + inverse
+        return matrix, right, diagonal
+
+
+def _weighted_inverse_diagonal(factor: Float[Tensor, "*b N N"], weight: Float[Tensor, "*b"]) -> Float[Tensor, "*b N"]:
+    """The diagonals of (L L^T)^-1, each times its weight. On a processor, which need not wait for a look at them,
+    matrices whose weight is nothing beside the largest one are not inverted."""
+    if weight.device.type != "cpu":
+        return weight.unsqueeze(-1) * torch.cholesky_inverse(factor).diagonal(dim1=-2, dim2=-1)
+    used = ~(weight.abs() <= NOTHING * weight.abs().max())  # NaN is used, too
+    found = weight.new_zeros(factor.shape[:-1])
+    found[used] = weight[used].unsqueeze(-1) * torch.cholesky_inverse(factor[used]).diagonal(dim1=-2, dim2=-1)
+    return found
 
 
 class _SolveParts(torch.autograd.Function):
@@ -108,21 +131,30 @@ def solve_positive(
         >>> solve_positive(torch.diag(torch.tensor([2.0, 4.0])), torch.ones(2, 1))[0].flatten().tolist()
         [0.5, 0.25]
     """
-    solution, _, factor = _Solve.apply(matrix, right)
+    solution, _, factor = _Solve.apply(matrix, right, None)
     return solution, factor
 
 
 def solve_with_determinant(
-    matrix: Float[Tensor, "*b N N"], right: Float[Tensor, "*b N C"]
+    matrix: Float[Tensor, "*b N N"],
+    right: Float[Tensor, "*b2 N C"],
+    diagonal: Float[Tensor, "*b N"] | None = None,
 ) -> tuple[Float[Tensor, "*b N C"], Float[Tensor, "*b"], Float[Tensor, "*b N N"]]:
     """K^-1 r, log det K, and the lower Cholesky factor of K, through which no gradient goes.
+
+    Args:
+        matrix: K; or K less its `diagonal`, which is then added to it in place.
+        right: r.
+        diagonal: Where it alone has a gradient, no N x N matrix has.
 
     Example:
         >>> x, logarithm, _ = solve_with_determinant(torch.diag(torch.tensor([2.0, 4.0])), torch.ones(2, 1))
         >>> x.flatten().tolist(), round(logarithm.exp().item(), 4)
         ([0.5, 0.25], 8.0)
     """
-    return _Solve.apply(matrix, right)
+    if diagonal is not None:
+        matrix.diagonal(dim1=-2, dim2=-1).add_(diagonal.detach())
+    return _Solve.apply(matrix, right, diagonal)
 
 
 def solve_parts(
@@ -176,14 +208,14 @@ def with_last_layer(siren: Siren, params: Params, theta: Float[Tensor, "*b G C"]
     return {**params, weight: theta[..., :-1, :].mT, bias: theta[..., -1, :]}
 
 
-def signals_aside(values: Float[Tensor, "B N C"], systems: int) -> Float[Tensor, "S N X"]:
+def signals_aside(values: Float[Tensor, "*k B N C"], systems: int) -> Float[Tensor, "*k S N X"]:
     """Right-hand sides of so many systems: where one system serves all signals, they stand side by side."""
-    return values if systems == len(values) else rearrange(values, "b n c -> 1 n (b c)")
+    return values if systems == values.shape[-3] else rearrange(values, "... b n c -> ... 1 n (b c)")
 
 
-def signals_apart(values: Float[Tensor, "S N X"], signals: int) -> Float[Tensor, "B N C"]:
+def signals_apart(values: Float[Tensor, "*k S N X"], signals: int) -> Float[Tensor, "*k B N C"]:
     """The inverse of `signals_aside`."""
-    return values if len(values) == signals else rearrange(values, "1 n (b c) -> b n c", b=signals)
+    return values if values.shape[-3] == signals else rearrange(values, "... 1 n (b c) -> ... b n c", b=signals)
 
 
 @runtime_checkable
@@ -338,9 +370,15 @@ class Posterior:
 
 
 def probes(siren: Siren, like: Tensor) -> Float[Tensor, "P D"]:
-    """256 points spread over [-1, 1]^D by the Sobol sequence, which keeps step with no raster."""
-    points = torch.quasirandom.SobolEngine(siren.in_features).draw(256)
-    return 2 * points.to(like) - 1
+    """256 points spread over [-1, 1]^D by the Sobol sequence, which keeps step with no raster; not to be written to."""
+    return _sobol(siren.in_features, like.device, like.dtype)
+
+
+@cache
+def _sobol(dimensions: int, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "P D"]:
+    """They are drawn on the processor, and would otherwise be copied to the device in every step."""
+    with torch.inference_mode(False):  # a training may want them that were first asked for in inference
+        return 2 * torch.quasirandom.SobolEngine(dimensions).draw(256).to(device, dtype) - 1
 
 
 @torch.no_grad()
@@ -366,8 +404,11 @@ def effective_count(siren: Siren, x: Float[Tensor, "S N D"], mask: Bool[Tensor, 
 
 
 def spreads(spread: Float[Tensor, " 2"], posterior: Uncertainty) -> Tensor:
-    """What multiplies the standard deviation, see `Posterior`; 1 where the spread is zero, without asking for more."""
-    if not spread.any():
+    """What multiplies the standard deviation, see `Posterior`; 1 where the spread is zero.
+
+    A processor then asks for no more; on a device the question would be a wait.
+    """
+    if spread.device.type == "cpu" and not spread.any():
         return torch.ones((1,)).to(spread)
     return torch.exp(spread[0] + spread[1] * posterior.open_share.log())
 

@@ -39,8 +39,9 @@ class Optimisation(Section):
     steps: PositiveInt = 1000
     """Optimiser updates."""
     optimizer: Literal["adam", "muon", "lbfgs"] = "muon"
-    """adam for all weights; muon for the matrices and Adam for the others; or lbfgs, where each step is one iteration
-    with line search on points drawn once, and lr, first_lr, warmup, decay, weight_decay and clip are ignored."""
+    """adam for all weights; muon for the matrices of 16 rows and columns or more and Adam for the others; or lbfgs,
+    where each step is one iteration with line search on points drawn once, and lr, first_lr, warmup, decay,
+    weight_decay and clip are ignored."""
     lr: PositiveFloat = 1e-3
     """Peak learning rate."""
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -101,7 +102,7 @@ class Training(Optimisation):
     ema: Share = 0.97
     """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
     optimizer: Literal["adam", "muon"] = "adam"
-    """adam for all weights, or muon for the matrices and Adam for the others."""
+    """adam for all weights, or muon for the matrices of 16 rows and columns or more and Adam for the others."""
     target_points: PositiveInt | None = None
     """Random target pixels for each image; null: all."""
     autocast: bool = False

@@ -166,7 +166,10 @@ def is_finite(values: Any) -> bool:
         >>> is_finite({"a": [torch.zeros(2), 3], "b": torch.tensor(float("nan"))})
         False
     """
-    return all(bool(flag) for flag in [tensor.isfinite().all() for tensor in tensors_in(values)])
+    flags: dict[torch.device, list[Tensor]] = {}
+    for tensor in tensors_in(values):
+        flags.setdefault(tensor.device, []).append(tensor.isfinite().all())
+    return all(bool(torch.stack(each).all()) for each in flags.values())  # one wait for each device
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:

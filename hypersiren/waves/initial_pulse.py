@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from hypersiren.fields.jets import Jet
 from hypersiren.fields.operators import Field, diagonal_jet
@@ -58,11 +59,12 @@ class InitialPulse:
         w, dw = jet.value - start.value, jet.gradient - start.gradient
         ddw = jet.hessian_diagonal - start.hessian_diagonal
         phi, dphi, ddphi = (y.unsqueeze(-1) for y in self._blend(x))
-        time = torch.tensor([1.0, 0.0, 0.0], dtype=x.dtype, device=x.device)
+        by_time = dphi * w.unsqueeze(-1)
+        by_time_twice = ddphi * w.unsqueeze(-1) + 2 * dphi * dw[..., :1]
         return Jet(
             start.value + phi.squeeze(-1) * w,
-            start.gradient + phi * dw + dphi * w.unsqueeze(-1) * time,
-            hessian_diagonal=start.hessian_diagonal + phi * ddw + (ddphi * w.unsqueeze(-1) + 2 * dphi * dw) * time,
+            start.gradient + phi * dw + F.pad(by_time, (0, 2)),
+            hessian_diagonal=start.hessian_diagonal + phi * ddw + F.pad(by_time_twice, (0, 2)),
         )
 
     def _blend(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -63,12 +63,13 @@ class PML:
         """A, B, C and the derivatives of A and B, in closed form."""
         s = self.absorption(x)
         ds = 2 * self.strength / self.width**2 * self._depth(x) * x.sign()
-        (e0, e1), zero = (pair(torch.ones_like(t), -t) for t in s.unbind(-1)), torch.zeros_like(s[..., 0])
-        (inverse0, inverse1) = (pair(torch.ones_like(t), t) / (1 + t.square()).unsqueeze(-1) for t in s.unbind(-1))
-        a, b = multiply(e1, inverse0), multiply(e0, inverse1)
-        da = multiply(multiply(a, inverse0), pair(zero, ds[..., 0]))
-        db = multiply(multiply(b, inverse1), pair(zero, ds[..., 1]))
-        return PMLCoefficients(a, da, b, db, multiply(e0, e1))
+        one = torch.ones_like(s)
+        # Both axes at once: (..., N, 2 axes, 2).
+        e, inverse = pair(one, -s), pair(one, s) / (1 + s.square()).unsqueeze(-1)
+        ratio = multiply(e.flip(-2), inverse)
+        slope = multiply(multiply(ratio, inverse), pair(torch.zeros_like(s), ds))
+        (a, b), (da, db) = ratio.unbind(-2), slope.unbind(-2)
+        return PMLCoefficients(a, da, b, db, multiply(e[..., 0, :], e[..., 1, :]))
 
     def _depth(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return (x.abs() - (1 - self.width)).clamp(min=0)

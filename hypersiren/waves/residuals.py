@@ -87,14 +87,14 @@ def helmholtz_residual(
     value, gradient, curvature = _pieces(jet)
     if value.shape[-1] % 2:
         raise ValueError(f"expected an even number of channels, two for each wavefield, got {value.shape[-1]}")
-    if isinstance(squared_slowness, Tensor):
-        squared_slowness = squared_slowness.unsqueeze(-1)  # beside wavefields and pairs
-    # Pairs stand last: (..., N, S, 2); the coefficients are the same for all S.
-    u, d0, d1, d00, d11 = (y.unflatten(-1, (-1, 2)) for y in (value, *gradient.unbind(-1), *curvature.unbind(-1)))
+    # Five products (..., N, S, 5, 2) of complex numbers; the coefficients are the same for all S.
+    derivatives = torch.cat([gradient, curvature, value.unsqueeze(-1)], dim=-1).unflatten(-2, (-1, 2)).mT
     layer = pml.coefficients(x)
-    a, da, b, db, c = (z.unsqueeze(-2) for z in (layer.a, layer.da, layer.b, layer.db, layer.c))
-    along = multiply(a, d00) + multiply(da, d0) + multiply(b, d11) + multiply(db, d1)
-    return (along + wavenumber**2 * squared_slowness * multiply(c, u)).flatten(-2) + source
+    c = wavenumber**2 * squared_slowness * layer.c
+    shape = torch.broadcast_shapes(c.shape, layer.a.shape)
+    coefficients = [z.expand(shape) for z in (layer.da, layer.db, layer.a, layer.b, c)]
+    products = multiply(torch.stack(coefficients, dim=-2).unsqueeze(-3), derivatives)
+    return products.sum(-2).flatten(-2) + source
 
 
 def wave_residual(jet: Jet, velocity: Float[Tensor, "*batch N 1"] | float = 1.0) -> Float[Tensor, "*out N C"]:

@@ -13,7 +13,7 @@ from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.mixture import MixtureSolve, clusters
 from hypersiren.hypernets.model import HyperSiren
-from hypersiren.hypernets.posterior import effective_count, solve_with_determinant, with_one
+from hypersiren.hypernets.posterior import effective_count, last_layer, solve_with_determinant, with_one
 from hypersiren.training.checkpoints import load, save
 
 
@@ -183,3 +183,52 @@ def test_a_siren_of_another_width_is_refused():
         MixtureSolve(64)(Siren(1, 1, hidden_features=(8, 16)), None, {}, context)
     with pytest.raises(ValueError, match="got none"):
         model().set_prior([])
+
+
+@pytest.mark.parametrize("raster", [False, True])
+@pytest.mark.parametrize(
+    ("count", "rank", "alike"), [(12, None, False), (30, 9, False), (30, None, True), (40, 9, True)]
+)
+def test_all_priors_at_once_are_as_one_after_the_other(count, rank, alike, raster):
+    """Values, variance and gradients, whether the priors are one batch or several and the kernel one of all cells."""
+    made, signals = prepared(priors=3, rank=rank), 2 if count < 20 else 6
+    values, mask = tones(signals, seed=7).double(), torch.zeros(signals, 40, dtype=torch.bool)
+    for i in range(signals):
+        mask[i, torch.randperm(40, generator=torch.Generator().manual_seed(0 if alike else i))[:count]] = True
+    context = Context.from_rasters(values, mask).compact()
+    assert context.alike == alike
+    if not raster:
+        context = Context(context.x, context.y, context.mask, alike=alike)
+    x, trained = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None], made.adapter
+    names = ("noise", "shares", "tempering")
+    for name in names:
+        getattr(trained, name).requires_grad_(True)
+
+    def gradients(loss):
+        return torch.autograd.grad(loss, [getattr(trained, name) for name in names])
+
+    found = made.predict(context)
+    mine = [found.field(x), found.posterior.variance(x)]
+    mine += gradients(mine[0].square().sum() + mine[1].sum())
+    theta = last_layer(made.siren, {})
+    phi, other = with_one(made.siren.features(context.x)), with_one(made.siren.features(x))
+    noise = trained._noises(made.siren, context, signals)
+    logs, means, variances = [], [], []
+    for k in range(3):
+        logs.append([]), means.append([]), variances.append([])
+        for i in range(signals):
+            a, b = phi[i] @ trained.factor[k], other @ trained.factor[k]
+            wrong = context.y[i] - phi[i] @ theta
+            gram = a @ a.mT + noise[k, i] * torch.eye(len(a)).double()
+            gain = torch.linalg.solve(gram, a @ b.mT).mT
+            logs[k].append(-0.5 * (gram.logdet() + (wrong * torch.linalg.solve(gram, wrong)).sum()))
+            means[k].append(other @ theta + gain @ wrong)
+            variances[k].append((b.square().sum(-1) - (gain * (b @ a.mT)).sum(-1)).unsqueeze(-1))
+    logs, means, variances = (torch.stack([torch.stack(row) for row in rows]) for rows in (logs, means, variances))
+    shares = (trained.tempering.exp() * (logs + trained.shares.log_softmax(0)[:, None])).softmax(0)[..., None, None]
+    mean = (shares * means).sum(0)
+    # The posterior takes shares and the mean of the mixture as they are found, and trains variances through noise.
+    variance = (shares.detach() * (variances + (means - mean).square())).sum(0)
+    slow = [mean, variance, *gradients(mean.square().sum() + variance.sum())]
+    for a, b in zip(mine, slow, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)

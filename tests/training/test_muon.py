@@ -5,6 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypersiren import FieldTask, fit
+from hypersiren.training import optimizers
+from hypersiren.training.checkpoints import CheckpointError
 from hypersiren.training.muon import Muon, orthogonalise
 
 
@@ -66,3 +69,36 @@ def test_zero_gradients_and_vectors():
     assert torch.equal(p, before)
     with pytest.raises(ValueError, match=r"expected matrices, got a parameter of shape \(3,\)"):
         Muon([torch.nn.Parameter(torch.zeros(3))])
+
+
+class Sine(FieldTask):
+    """sin(3 x) on [-1, 1]."""
+
+    in_features, out_features = 1, 1
+
+    def sample(self, generator, progress):
+        return torch.rand(256, 1, generator=generator) * 2 - 1
+
+    def loss(self, field, x):
+        return {"mse": (field(x) - torch.sin(3 * x)).square().mean()}
+
+
+def test_a_network_too_small_for_muon_is_adams():
+    found = []
+    for optimizer in ("muon", "adam"):
+        torch.manual_seed(0)
+        field = torch.nn.Sequential(torch.nn.Linear(1, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+        fit(Sine(), field, steps=20, lr=1e-2, optimizer=optimizer, progress=False)
+        found.append(field.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_a_run_whose_thin_matrices_were_muons_is_refused_in_one_line(tmp_path, monkeypatch):
+    """As versions before wrote them."""
+    how = {"network": {"hidden_features": 16, "hidden_layers": 1}, "run_dir": tmp_path, "steps": 6, "progress": False}
+    with monkeypatch.context() as before:
+        before.setattr(optimizers, "THIN", 0)
+        fit(Sine(), **how, on_log=lambda step, values: True, log_every=2)
+    with pytest.raises(CheckpointError, match="does not fit what is trained here") as refused:
+        fit(Sine(), **how, log_every=2)
+    assert "\n" not in str(refused.value)

@@ -384,15 +384,16 @@ def _transformed(
 ) -> Float[Tensor, "B H W C"]:
     b, h, w, _ = images.shape
     draw = torch.rand(5, b, generator=generator, device=generator.device).to(images.device)
-    scale, angle = 1 + zoom * (2 * draw[0] - 1), math.radians(rotation) * (2 * draw[1] - 1)
-    mirror = torch.where(draw[2] < 0.5, -1.0, 1.0) if flip else torch.ones_like(scale)
-    right, down = (2 * draw[3] - 1) * 2 * shift / w, (2 * draw[4] - 1) * 2 * shift / h
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    rows = [torch.stack([cos * mirror, -sin * h / w, right], 1), torch.stack([sin * mirror * w / h, cos, down], 1)]
+    zoomed, angle, mirror, right, down = (2 * draw - 1).unbind()
+    scale, angle = 1 + zoom * zoomed, math.radians(rotation) * angle
+    mirrored = torch.copysign(scale, mirror) if flip else scale
+    cos, sin = angle.cos(), angle.sin()
+    rows = [cos * mirrored, sin * scale * (-h / w), right * (2 * shift / w)]
+    rows += [sin * mirrored * (w / h), cos * scale, down * (2 * shift / h)]
     x = images.movedim(-1, 1)
-    places = affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    places = affine_grid(torch.stack(rows, 1).view(b, 2, 3), list(x.shape), align_corners=False)
     moved = grid_sample(x, places, mode="bicubic", padding_mode="border", align_corners=False)
-    return moved.movedim(1, -1).clamp(images.min(), images.max())
+    return moved.movedim(1, -1).clamp(*images.aminmax())
 
 
 def _near(word: str, words: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ Symbols: M windows of a set, B of a batch, N samples of a window, P known or que
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -75,6 +76,16 @@ class SoundBatch:
     inside: Bool[Tensor, "B P"]
 
     __repr__ = by_shape
+
+
+def _beside(generator: torch.Generator) -> torch.Generator:
+    """A generator of the processor for numbers that the host must know: of a device's, one in the same state.
+
+    What a device draws would have to be waited for.
+    """
+    if generator.device.type == "cpu":
+        return generator
+    return torch.Generator().manual_seed(crc32(generator.get_state().numpy().tobytes()))
 
 
 class SoundCompletion(SetTask):
@@ -178,7 +189,7 @@ class SoundCompletion(SetTask):
         """
         device, n, b = self.train.waves.device, self.train.window, self.batch_size
         chosen = self.train.at(torch.randint(len(self.train), (b,), generator=generator, device=device))
-        draw = torch.rand(2, generator=generator, device=generator.device).tolist()
+        draw = torch.rand(2, generator=_beside(generator)).tolist()
         scores = torch.rand(b, n, generator=generator, device=device)
         low, high = self.context.fewest, self.context.most
         count = max(1, round(n * low * (high / low) ** draw[0]))

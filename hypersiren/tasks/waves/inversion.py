@@ -147,7 +147,7 @@ class Inversion(FieldTask):
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> InversionBatch:
         """Random points; the stage is 0 while the medium is not yet asked for, then 1."""
-        stage = torch.tensor(float(progress >= self.pretrain), device=self.device)
+        stage = torch.full((), float(progress >= self.pretrain), device=self.device)
         return InversionBatch(self.equation.draw(self.points, generator), stage)
 
     def loss(self, field: Field, batch: InversionBatch) -> dict[str, Tensor]:
