@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field
@@ -118,7 +119,7 @@ class Image(FieldTask):
 
     def loss(self, field: Field, batch: Points) -> dict[str, Tensor]:
         """The mean squared error, values in [-1, 1]."""
-        return {"mse": (field(batch.x) - batch.y).square().mean()}
+        return {"mse": mse_loss(field(batch.x), batch.y)}
 
     def digest(self) -> str:
         return content_digest(self.pixels, self.known)
