@@ -29,7 +29,7 @@ import threading
 import types
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -125,11 +125,13 @@ class FakeCuda:
         counts: Launches and waits; replace it to count anew.
     """
 
+    # Of all such devices, as what a program keeps between two is on a GPU still: reference, where, bytes, whose.
+    _tags: ClassVar[dict[int, tuple[StorageWeakRef, str, int, "FakeCuda"]]] = {}
+    _sweep = 1000
+
     def __init__(self, memory: int = 80 * 2**30):
         self.memory = memory
         self.counts = Counts()
-        self._tags: dict[int, tuple[StorageWeakRef, str, int]] = {}
-        self._sweep = 1000
         self._local = threading.local()
         self._known: dict[Any, Any] = {}
 
@@ -247,17 +249,18 @@ class FakeCuda:
                 if tag == "cpu":
                     self._tags.pop(storage._cdata, None)
                 else:
-                    self._tags[storage._cdata] = (StorageWeakRef(storage), tag, storage.nbytes())
+                    self._tags[storage._cdata] = (StorageWeakRef(storage), tag, storage.nbytes(), self)
         if len(self._tags) > self._sweep:
-            self._tags = {k: v for k, v in self._tags.items() if not v[0].expired()}
-            self._sweep = 2 * len(self._tags) + 1000
+            FakeCuda._tags = {k: v for k, v in self._tags.items() if not v[0].expired()}
+            FakeCuda._sweep = 2 * len(self._tags) + 1000
         return x
 
     def device_of(self, x: torch.Tensor) -> torch.device:
         return CUDA if self.tag(x) == "cuda" else torch._C.TensorBase.device.__get__(x)
 
     def _allocated(self) -> int:
-        return sum(size for held, tag, size in self._tags.values() if tag == "cuda" and not held.expired())
+        mine = [each for each in self._tags.values() if each[3] is self and each[1] == "cuda"]
+        return sum(size for held, _, size, _ in mine if not held.expired())
 
     def _wait(self, what: str) -> None:
         self.counts.waits[f"{what} @ {_where()}"] += 1
