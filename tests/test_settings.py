@@ -15,13 +15,18 @@ from hypothesis import strategies as st
 from hypersiren.cli.console import find_config
 from hypersiren.cli.fit import read_settings
 from hypersiren.cli.train import read_train_settings
+from hypersiren.completion.images.settings import CompletionSettings
+from hypersiren.completion.registry import SETS
+from hypersiren.completion.shapes.settings import ShapeSettings
+from hypersiren.completion.sounds.settings import SoundSettings
 from hypersiren.fields.baselines import BASELINES
 from hypersiren.fields.settings import Network
-from hypersiren.settings import ConfigError, describe_settings, differing_keys, from_yaml, load_settings, to_yaml
-from hypersiren.tasks.images.settings import CompletionSettings, ImageSettings
-from hypersiren.tasks.recordings.settings import SoundSettings
-from hypersiren.tasks.registry import SETS, TASKS
-from hypersiren.tasks.shapes.settings import ShapeSettings
+from hypersiren.settings.describe import describe_settings, differing_keys
+from hypersiren.settings.flags import load_settings
+from hypersiren.settings.section import ConfigError
+from hypersiren.settings.yaml import from_yaml, to_yaml
+from hypersiren.tasks.images.settings import ImageSettings
+from hypersiren.tasks.registry import TASKS
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
@@ -356,10 +361,10 @@ def test_sections_of_modules_have_the_names_of_their_constructors():
     """Every key of a section is an argument of the module; what modules have beside, `build` gives them."""
     from hypersiren.fields.siren import Siren
     from hypersiren.hypernets import settings as sections
-    from hypersiren.hypernets.conv_encoder import ConvEncoder
+    from hypersiren.hypernets.encoders.conv_encoder import ConvEncoder
+    from hypersiren.hypernets.encoders.paper_encoder import PaperConvEncoder
+    from hypersiren.hypernets.encoders.set_encoder import SetEncoder
     from hypersiren.hypernets.full import FullHypernet
-    from hypersiren.hypernets.paper_encoder import PaperConvEncoder
-    from hypersiren.hypernets.set_encoder import SetEncoder
 
     given = {"in_features", "out_features", "channels", "shapes", "latent_features", "generator", "self"}
     pairs = [
@@ -373,9 +378,9 @@ def test_sections_of_modules_have_the_names_of_their_constructors():
 
 def test_encoders_have_the_defaults_of_their_sections():
     from hypersiren.hypernets import settings as sections
-    from hypersiren.hypernets.conv_encoder import ConvEncoder
-    from hypersiren.hypernets.paper_encoder import PaperConvEncoder
-    from hypersiren.hypernets.set_encoder import SetEncoder
+    from hypersiren.hypernets.encoders.conv_encoder import ConvEncoder
+    from hypersiren.hypernets.encoders.paper_encoder import PaperConvEncoder
+    from hypersiren.hypernets.encoders.set_encoder import SetEncoder
 
     for section, module in [
         (sections.SetEncoder, SetEncoder), (sections.ConvEncoder, ConvEncoder),

@@ -8,9 +8,12 @@ import pytest
 
 from hypersiren.cli.fit import read_settings
 from hypersiren.cli.train import read_train_settings
+from hypersiren.completion.registry import SETS
 from hypersiren.errors import UserError
-from hypersiren.settings import Section, load_settings, to_yaml
-from hypersiren.tasks.registry import SETS, TASKS
+from hypersiren.settings.flags import load_settings
+from hypersiren.settings.section import Section
+from hypersiren.settings.yaml import to_yaml
+from hypersiren.tasks.registry import TASKS
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 

@@ -88,8 +88,8 @@ def loop(
     check_least(1, steps=steps)
     announce("benchmark loop")
 
+    from hypersiren.completion.train import prepare
     from hypersiren.studies.benchmarks.loop import loop_shares
-    from hypersiren.training.hypernet import prepare
 
     objective, _ = prepare(row, checked, choose_device(checked.device))
     training = checked.training.replace(steps=steps, validate_every=steps)
@@ -109,8 +109,8 @@ def warm(run: File, *, context: str = "1000", steps: int = 500, device: str = "a
     """
     check_least(1, steps=steps)
     announce("benchmark warm")
+    from hypersiren.completion.images.task import open_sets
     from hypersiren.studies.benchmarks.loop import warm_start
-    from hypersiren.tasks.images.completion import open_sets
 
     opened = open_run(run, device)
     if opened.row.unit != "images":
@@ -305,8 +305,8 @@ def data(
     check_out(out)
     settings = read_train_settings(None)[1].data
     announce("benchmark data")
+    from hypersiren.completion.images.task import AUGMENTATION
     from hypersiren.studies.benchmarks.data import data_report
-    from hypersiren.tasks.images.completion import AUGMENTATION
 
     augmentation = settings.model_dump(include=set(AUGMENTATION))
     sizes = {"images": images, "size": size, "batch_size": batch, "workers": workers, "rounds": rounds}

@@ -18,7 +18,7 @@ from hypersiren.cli.console import (
 )
 from hypersiren.cli.fit import open_signal, read_settings, run_name, signal_files
 from hypersiren.cli.lines import LOG, announce, progress, show
-from hypersiren.settings import to_yaml
+from hypersiren.settings.yaml import to_yaml
 from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, unused, write_text
 from hypersiren.training.memory import keep_freed_memory
 

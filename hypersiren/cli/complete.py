@@ -9,7 +9,7 @@ from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.training.folders import check_folder, sign
 
 if TYPE_CHECKING:
-    from hypersiren.training.hypernet import SetRun
+    from hypersiren.completion.train import SetRun
 
 
 EXAMPLES = {"images": "photo.jpg", "shapes": "cloud.ply", "sounds": "speech.wav"}
@@ -108,6 +108,6 @@ def complete(
 
 def open_run(run: Path, device: str) -> "SetRun":
     """A run of `train`: its model, its settings, and where they are from."""
-    from hypersiren.training.hypernet import open_run
+    from hypersiren.completion.train import open_run
 
     return open_run(run, choose_device(device))

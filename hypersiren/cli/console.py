@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from hypersiren.cli.lines import LOG, show, tell
 from hypersiren.errors import clear_line
-from hypersiren.settings import Section, to_path
+from hypersiren.settings.section import Section, to_path
 from hypersiren.training.display import is_first, processes
 from hypersiren.training.folders import check_folder, clear, differences, is_run, refuse_others, steps_done
 

@@ -8,7 +8,7 @@ from hypersiren.cli.lines import announce, show
 from hypersiren.training.folders import unused, write_text
 
 if TYPE_CHECKING:
-    from hypersiren.studies.export.graphs import Field
+    from hypersiren.export.graphs import Field
 
 ENDINGS = {"html": ".html", "onnx": ".onnx", "torch": ".pt2"}
 
@@ -65,7 +65,7 @@ def export(
     elif picture is not None:
         fail(f"{path}: a picture needs a run of `hypersiren train`, got a fitted field")
     elif html:
-        from hypersiren.studies.export.page import fit_page
+        from hypersiren.export.page import fit_page
 
         write_text(target, fit_page(field, checkpoints.playback(content), name))
     else:
@@ -76,10 +76,10 @@ def export(
 def _completion(
     checkpoint: Path, picture: Path | None, form: str, target: Path, name: str, context: int | None, samples: int
 ) -> None:
-    from hypersiren.studies.export.page import completion_page
-    from hypersiren.studies.photos import read_photo
-    from hypersiren.studies.prediction import predicted
-    from hypersiren.training.hypernet import open_run
+    from hypersiren.completion.images.photos import read_photo
+    from hypersiren.completion.prediction import predicted
+    from hypersiren.completion.train import open_run
+    from hypersiren.export.page import completion_page
 
     opened = open_run(checkpoint, choose_device("cpu"))
     if opened.row.unit != "images":
@@ -98,6 +98,6 @@ def _completion(
 
 
 def _graph(form: str, field: "Field", target: Path) -> None:
-    from hypersiren.studies.export.graphs import write_onnx, write_torch
+    from hypersiren.export.graphs import write_onnx, write_torch
 
     (write_onnx if form == "onnx" else write_torch)(field, target)

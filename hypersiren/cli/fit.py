@@ -25,7 +25,7 @@ from hypersiren.cli.console import (
     stop_saved,
 )
 from hypersiren.cli.lines import LOG, announce, progress
-from hypersiren.settings import load_settings
+from hypersiren.settings.flags import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.training.display import is_first

@@ -25,9 +25,10 @@ from hypersiren.cli.lines import LEVELS, LOG, show, showing, tell
 from hypersiren.cli.mesh import mesh
 from hypersiren.cli.render import render
 from hypersiren.cli.train import train
+from hypersiren.completion.registry import SETS, SetRow, set_row
 from hypersiren.errors import UserError
-from hypersiren.settings import describe_settings
-from hypersiren.tasks.registry import SETS, TASKS, Row, SetRow, set_row
+from hypersiren.settings.describe import describe_settings
+from hypersiren.tasks.registry import TASKS, Row
 from hypersiren.training.display import is_first, processes
 
 

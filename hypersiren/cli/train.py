@@ -21,9 +21,9 @@ from hypersiren.cli.console import (
     stop_saved,
 )
 from hypersiren.cli.lines import LOG, announce, progress
-from hypersiren.settings import chosen_kind, load_settings
-from hypersiren.tasks.registry import SETS, SetRow, set_row
-from hypersiren.tasks.settings import SetSettings
+from hypersiren.completion.registry import SETS, SetRow, set_row
+from hypersiren.completion.settings import SetSettings
+from hypersiren.settings.flags import chosen_kind, load_settings
 from hypersiren.training.display import is_first
 from hypersiren.training.folders import choose_folder
 from hypersiren.training.memory import keep_freed_memory
@@ -57,8 +57,8 @@ def train(
     check_run_dir(out, checked, restart)
     announce(f"train {config.stem if config else checked.data.kind}")
 
+    from hypersiren.completion.train import draw_run, prepare
     from hypersiren.training.distributed import first_then_others, leave, on_first
-    from hypersiren.training.hypernet import draw_run, prepare
     from hypersiren.training.loop import optimise
 
     device = choose_device(checked.device)

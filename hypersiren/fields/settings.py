@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from hypersiren.settings import Section
+from hypersiren.settings.section import Section
 
 
 class Network(Section):

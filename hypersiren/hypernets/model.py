@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from hypersiren.fields.local_siren import LocalSiren
 from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import BoundSiren, Params, Siren
-from hypersiren.hypernets.adapter import Prediction
+from hypersiren.hypernets.adapters.base import Prediction
+from hypersiren.hypernets.adapters.gradient_steps import GradientSteps
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
+from hypersiren.hypernets.adapters.mixture import MixtureSolve
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.conv_encoder import ConvEncoder
+from hypersiren.hypernets.encoders.conv_encoder import ConvEncoder
+from hypersiren.hypernets.encoders.paper_encoder import PaperConvEncoder
+from hypersiren.hypernets.encoders.precision import convolutions
+from hypersiren.hypernets.encoders.set_encoder import SetEncoder
+from hypersiren.hypernets.encoders.token_encoder import TokenEncoder, TokenHypernet
 from hypersiren.hypernets.full import FullHypernet
-from hypersiren.hypernets.gradient_steps import GradientSteps
-from hypersiren.hypernets.last_layer import LastLayerSolve
-from hypersiren.hypernets.mixture import MixtureSolve
-from hypersiren.hypernets.paper_encoder import PaperConvEncoder
-from hypersiren.hypernets.posterior import fit_spread
-from hypersiren.hypernets.precision import convolutions
-from hypersiren.hypernets.set_encoder import SetEncoder
-from hypersiren.hypernets.token_encoder import TokenEncoder, TokenHypernet
+from hypersiren.hypernets.gaussian.calibration import fit_spread
 
 ENCODERS: dict[str, type[nn.Module]] = {
     "set": SetEncoder,

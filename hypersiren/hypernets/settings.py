@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from hypersiren.settings import Section, Share
+from hypersiren.settings.section import Section, Share
 
 
 class HypoSiren(Section):

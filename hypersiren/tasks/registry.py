@@ -9,19 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hypersiren.errors import UserError, did_you_mean
-from hypersiren.settings import Section
-from hypersiren.shapes.sets.settings import SHAPE_KINDS
-from hypersiren.signals.sets.settings import SOUND_KINDS
-from hypersiren.tasks.images.settings import (
-    CompletionSettings,
-    EditSettings,
-    ImageSettings,
-    InpaintSettings,
-    PoissonSettings,
-)
-from hypersiren.tasks.recordings.settings import AudioSettings, SoundSettings, VideoSettings
-from hypersiren.tasks.settings import FitSettings, SetSettings
-from hypersiren.tasks.shapes.settings import SDFSettings, ShapeSettings
+from hypersiren.settings.section import Section
+from hypersiren.tasks.images.settings import EditSettings, ImageSettings, InpaintSettings, PoissonSettings
+from hypersiren.tasks.recordings.settings import AudioSettings, VideoSettings
+from hypersiren.tasks.settings import FitSettings
+from hypersiren.tasks.shapes.settings import SDFSettings
 from hypersiren.tasks.waves.settings import HelmholtzSettings, InversionSettings, WaveSettings
 
 if TYPE_CHECKING:
@@ -46,39 +38,8 @@ class Row:
 
     def load(self) -> Any:
         """The class of the task. Imports torch."""
-        return _load(self.home)
-
-
-@dataclass(frozen=True)
-class SetRow:
-    """One task on sets of signals.
-
-    Attributes:
-        settings: What a YAML file or flags may say of it.
-        home: Where its class is, as "module:class".
-        study: The module of `hypersiren.studies` that judges and uses its trained models.
-        unit: What its signals are called.
-        kinds: Values of data.kind by which it is chosen.
-    """
-
-    settings: type[SetSettings]
-    home: str
-    study: str
-    unit: str
-    kinds: tuple[str, ...] = ()
-
-    def load(self) -> Any:
-        """The class of the task. Imports torch."""
-        return _load(self.home)
-
-    def load_study(self) -> Any:
-        """The module of its study. Imports torch."""
-        return import_module(f"hypersiren.{self.study}")
-
-
-def _load(home: str) -> Any:
-    module, _, name = home.partition(":")
-    return getattr(import_module(f"hypersiren.tasks.{module}"), name)
+        module, _, name = self.home.partition(":")
+        return getattr(import_module(f"hypersiren.tasks.{module}"), name)
 
 
 TASKS: dict[str, Row] = {
@@ -94,26 +55,6 @@ TASKS: dict[str, Row] = {
     "inversion": Row(InversionSettings, "waves.inversion:Inversion"),
 }
 """The tasks of `hypersiren fit`: one field for one signal."""
-
-SETS: dict[str, SetRow] = {
-    "completion": SetRow(CompletionSettings, "images.completion:Completion", "studies.completion", "images"),
-    "shapes": SetRow(ShapeSettings, "shapes.completion:Shapes", "studies.shape_completion", "shapes", SHAPE_KINDS),
-    "sounds": SetRow(
-        SoundSettings, "recordings.completion:SoundCompletion", "studies.sound_completion", "sounds", SOUND_KINDS
-    ),
-}
-"""The tasks of `hypersiren train`: a hypernetwork for a set of signals; data.kind chooses, images where it says none of
-the others' kinds."""
-
-
-def set_row(kind: object) -> SetRow:
-    """The task on sets that a value of data.kind chooses.
-
-    Example:
-        >>> set_row("solids").unit, set_row("faces").unit
-        ('shapes', 'images')
-    """
-    return next((row for row in SETS.values() if kind in row.kinds), SETS["completion"])
 
 
 def open_task(

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from hypersiren.errors import UserError
 from hypersiren.tasks.settings import Optimisation
-from hypersiren.tasks.task import FieldTask, SetTask
+from hypersiren.tasks.task import share_of
 from hypersiren.training.display import is_first, processes
 from hypersiren.training.objectives import Objective
 
@@ -145,9 +145,9 @@ def part_of(task: Any, batch: Any, index: int, count: int) -> Any:
     """
     if count == 1:
         return batch
-    kind = SetTask if hasattr(batch, "context") else FieldTask
-    part = getattr(task, "share", functools.partial(kind.share, task))  # a task from outside need not have it
-    return part(batch, index, count)
+    if hasattr(task, "share"):  # a task from outside need not have it
+        return task.share(batch, index, count)
+    return share_of(batch, index, count, len(batch.context.y) if hasattr(batch, "context") else None)
 
 
 def mean(values: Mapping[str, Tensor]) -> dict[str, Tensor]:

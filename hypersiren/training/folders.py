@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hypersiren.errors import UserError
-from hypersiren.settings import MISSING, differing_keys, from_yaml
+from hypersiren.settings.describe import MISSING, differing_keys
+from hypersiren.settings.yaml import from_yaml
 from hypersiren.signals.files import atomic_write
 
 MARK = ".hypersiren"

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from hypersiren.errors import UserError
 from hypersiren.fields.savable import describe
-from hypersiren.hypernets.precision import convolutions
+from hypersiren.hypernets.encoders.precision import convolutions
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.summary import headline
 from hypersiren.tasks.task import digest_of

@@ -1,19 +1,16 @@
 """What is trained on what: modules whose forward gives the loss terms of a batch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from hypersiren.errors import UserError
 from hypersiren.fields.operators import Field
-from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.model import HyperSiren
 from hypersiren.plotting import figure_pixels
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import History, draw_summary
-from hypersiren.tasks.task import SetTask, Task
+from hypersiren.tasks.task import Task
 
 
 class Objective(nn.Module):
@@ -95,67 +92,3 @@ def named_terms(task: Task, terms: Any) -> dict[str, Tensor]:
             f"got a {type(terms).__name__}"
         )
     return terms
-
-
-class HypernetObjective(Objective):
-    """The loss of a hypernetwork on a task: the task's terms on the predicted field, and the paper's two priors.
-
-    Args:
-        model: Predicts a field for each context.
-        task: Gives the terms.
-        latent: Weight of mean(z^2) (authors' code: 0.1).
-        weights: Weight of mean(theta^2) over all predicted weights (authors' code: 100).
-        likelihood: Weight of the task's `likelihood`.
-        autocast: bfloat16 in encoder and hypernetwork; the field, whose phases are tens of radians, stays in float32.
-        start: What a new run begins with, such as taking the prior from data.
-    """
-
-    model: HyperSiren
-    task: SetTask
-
-    def __init__(
-        self,
-        model: HyperSiren,
-        task: SetTask,
-        *,
-        latent: float = 0.0,
-        weights: float = 0.0,
-        likelihood: float = 0.0,
-        autocast: bool = False,
-        start: Callable[[], None] | None = None,
-    ):
-        super().__init__()
-        self.model, self.task, self.start = model, task, start
-        self.latent, self.weights, self.likelihood, self.autocast = latent, weights, likelihood, autocast
-        self.validate_first = model.adapter is not None  # it may start at a prior from data
-
-    def forward(self, batch: Any) -> dict[str, Tensor]:
-        with torch.autocast(batch.context.y.device.type, torch.bfloat16, enabled=self.autocast):
-            found = self.model.predict(batch.context)
-        params = found.params
-        terms = dict(named_terms(self.task, self.task.loss(found.field, batch)))
-        if self.latent and found.z is not None:
-            terms["latent_prior"] = self.latent * found.z.float().square().mean()
-        if self.weights:
-            squares = torch.stack([p.square().sum() for p in params.values()]).sum()
-            terms["weight_prior"] = self.weights * squares / sum(p.numel() for p in params.values())
-        if self.likelihood:
-            terms["likelihood"] = self.likelihood * self.task.likelihood(found, batch)
-        return terms
-
-    def begin(self) -> None:
-        if self.start is not None:
-            self.start()
-
-    def calibrate(self, model: nn.Module) -> None:
-        assert isinstance(model, HyperSiren)
-        if hasattr(self.task, "held_out"):  # a task from outside need not have it
-            model.calibrate(self.task.held_out())
-
-    def lr_factors(self) -> dict[Tensor, float]:
-        return self.model.lr_factors()
-
-    def predictor(self, model: nn.Module) -> Callable[[Context], Field]:
-        """The field that `model` predicts from a context."""
-        assert isinstance(model, HyperSiren)
-        return model.field

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypersiren.settings import to_yaml
+from hypersiren.settings.yaml import to_yaml
 from hypersiren.training import checkpoints
 from hypersiren.training.checkpoints import CheckpointError
 from hypersiren.training.distributed import on_first

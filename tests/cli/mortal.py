@@ -21,7 +21,7 @@ import hypersiren.signals.image.files as image_files
 import hypersiren.signals.sets.decoding as decoding
 import hypersiren.signals.sets.images as images
 import hypersiren.training.folders as folders
-from hypersiren.tasks.images.completion import Completion
+from hypersiren.completion.images.task import Completion
 from hypersiren.training import checkpoints
 from hypersiren.training.monitor import Monitor
 
@@ -116,7 +116,8 @@ def run(
 if __name__ == "__main__":
     decoding.FEW, decoding.SPAN = 0, 2  # several processes for a few images
     for name in ("torch._dynamo", "scipy.sparse.linalg", "scipy.interpolate", "skimage.metrics", "skimage.restoration",
-                 "hypersiren.training.hypernet", "hypersiren.studies.completion", "hypersiren.studies.pixel_baselines",
+                 "hypersiren.completion.train", "hypersiren.completion.images.study",
+                 "hypersiren.completion.images.baselines",
                  "matplotlib.figure", "matplotlib.backends.backend_agg"):  # fmt: skip
         importlib.import_module(name)
     for line in sys.stdin:

@@ -14,7 +14,7 @@ from PIL import Image
 from hypersiren.cli.main import main
 from hypersiren.fields.savable import describe
 from hypersiren.fields.siren import Siren
-from hypersiren.hypernets.last_layer import LastLayerSolve
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.training import checkpoints
 from hypersiren.training.checkpoints import load, read, save, write

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from hypersiren.completion.images.settings import CompletionSettings
+from hypersiren.export.graphs import write_onnx
 from hypersiren.fields.savable import describe
 from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.signals.sets.settings import ImageData
-from hypersiren.studies.export.graphs import write_onnx
-from hypersiren.tasks.images.settings import CompletionSettings
 from hypersiren.training.checkpoints import load, write
 from tests.cli.test_cli import run
 from tests.cli.test_cli_fit import TINY

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from hypersiren.cli.main import main
+from hypersiren.completion.images.settings import CompletionSettings
 from hypersiren.fields.savable import describe
 from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.encoders.set_encoder import SetEncoder
 from hypersiren.hypernets.full import FullHypernet
 from hypersiren.hypernets.model import HyperSiren
-from hypersiren.hypernets.set_encoder import SetEncoder
 from hypersiren.shapes.surface import Placement
-from hypersiren.tasks.images.settings import CompletionSettings
 from hypersiren.training import folders
 from hypersiren.training.checkpoints import write
 from tests.lines import refusal

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from hypersiren.cli.console import find_config
+from hypersiren.completion.registry import set_row
+from hypersiren.completion.train import prepare
 from hypersiren.fields.baselines import baseline
-from hypersiren.settings import load_settings
-from hypersiren.tasks.registry import open_task, set_row
+from hypersiren.settings.flags import load_settings
+from hypersiren.tasks.registry import open_task
 from hypersiren.training.fit import choose_omega, describe_field
-from hypersiren.training.hypernet import prepare
 from hypersiren.training.loop import TrainingStep
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import FieldObjective

@@ -3,10 +3,10 @@
 import torch
 
 from hypersiren import Context, CoordinateMLP, HyperSiren, LastLayerSolve, LocalSiren, MixtureSolve, Siren
+from hypersiren.completion.images.task import Completion
 from hypersiren.fields.activations import Finer
 from hypersiren.fields.encodings import RadialBasis
 from hypersiren.signals.sets.images import ImageSet
-from hypersiren.tasks.images.completion import Completion
 from hypersiren.tasks.task import Points
 
 

@@ -5,7 +5,7 @@ import torch
 
 from hypersiren.fields.coords import grid
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.conv_encoder import BasisRegression, ConvEncoder, fill
+from hypersiren.hypernets.encoders.conv_encoder import BasisRegression, ConvEncoder, fill
 
 
 def test_regression_equals_the_textbook_formula_image_by_image():

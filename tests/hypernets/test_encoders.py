@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersiren.hypernets.context import Context, rasterise
-from hypersiren.hypernets.conv_encoder import ConvEncoder
-from hypersiren.hypernets.paper_encoder import PaperConvEncoder, PartialConv2d
-from hypersiren.hypernets.set_encoder import SetEncoder
-from hypersiren.hypernets.token_encoder import TokenEncoder
+from hypersiren.hypernets.encoders.conv_encoder import ConvEncoder
+from hypersiren.hypernets.encoders.paper_encoder import PaperConvEncoder, PartialConv2d
+from hypersiren.hypernets.encoders.set_encoder import SetEncoder
+from hypersiren.hypernets.encoders.token_encoder import TokenEncoder
 
 torch.manual_seed(0)
 ENCODERS = {

@@ -8,12 +8,12 @@ import torch
 import hypersiren
 from hypersiren.fields.local_siren import LocalSiren
 from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.adapters.gradient_steps import GradientSteps, masked_error
 from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.encoders.set_encoder import SetEncoder
+from hypersiren.hypernets.encoders.token_encoder import TokenEncoder, TokenHypernet
 from hypersiren.hypernets.full import FullHypernet
-from hypersiren.hypernets.gradient_steps import GradientSteps, masked_error
 from hypersiren.hypernets.model import HyperSiren
-from hypersiren.hypernets.set_encoder import SetEncoder
-from hypersiren.hypernets.token_encoder import TokenEncoder, TokenHypernet
 
 
 def example(h=6, w=5, signals=2):

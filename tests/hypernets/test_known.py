@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from hypersiren import Context, Siren
+from hypersiren.fields.last_layers import last_layer
 from hypersiren.fields.operators import value_and_gradient
-from hypersiren.hypernets.known import equations
-from hypersiren.hypernets.last_layer import LastLayerSolve
-from hypersiren.hypernets.mixture import MixtureSolve
-from hypersiren.hypernets.posterior import last_layer, with_one
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
+from hypersiren.hypernets.adapters.mixture import MixtureSolve
+from hypersiren.hypernets.gaussian.linear_algebra import with_one
+from hypersiren.hypernets.gaussian.observations import equations
 
 LENGTH = 0.05
 

@@ -8,21 +8,15 @@ import torch
 from pydantic import ValidationError
 
 from hypersiren import Completion, Context, FullHypernet, HyperSiren, SetEncoder, Siren, grid, load, save, train
+from hypersiren.completion.images.settings import CompletionLoss, CompletionSettings
+from hypersiren.completion.objective import HypernetObjective
 from hypersiren.errors import UserError
-from hypersiren.hypernets.last_layer import LastLayerSolve
+from hypersiren.fields.last_layers import last_layer
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
+from hypersiren.hypernets.gaussian.calibration import NINETY, negative_log_likelihood
+from hypersiren.hypernets.gaussian.linear_algebra import _SolveParts, solve_parts, solve_positive, with_one
+from hypersiren.hypernets.gaussian.posterior import effective_count
 from hypersiren.hypernets.model import build
-from hypersiren.hypernets.posterior import (
-    NINETY,
-    _SolveParts,
-    effective_count,
-    last_layer,
-    negative_log_likelihood,
-    solve_parts,
-    solve_positive,
-    with_one,
-)
-from hypersiren.tasks.images.settings import CompletionLoss, CompletionSettings
-from hypersiren.training.objectives import HypernetObjective
 
 F = 24
 

@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersiren.fields.coords import grid
+from hypersiren.fields.last_layers import last_layer
 from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
+from hypersiren.hypernets.adapters.mixture import MixtureSolve
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.last_layer import LastLayerSolve
-from hypersiren.hypernets.mixture import MixtureSolve, clusters
+from hypersiren.hypernets.gaussian.clusters import clusters
+from hypersiren.hypernets.gaussian.linear_algebra import solve_with_determinant, with_one
+from hypersiren.hypernets.gaussian.posterior import effective_count
 from hypersiren.hypernets.model import HyperSiren
-from hypersiren.hypernets.posterior import effective_count, last_layer, solve_with_determinant, with_one
 from hypersiren.training.checkpoints import load, save
 
 

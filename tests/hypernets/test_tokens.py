@@ -4,16 +4,16 @@ import pytest
 import torch
 
 import hypersiren
+from hypersiren.completion.images.settings import CompletionSettings
 from hypersiren.fields.coords import grid
 from hypersiren.fields.local_siren import LocalSiren
 from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.encoders.set_encoder import SetEncoder
+from hypersiren.hypernets.encoders.token_encoder import TokenEncoder, TokenHypernet
 from hypersiren.hypernets.full import FullHypernet
-from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren, build
-from hypersiren.hypernets.set_encoder import SetEncoder
-from hypersiren.hypernets.token_encoder import TokenEncoder, TokenHypernet
-from hypersiren.tasks.images.settings import CompletionSettings
 
 
 def example(h=8, w=8, share=0.5, signals=2):

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from hypersiren.completion.shapes.task import sides
 from hypersiren.shapes.files.mesh import read_closed, write_mesh
 from hypersiren.shapes.mesh import Mesh, face_crosses
 from hypersiren.shapes.sets.settings import RADIUS
 from hypersiren.shapes.sets.shapes import load_shapes, make_shapes
 from hypersiren.shapes.sets.solids import solid_mesh
 from hypersiren.signals.files import SignalError
-from hypersiren.tasks.shapes.completion import sides
 
 
 def ball(resolution=24):

@@ -23,13 +23,13 @@ import tifffile
 import trimesh
 from scipy.io import savemat
 
+from hypersiren.completion.images.settings import CompletionSettings
 from hypersiren.errors import UserError
-from hypersiren.settings import load_settings
+from hypersiren.settings.flags import load_settings
 from hypersiren.shapes.cloud import read_points
 from hypersiren.signals.image.files import read_image, read_mask, read_values
 from hypersiren.signals.sound.files import read_sound
 from hypersiren.signals.video.files import read_video, write_video
-from hypersiren.tasks.images.settings import CompletionSettings
 from hypersiren.waves.measurements import read_inversion
 from hypersiren.waves.media import open_medium
 from tests.shapes.test_point_files import pcd, ply

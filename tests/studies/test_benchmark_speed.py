@@ -13,13 +13,13 @@ from hypersiren.cli import benchmark
 from hypersiren.cli.fit import read_settings
 from hypersiren.cli.main import main
 from hypersiren.cli.train import read_train_settings
+from hypersiren.completion.train import make_objective
 from hypersiren.hypernets.context import rasterise
 from hypersiren.signals.sets.images import load_images
 from hypersiren.studies.benchmarks import fit, hypernet
 from hypersiren.studies.benchmarks.data import PillowImages, write_jpegs
 from hypersiren.studies.benchmarks.measure import shown
 from hypersiren.tasks.images.image import Image
-from hypersiren.training.hypernet import make_objective
 from hypersiren.training.loop import TrainingStep
 
 SMALL = ("--hypernet.hidden_features", "8", "--siren.hidden_features", "8", "--encoder.latent_features", "8")

@@ -6,7 +6,7 @@ import torch
 
 from hypersiren.cli.compare import describe_columns
 from hypersiren.plotting import figure_pixels, to_rgb
-from hypersiren.settings import load_settings
+from hypersiren.settings.flags import load_settings
 from hypersiren.studies.comparison import Comparison, compare
 from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.images.settings import ImageSettings

@@ -7,18 +7,19 @@ import pytest
 import torch
 from PIL import Image
 
-from hypersiren.errors import UserError
-from hypersiren.fields.siren import Siren
-from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.full import FullHypernet
-from hypersiren.hypernets.last_layer import LastLayerSolve
-from hypersiren.hypernets.model import HyperSiren, build
-from hypersiren.hypernets.set_encoder import SetEncoder
-from hypersiren.signals.files import SignalError
-from hypersiren.signals.image.files import read_image
-from hypersiren.signals.sets.disk import DiskPixels
-from hypersiren.signals.sets.images import ImageSet
-from hypersiren.studies.completion import (
+from hypersiren.completion.images.baselines import GaussianConditional, PrincipalAxes
+from hypersiren.completion.images.photos import (
+    complete_photo,
+    photo_deviation,
+    photo_pair,
+    photo_panel,
+    read_photo,
+    sample_photo,
+    scaled_deviation,
+)
+from hypersiren.completion.images.pictures import context_completion_truth, known_pixels
+from hypersiren.completion.images.settings import ContextSampling
+from hypersiren.completion.images.study import (
     UNKNOWN,
     WHOLE,
     completion_picture,
@@ -30,26 +31,19 @@ from hypersiren.studies.completion import (
     samples_picture,
     whole,
 )
-from hypersiren.studies.photos import (
-    complete_photo,
-    photo_deviation,
-    photo_pair,
-    photo_panel,
-    read_photo,
-    sample_photo,
-    scaled_deviation,
-)
-from hypersiren.studies.pixel_baselines import GaussianConditional, PrincipalAxes
-from hypersiren.studies.prediction import completed, prediction, render_deviation, render_fields, render_samples
-from hypersiren.tasks.images.completion import (
-    Completion,
-    available_contexts,
-    complete,
-    context_completion_truth,
-    context_masks,
-    known_pixels,
-)
-from hypersiren.tasks.images.settings import ContextSampling
+from hypersiren.completion.images.task import Completion, available_contexts, complete, context_masks
+from hypersiren.completion.prediction import completed, prediction, render_deviation, render_fields, render_samples
+from hypersiren.errors import UserError
+from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
+from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.encoders.set_encoder import SetEncoder
+from hypersiren.hypernets.full import FullHypernet
+from hypersiren.hypernets.model import HyperSiren, build
+from hypersiren.signals.files import SignalError
+from hypersiren.signals.image.files import read_image
+from hypersiren.signals.sets.disk import DiskPixels
+from hypersiren.signals.sets.images import ImageSet
 
 
 def on_disk(images: ImageSet, folder) -> ImageSet:

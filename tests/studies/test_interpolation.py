@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from hypersiren.studies.pixel_baselines import SIMPLE, GaussianConditional, linear_interpolation, mean_colour, nearest
+from hypersiren.completion.images.baselines import (
+    SIMPLE,
+    GaussianConditional,
+    linear_interpolation,
+    mean_colour,
+    nearest,
+)
 
 generator = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(3, 12, 9, 3, generator=generator)

@@ -8,16 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
+from hypersiren.completion.images.photos import read_photo
+from hypersiren.completion.prediction import prediction
+from hypersiren.export.page import completion_page, fit_page
 from hypersiren.fields.coords import grid
 from hypersiren.fields.render import render_image, render_sound, unit
 from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
+from hypersiren.hypernets.encoders.set_encoder import SetEncoder
 from hypersiren.hypernets.full import FullHypernet
-from hypersiren.hypernets.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren
-from hypersiren.hypernets.set_encoder import SetEncoder
-from hypersiren.studies.export.page import completion_page, fit_page
-from hypersiren.studies.photos import read_photo
-from hypersiren.studies.prediction import prediction
 from tests.browser import CHROMIUM, Browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, such as Debian's package chromium")

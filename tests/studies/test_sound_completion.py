@@ -7,17 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from hypersiren.errors import UserError
-from hypersiren.fields.siren import Siren
-from hypersiren.hypernets.mixture import MixtureSolve
-from hypersiren.hypernets.model import HyperSiren, build
-from hypersiren.settings import load_settings
-from hypersiren.signals.image.files import read_image
-from hypersiren.signals.sets.sounds import as_sounds
-from hypersiren.signals.sound.cosines import cosines
-from hypersiren.signals.sound.files import read_sound, write_sound
-from hypersiren.studies.sound_baselines import Baselines, Windows, band_limited, linear, on_axes
-from hypersiren.studies.sound_completion import (
+from hypersiren.completion.registry import set_row
+from hypersiren.completion.sounds.baselines import Baselines, Windows, band_limited, linear, on_axes
+from hypersiren.completion.sounds.settings import SoundSettings
+from hypersiren.completion.sounds.study import (
     BEFORE,
     KEEPING,
     ONE,
@@ -29,10 +22,17 @@ from hypersiren.studies.sound_completion import (
     drawn_windows,
     sound_table,
 )
-from hypersiren.tasks.recordings.completion import CONTEXTS, SoundCompletion, context_masks, relative_mse
-from hypersiren.tasks.recordings.settings import SoundSettings
-from hypersiren.tasks.registry import set_row
-from hypersiren.training.hypernet import SetRun
+from hypersiren.completion.sounds.task import CONTEXTS, SoundCompletion, context_masks, relative_mse
+from hypersiren.completion.train import SetRun
+from hypersiren.errors import UserError
+from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.adapters.mixture import MixtureSolve
+from hypersiren.hypernets.model import HyperSiren, build
+from hypersiren.settings.flags import load_settings
+from hypersiren.signals.image.files import read_image
+from hypersiren.signals.sets.sounds import as_sounds
+from hypersiren.signals.sound.cosines import cosines
+from hypersiren.signals.sound.files import read_sound, write_sound
 
 
 def tones(m=60, n=64, seed=0):

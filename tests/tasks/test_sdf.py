@@ -8,8 +8,8 @@ import trimesh
 from hypersiren import HyperSiren, Siren
 from hypersiren.cli.main import main
 from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.encoders.set_encoder import SetEncoder
 from hypersiren.hypernets.full import FullHypernet
-from hypersiren.hypernets.set_encoder import SetEncoder
 from hypersiren.shapes.cloud import make_cloud, read_points
 from hypersiren.shapes.knot import RADIUS, knot
 from hypersiren.shapes.mesh import Mesh

@@ -7,24 +7,24 @@ import numpy as np
 import pytest
 import torch
 
+from hypersiren.completion.objective import HypernetObjective
+from hypersiren.completion.shapes.baselines import ellipsoid, planes
+from hypersiren.completion.shapes.judging import judge, posed_shapes
+from hypersiren.completion.shapes.settings import ShapeContext
+from hypersiren.completion.shapes.study import complete_cloud, predictor, shape_table
+from hypersiren.completion.shapes.task import Shapes
+from hypersiren.completion.train import start_at_prior
 from hypersiren.fields import operators
 from hypersiren.fields.coords import grid
 from hypersiren.hypernets.model import build
 from hypersiren.hypernets.settings import Prior
 from hypersiren.shapes.cloud import PointCloud
 from hypersiren.shapes.sets.shapes import load_shapes
-from hypersiren.studies.shape_baselines import ellipsoid, planes
-from hypersiren.studies.shape_completion import complete_cloud, predictor, shape_table
 from hypersiren.tasks.settings import Optimisation
-from hypersiren.tasks.shapes.completion import Shapes
-from hypersiren.tasks.shapes.judging import judge, posed_shapes
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.sdf import SDF
-from hypersiren.tasks.shapes.settings import ShapeContext
 from hypersiren.tasks.task import Task
-from hypersiren.training.hypernet import start_at_prior
 from hypersiren.training.loop import optimise
-from hypersiren.training.objectives import HypernetObjective
 
 MODEL = {
     "siren": {"hidden_features": 16, "hidden_layers": 1, "first_omega": 5.0, "hidden_omega": 5.0},

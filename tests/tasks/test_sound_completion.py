@@ -5,19 +5,13 @@ import pytest
 import torch
 
 from hypersiren import HyperSiren, MixtureSolve, Siren, SoundCompletion, train
+from hypersiren.completion.base import SetTask
+from hypersiren.completion.sounds.settings import SoundContext
+from hypersiren.completion.sounds.task import CONTEXTS, complete, context_masks, known_context, relative_mse, rms
 from hypersiren.fields.coords import grid
 from hypersiren.signals.sets.sounds import as_sounds
 from hypersiren.tasks.panels import ImagePanel, SoundPanel
-from hypersiren.tasks.recordings.completion import (
-    CONTEXTS,
-    complete,
-    context_masks,
-    known_context,
-    relative_mse,
-    rms,
-)
-from hypersiren.tasks.recordings.settings import SoundContext
-from hypersiren.tasks.task import SetTask, Task, check_task
+from hypersiren.tasks.task import Task, check_task
 
 
 def tones(m=40, n=64, seed=0):

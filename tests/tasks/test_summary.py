@@ -6,18 +6,19 @@ import pytest
 import torch
 
 from hypersiren import FieldTask, Siren
+from hypersiren.completion.images.task import Completion
+from hypersiren.completion.registry import SETS
+from hypersiren.completion.shapes.settings import ShapeContext
+from hypersiren.completion.shapes.task import Shapes
+from hypersiren.completion.sounds.task import SoundCompletion
 from hypersiren.plotting import Curve, Picture, figure_pixels
-from hypersiren.settings import load_settings
+from hypersiren.settings.flags import load_settings
 from hypersiren.shapes.sets.shapes import make_shapes
 from hypersiren.shapes.sets.solids import solid_mesh
-from hypersiren.tasks.images.completion import Completion
 from hypersiren.tasks.images.edit import Edit, blend, clone
 from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.panels import ImagePanel, SoundPanel, VideoPanel
-from hypersiren.tasks.recordings.completion import SoundCompletion
-from hypersiren.tasks.registry import SETS, TASKS, open_task
-from hypersiren.tasks.shapes.completion import Shapes
-from hypersiren.tasks.shapes.settings import ShapeContext
+from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.summary import Measure, course, draw_summary, headline
 from tests.tasks.test_tasks import SMALL
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hypersiren import Siren
-from hypersiren.settings import load_settings
+from hypersiren.settings.flags import load_settings
 from hypersiren.tasks.panels import ImagePanel, SoundPanel, VideoPanel
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.training.fit import choose_omega, describe_field, fit

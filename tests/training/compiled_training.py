@@ -3,15 +3,16 @@
 import torch
 
 from hypersiren import Image, Siren
+from hypersiren.completion.images.settings import ContextSampling
+from hypersiren.completion.images.task import Completion
+from hypersiren.completion.objective import HypernetObjective
 from hypersiren.hypernets.model import build
 from hypersiren.signals.sets.images import ImageSet
-from hypersiren.tasks.images.completion import Completion
-from hypersiren.tasks.images.settings import ContextSampling
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.training import compiled as compilation
 from hypersiren.training.loop import TrainingStep
 from hypersiren.training.monitor import Monitor
-from hypersiren.training.objectives import FieldObjective, HypernetObjective
+from hypersiren.training.objectives import FieldObjective
 
 
 def main() -> None:

@@ -10,14 +10,14 @@ import tempfile
 import numpy as np
 import torch
 
+from hypersiren.completion.images.settings import ContextSampling
+from hypersiren.completion.images.task import Completion
+from hypersiren.completion.train import train
 from hypersiren.fields.siren import Siren
-from hypersiren.hypernets.last_layer import LastLayerSolve
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.signals.sets.disk import DiskPixels
 from hypersiren.signals.sets.images import ImageSet
-from hypersiren.tasks.images.completion import Completion
-from hypersiren.tasks.images.settings import ContextSampling
-from hypersiren.training.hypernet import train
 
 
 def peak() -> float:

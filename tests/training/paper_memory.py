@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
+from hypersiren.completion.images.settings import CompletionSettings
+from hypersiren.completion.images.task import Completion
+from hypersiren.completion.objective import HypernetObjective
 from hypersiren.hypernets.model import build
-from hypersiren.settings import load_settings
+from hypersiren.settings.flags import load_settings
 from hypersiren.signals.sets.images import ImageSet
-from hypersiren.tasks.images.completion import Completion
-from hypersiren.tasks.images.settings import CompletionSettings
 from hypersiren.training.loop import optimise
-from hypersiren.training.objectives import HypernetObjective
 
 
 def main() -> None:

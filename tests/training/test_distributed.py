@@ -41,21 +41,22 @@ from hypersiren import (
     train,
 )
 from hypersiren.cli.main import main
+from hypersiren.completion.images.settings import ContextSampling
+from hypersiren.completion.objective import HypernetObjective
+from hypersiren.completion.settings import Loss
+from hypersiren.completion.shapes.settings import ShapeContext
+from hypersiren.completion.shapes.task import Shapes
 from hypersiren.shapes.cloud import open_cloud
 from hypersiren.shapes.sets.shapes import make_shapes
 from hypersiren.shapes.sets.solids import solid_mesh
 from hypersiren.tasks.images.edit import Edit, clone
 from hypersiren.tasks.images.image import Image
-from hypersiren.tasks.images.settings import ContextSampling, InpaintLoss
+from hypersiren.tasks.images.settings import InpaintLoss
 from hypersiren.tasks.registry import TASKS, open_task
-from hypersiren.tasks.settings import Loss
-from hypersiren.tasks.shapes.completion import Shapes
-from hypersiren.tasks.shapes.settings import ShapeContext
 from hypersiren.tasks.task import share_of
 from hypersiren.tasks.waves.settings import WaveLoss
 from hypersiren.training import checkpoints
 from hypersiren.training.distributed import own_device
-from hypersiren.training.objectives import HypernetObjective
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__, "torch._dynamo"])  # processes are forked from one that has all modules

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from hypersiren import Image, fit
-from hypersiren.settings import to_yaml
+from hypersiren.completion.images.task import Completion
+from hypersiren.completion.registry import SETS
+from hypersiren.settings.yaml import to_yaml
 from hypersiren.shapes.cloud import open_cloud
 from hypersiren.signals.files import atomic_write, remove_stale
-from hypersiren.tasks.images.completion import Completion
 from hypersiren.tasks.images.edit import Edit, blend, clone
 from hypersiren.tasks.images.inpaint import Inpaint
 from hypersiren.tasks.images.poisson import Poisson
 from hypersiren.tasks.recordings.audio import Audio
 from hypersiren.tasks.recordings.video import Video
-from hypersiren.tasks.registry import SETS, TASKS, open_task
+from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.shapes.sdf import SDF
 from hypersiren.tasks.task import FieldTask, content_digest
 from hypersiren.tasks.waves.wave import Wave

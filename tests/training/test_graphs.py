@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from hypersiren import Image, Siren, fit
-from hypersiren.settings import ConfigError, from_yaml, load_settings
+from hypersiren.settings.flags import load_settings
+from hypersiren.settings.section import ConfigError
+from hypersiren.settings.yaml import from_yaml
 from hypersiren.tasks.settings import FitSettings, Optimisation
 from hypersiren.training import compiled
 from hypersiren.training.compiled import compile_forward, reason_against_graphs

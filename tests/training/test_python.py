@@ -24,11 +24,11 @@ from hypersiren import (
     load,
     train,
 )
-from hypersiren.tasks.settings import Training
+from hypersiren.completion.objective import HypernetObjective
+from hypersiren.completion.settings import Training
 from hypersiren.training.display import shows_progress
 from hypersiren.training.fit import check_field, network_changes
 from hypersiren.training.loop import optimise_and_load
-from hypersiren.training.objectives import HypernetObjective
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
 SMALL = {"steps": 2, "network": {"hidden_features": 8}}

@@ -15,19 +15,19 @@ import pytest
 import torch
 from PIL import Image
 
+from hypersiren.completion.images.settings import ContextSampling
+from hypersiren.completion.images.task import Completion
+from hypersiren.completion.objective import HypernetObjective
+from hypersiren.completion.train import draw_run
 from hypersiren.errors import UserError
 from hypersiren.hypernets.model import build
 from hypersiren.signals.sets.images import load_images
-from hypersiren.tasks.images.completion import Completion
-from hypersiren.tasks.images.settings import ContextSampling
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.summary import draw_summary
 from hypersiren.training import checkpoints, loop
 from hypersiren.training.checkpoints import CheckpointError
-from hypersiren.training.hypernet import draw_run
 from hypersiren.training.loop import optimise
 from hypersiren.training.muon import Muon
-from hypersiren.training.objectives import HypernetObjective
 from hypersiren.training.optimizers import THIN, learning_rate, make_optimizers
 from hypersiren.training.run import TrainingError
 from hypersiren.training.seeds import step_seed

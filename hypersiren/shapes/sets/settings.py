@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from hypersiren.settings import NotNegative, Section
+from hypersiren.settings.section import NotNegative, Section
 
 SHAPE_KINDS = ("solids", "meshes")
 """Values of data.kind by which settings are those of shapes."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from hypersiren.settings import Section
+from hypersiren.settings.section import Section
 
 SOUND_KINDS = ("sounds",)
 """Values of data.kind by which settings are those of sounds."""

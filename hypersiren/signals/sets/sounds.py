@@ -2,7 +2,7 @@
 
 Recordings are read each time, 3,000 short ones in about two seconds; nothing is cached. Windows keep the
 amplitudes of their recording: whoever learns from them scales each by what is known of it, see
-`hypersiren.tasks.recordings.completion`.
+`hypersiren.completion.sounds.task`.
 
 Letters in shapes: M windows in the set, N samples of a window.
 """

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, supported_activities
 
+from hypersiren.completion.train import make_objective
 from hypersiren.fields.coords import grid
 from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.conv_encoder import ConvEncoder
-from hypersiren.hypernets.last_layer import LastLayerSolve
+from hypersiren.hypernets.encoders.conv_encoder import ConvEncoder
 from hypersiren.studies.benchmarks.data import synthetic_pictures
 from hypersiren.studies.benchmarks.hypernet import open_task
 from hypersiren.studies.benchmarks.measure import (
@@ -35,7 +36,6 @@ from hypersiren.studies.benchmarks.measure import (
     wait,
 )
 from hypersiren.tasks.images.image import Image
-from hypersiren.training.hypernet import make_objective
 from hypersiren.training.muon import orthogonalise
 from hypersiren.training.objectives import FieldObjective
 from hypersiren.training.seeds import seeded

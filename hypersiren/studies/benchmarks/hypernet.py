@@ -15,8 +15,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from hypersiren.completion.images.task import AUGMENTATION, Completion
+from hypersiren.completion.train import make_objective
 from hypersiren.fields.coords import grid
-from hypersiren.hypernets.paper_encoder import PaperConvEncoder
+from hypersiren.hypernets.encoders.paper_encoder import PaperConvEncoder
 from hypersiren.signals.sets.images import ImageSet
 from hypersiren.studies.benchmarks.data import synthetic_pictures
 from hypersiren.studies.benchmarks.measure import (
@@ -28,8 +30,6 @@ from hypersiren.studies.benchmarks.measure import (
     loop_step,
     speed_table,
 )
-from hypersiren.tasks.images.completion import AUGMENTATION, Completion
-from hypersiren.training.hypernet import make_objective
 
 LOG = logging.getLogger(__name__)
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import torch
 
+from hypersiren.completion.images.task import complete, context_masks
+from hypersiren.completion.objective import HypernetObjective
+from hypersiren.completion.prediction import predicted
 from hypersiren.fields.siren import BoundSiren, Siren
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.hypernets.refine import refine
 from hypersiren.signals.metrics import image_mse
 from hypersiren.signals.sets.images import ImageSet
-from hypersiren.studies.prediction import predicted
-from hypersiren.tasks.images.completion import complete, context_masks
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.training.loop import DATA, LOGGING, UPDATE, optimise
-from hypersiren.training.objectives import HypernetObjective
 
 
 def loop_shares(objective: HypernetObjective, training: Optimisation) -> dict[str, float]:
@@ -53,7 +53,7 @@ def warm_start(model: HyperSiren, images: ImageSet, context: str, steps: int) ->
     Args:
         model: A trained model.
         images: What is completed.
-        context: What is known of them, see `hypersiren.tasks.images.completion.context_masks`.
+        context: What is known of them, see `hypersiren.completion.images.task.context_masks`.
         steps: Of the fresh fits.
 
     Returns:

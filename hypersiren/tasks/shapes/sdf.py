@@ -38,7 +38,6 @@ from hypersiren.shapes.picture import blank, render_mesh, splats
 from hypersiren.shapes.sides import SIGMA, facing, space_filling
 from hypersiren.shapes.surface import place_cloud, surface
 from hypersiren.tasks.panels import ImagePanel, MeshPanel, Panel
-from hypersiren.tasks.shapes.judging import SURFACE
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import SDFLoss, SDFSettings
 from hypersiren.tasks.summary import Measure, Rows
@@ -52,6 +51,13 @@ EDGE = 0.1
 
 MESHED = 0.05
 """Space around it in which the surface is looked for: less, for the border of what is trained is the least certain."""
+
+
+SURFACE = (
+    Measure("f_score", "F-score", "at 1 % of the diagonal", "higher"),
+    Measure("normal_consistency", "normal consistency", better="higher"),
+)
+"""Numbers of a surface whose words are the same for one shape and for a set."""
 
 
 class SDF(FieldTask):
@@ -256,3 +262,10 @@ def _off_surface(
     x[::2] = cloud.sensor + np.minimum(share, 1 - SIGMA) * ways
     side[::2] = 1.0
     return x, side
+
+
+SURFACE = (
+    Measure("f_score", "F-score", "at 1 % of the diagonal", "higher"),
+    Measure("normal_consistency", "normal consistency", better="higher"),
+)
+"""Numbers of a surface whose words are the same for one shape and for a set."""

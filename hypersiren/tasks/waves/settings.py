@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from hypersiren.fields.settings import Network
-from hypersiren.settings import NotNegative, Section
+from hypersiren.settings.section import NotNegative, Section
 from hypersiren.tasks.settings import FitSettings, FitTraining
 
 

@@ -1,0 +1,349 @@
+"""Completion: predict an image from sparse pixels of it (paper, section 4.4).
+
+Training draws images, hides most pixels, and asks the predicted field for all of them (or for a random subset). Values
+are in [-1, 1] in training; errors are reported on [0, 1] after clipping, the mean over images.
+
+Symbols: M images of a set, B images of a batch, N context points, P target points, C channels.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from hypersiren.completion.base import Predict, SetTask, share_signals
+from hypersiren.completion.images.pictures import context_completion_truth
+from hypersiren.completion.images.settings import CompletionSettings, ContextSampling
+from hypersiren.fields.coords import evaluate, grid
+from hypersiren.fields.operators import Field
+from hypersiren.fields.shown import by_shape
+from hypersiren.hypernets.adapters.base import Prediction, posterior_of
+from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.gaussian.calibration import negative_log_likelihood
+from hypersiren.signals.metrics import image_mse
+from hypersiren.signals.sets.images import Images, ImageSet, as_images, augment, load_images, split_images
+from hypersiren.signals.sets.sources import SPLITS, skipped_files
+from hypersiren.tasks.panels import ImagePanel, Panel
+from hypersiren.tasks.summary import Measure, Rows, panel_rows
+from hypersiren.tasks.task import content_digest
+
+LOG = logging.getLogger(__name__)
+
+
+CONTEXTS = ("10", "100", "1000", "half", "full")
+"""The contexts of the paper's test: numbers of random pixels, the upper half, all pixels."""
+
+AUGMENTATION = ("flip", "shift", "zoom", "rotation")
+"""Settings of a set of images that say how training images are changed whenever they are drawn."""
+
+PRIOR_VALUES = 2**24
+"""Values of images on the finer raster that the prior takes at a time: 64 MB."""
+
+SYSTEMS = 2**24
+"""Numbers of the linear systems of images that are completed at a time: 64 MB."""
+
+
+def _named(context: str) -> str:
+    """A context in words."""
+    words = {"half": "the upper half", "full": "all pixels"}
+    return f"from {words.get(context, f'{context} pixels')}"
+
+
+@dataclass(frozen=True)
+class CompletionBatch:
+    """B images: what the encoder sees, and what the field is asked.
+
+    Attributes:
+        context: The observed pixels.
+        x: Target coordinates, (P, D) if every image has the same, else (B, P, D).
+        y: (B, P, C) target values in [-1, 1].
+    """
+
+    context: Context
+    x: Float[Tensor, "*b P D"]
+    y: Float[Tensor, "B P C"]
+
+    __repr__ = by_shape
+
+
+class Completion(SetTask):
+    """The completion task on a set of images.
+
+    Args:
+        train: Images to learn from: a set, or what `as_images` makes one of.
+        validation: Images to validate on; None for every tenth of `train`, which is then not learned from.
+        context: Which pixels the encoder sees. Numbers beyond that of the image's pixels are cut to it.
+        batch_size: B.
+        target_points: Random target pixels for each image, with replacement; None for all pixels.
+        augmentation: Arguments of `hypersiren.signals.sets.images.augment`.
+        log: Weight of the mean over images of log(MSE + 1e-4).
+
+    Example:
+        >>> pixels = torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8)
+        >>> task = Completion(pixels, pixels, ContextSampling(most=20), batch_size=4)
+        >>> batch = task.sample(torch.Generator().manual_seed(0))
+        >>> batch.context.x.shape, batch.x.shape, batch.y.shape
+        (torch.Size([4, 20, 2]), torch.Size([64, 2]), torch.Size([4, 64, 3]))
+    """
+
+    name = "completion"
+    unit = "images"
+    skipped: tuple[str, ...] = ()
+    train: ImageSet
+    criterion: str | None = "mse"
+    measures = (
+        Measure("mse", "mean squared error on [0, 1], mean over contexts"),
+        *(Measure(f"mse_{name}", f"mean squared error on [0, 1], {_named(name)}") for name in CONTEXTS),
+    )
+
+    def __init__(
+        self,
+        train: ImageSet | Images,
+        validation: ImageSet | Images | None = None,
+        context: ContextSampling = ContextSampling(),  # noqa: B008 - frozen
+        *,
+        batch_size: int = 32,
+        target_points: int | None = None,
+        augmentation: Mapping[str, Any] | None = None,
+        log: float = 0.0,
+    ):
+        train, validation = split_images(as_images(train), None if validation is None else as_images(validation))
+        if train.pixels.shape[1:] != validation.pixels.shape[1:]:
+            raise ValueError(
+                f"expected validation images of shape {tuple(train.pixels.shape[1:])} as in training, "
+                f"got {tuple(validation.pixels.shape[1:])}"
+            )
+        self.train, self.validation = train, validation
+        self.batch_size, self.sampling, self.target_points = batch_size, context.sampling, target_points
+        self.augmentation = dict(augmentation or {})
+        self.size, self.log = train.size, log
+        points = self.size[0] * self.size[1]
+        self.blocks, self.alike = context.blocks, context.alike
+        self.fewest, self.most = min(context.fewest, points), min(context.most, points)
+        self.grid = grid(self.size, device=train.pixels.device)
+
+    @classmethod
+    def open(cls, settings: CompletionSettings, device: torch.device | str = "cpu") -> "Completion":
+        """The task that settings describe, its images read.
+
+        Raises:
+            DatasetError: If a set cannot be read.
+        """
+        data, training = settings.data, settings.training
+        # The test set is read too, so that a missing one is found before the training.
+        sets = open_sets(settings, device)
+        train, validation, _ = sets
+        task = cls(
+            train,
+            validation,
+            settings.context,
+            batch_size=training.batch_size,
+            target_points=training.target_points,
+            augmentation=data.model_dump(include=set(AUGMENTATION)),
+            log=settings.loss.log,
+        )
+        task.skipped = skipped_files(*sets)
+        return task
+
+    def describe(self) -> dict[str, int]:
+        """What `hypersiren.hypernets.model.build` must know: D, channels of the context, channels of the field."""
+        channels = self.train.channels
+        return {"in_features": 2, "channels": channels, "out_features": channels}
+
+    def prior_signals(self, copies: int, finer: int, chunk: int = 1000) -> Iterator[Float[Tensor, "M FH FW C"]]:
+        """Training images, and augmented copies of them, on a raster so many times as fine (see `set_prior`).
+
+        At most `chunk` at a time, and fewer where these would have more than `PRIOR_VALUES` values.
+        """
+        values = self.size[0] * self.size[1] * self.train.channels * finer**2
+        chunk = max(1, min(chunk, PRIOR_VALUES // values))
+        generator = torch.Generator(self.train.pixels.device).manual_seed(0)
+        done, total = 0, (copies + 1) * len(self.train)
+        for i in range(copies + 1):
+            for index in torch.arange(len(self.train), device=self.train.pixels.device).split(chunk):
+                images = self.train.images(index)
+                images = augment(images, generator, **self.augmentation) if i else images
+                yield on_finer_raster(images, finer)
+                done += len(index)
+                LOG.debug("prior from data: %s of %s images", f"{done:,}", f"{total:,}")
+
+    def sample(self, generator: torch.Generator, progress: float = 0.0) -> CompletionBatch:
+        """Draw B images, their context and their targets; the same law at any progress."""
+        device, b = self.train.pixels.device, self.batch_size
+        # On the CPU, where a set may stay: nothing waits for a GPU, and the next batch is read while it computes.
+        host = generator if device.type == "cpu" else torch.Generator().manual_seed(generator.initial_seed())
+        index = torch.randint(len(self.train), (b,), generator=host, pin_memory=device.type == "cuda")
+        images = augment(self.train.images(index), generator, **self.augmentation)
+        y = images.flatten(1, 2)
+        context = self._context(y, generator)
+        if self.target_points is None:
+            return CompletionBatch(context, self.grid, y)
+        target = torch.randint(y.shape[1], (b, self.target_points), generator=generator, device=device)
+        return CompletionBatch(context, self.grid[target], _take(y, target))
+
+    def _context(self, y: Float[Tensor, "B M C"], generator: torch.Generator) -> Context:
+        signals, m, _ = y.shape
+        b = 1 if self.alike else signals
+        share = torch.rand(b, 1, generator=generator, device=y.device)
+        if self.sampling == "log_uniform":
+            count = self.fewest * ((self.most + 1) / self.fewest) ** share
+        else:
+            count = self.fewest + (self.most + 1 - self.fewest) * share
+        count = count.floor().clamp(self.fewest, self.most)
+        scores = torch.rand(b, m, generator=generator, device=y.device)
+        if self.sampling == "bernoulli":
+            cells, mask = torch.arange(m, device=y.device), scores < count / m
+            x = self.grid.expand(signals, -1, -1)
+            return Context(x, y, mask.expand(signals, -1), self.size, cells.expand(signals, -1), self.alike)
+        if self.blocks:
+            # Along one of both axes, from one of both ends: the first pixels in this order are one side of the image.
+            side = torch.randint(4, (b, 1), generator=generator, device=y.device)
+            along = torch.where(side < 2, self.grid[:, 0], self.grid[:, 1]) * (1 - 2 * (side % 2))
+            block = torch.rand(b, 1, generator=generator, device=y.device) < self.blocks
+            scores = torch.where(block, along + 1e-3 * scores, scores)
+        # The first `count` of a random order are a sample without replacement of exactly that size.
+        order = scores.topk(self.most, sorted=True).indices.expand(signals, -1)
+        mask = (torch.arange(self.most, device=y.device) < count).expand(signals, -1)
+        return Context(self.grid[order], _take(y, order), mask, self.size, order, self.alike)
+
+    def loss(self, field: Field, batch: CompletionBatch) -> dict[str, Tensor]:
+        """The mean squared error over the target points, values in [-1, 1], and the mean of its logarithm, weighted."""
+        errors = (field(batch.x) - batch.y).square().mean((1, 2))
+        terms = {"mse": errors.mean()}
+        return terms | {"log": self.log * (errors + 1e-4).log().mean()} if self.log else terms
+
+    def likelihood(self, found: Prediction, batch: CompletionBatch) -> Tensor:
+        """The mean negative log likelihood of the target points, values in [-1, 1]."""
+        return negative_log_likelihood(posterior_of(found, "loss.likelihood"), batch.x, batch.y).mean()
+
+    def share(self, batch: CompletionBatch, index: int, count: int) -> CompletionBatch:
+        """A part of the images, see `share_signals`."""
+        return share_signals(batch, index, count)
+
+    def digest(self) -> str:
+        return content_digest(self.train.pixels, self.validation.pixels)
+
+    def held_out(self, most: int = 32) -> Iterator[tuple[Context, Tensor, Tensor, Tensor]]:
+        """Validation images from each context that leaves pixels unknown, see `HyperSiren.calibrate`."""
+        shown = self.validation.spread(most)
+        images = shown.unit * 2 - 1
+        for name, mask in context_masks(shown, available_contexts(self.size)).items():
+            if name != "full":
+                known = Context.from_images(images, mask).compact()
+                yield known, self.grid, images.flatten(1, 2), ~mask.flatten(1)
+
+    def evaluate(self, predict: Predict) -> dict[str, float]:
+        """The validation error for each context of the paper that fits the images, and their mean."""
+        errors = {}
+        for name in available_contexts(self.size):
+            mask = context_masks(self.validation, [name])[name]
+            each = [
+                image_mse(completed, self.validation.at(index).unit)
+                for index, completed in completions(predict, self.validation, mask)
+            ]
+            errors[f"mse_{name}"] = torch.cat(each).mean().item()
+        return {"mse": sum(errors.values()) / len(errors), **errors}
+
+    def summary(self, predict: Predict) -> Rows:
+        """Three images from each context."""
+        return panel_rows({_named(name).capitalize(): panel for name, panel in self.panels(predict, rows=3).items()})
+
+    def panels(self, predict: Predict, rows: int = 8) -> dict[str, Panel]:
+        """For each context a picture with a row for each image: context, completion, truth."""
+        shown = self.validation.spread(rows)
+        return {
+            name: ImagePanel(context_completion_truth(shown.unit, mask, complete(predict, shown, mask)))
+            for name, mask in context_masks(shown, available_contexts(self.size)).items()
+        }
+
+
+def on_finer_raster(images: Float[Tensor, "M H W C"], factor: int) -> Float[Tensor, "M FH FW C"]:
+    """Images on a raster so many times as fine, interpolated by cubics."""
+    if factor == 1:
+        return images
+    x = interpolate(images.movedim(-1, 1), scale_factor=factor, mode="bicubic", align_corners=False)
+    return x.movedim(1, -1)
+
+
+def available_contexts(size: tuple[int, int]) -> list[str]:
+    """Those of the paper's contexts that images of this size have pixels for.
+
+    Example:
+        >>> available_contexts((28, 28))
+        ['10', '100', 'half', 'full']
+    """
+    fits = {"half": size[0] > 1, "full": True}
+    return [name for name in CONTEXTS if (int(name) < size[0] * size[1] if name.isdigit() else fits[name])]
+
+
+def context_masks(images: ImageSet, names: Sequence[str], seed: int = 0) -> dict[str, Bool[Tensor, "M H W"]]:
+    """Which pixels of each image are known in the named contexts; the same on every machine for a seed.
+
+    Args:
+        images: The set; image i has the same mask in every set of this size.
+        names: "half" (the upper), "full", or a number of random pixels.
+
+    Raises:
+        ValueError: On another name, or more pixels than there are.
+    """
+    (h, w), m = images.size, len(images)
+    device = images.pixels.device
+    masks: dict[str, Tensor] = {}
+    for name in names:
+        mask = torch.zeros(m, h, w, dtype=torch.bool)
+        if name == "full":
+            mask[:] = True
+        elif name == "half":
+            mask[:, : h // 2] = True
+        elif name.isdigit() and 0 < int(name) <= h * w:
+            generator = torch.Generator().manual_seed(seed)
+            for i in range(m):
+                mask[i].view(-1)[torch.randperm(h * w, generator=generator)[: int(name)]] = True
+        else:
+            raise ValueError(f'expected "half", "full" or a number of pixels from 1 to {h * w}, got "{name}"')
+        masks[name] = mask.to(device)
+    return masks
+
+
+@torch.no_grad()
+def complete(
+    predict: Predict, images: ImageSet, mask: Bool[Tensor, "M H W"], points: int = 131072
+) -> Float[Tensor, "M H W C"]:
+    """Complete every image from its known pixels, about so many points at a time; values on [0, 1], not clipped."""
+    return torch.cat([completed for _, completed in completions(predict, images, mask, points)])
+
+
+@torch.no_grad()
+def completions(
+    predict: Predict, images: ImageSet, mask: Bool[Tensor, "M H W"], points: int = 131072
+) -> Iterator[tuple[Int[Tensor, " B"], Float[Tensor, "B H W C"]]]:
+    """As `complete`, of a set that is too large to be completed at once: which images, and these completed."""
+    h, w = images.size
+    x = grid((h, w), device=images.pixels.device)
+    some = max(1, points // len(x))
+    if not (mask == mask[:1]).all():  # a linear system for each, of as many rows as pixels are known
+        some = max(1, min(some, SYSTEMS // int(mask.sum((1, 2)).max().clamp(min=1)) ** 2))
+    for index in torch.arange(len(images), device=images.pixels.device).split(some):
+        context = Context.from_images(images.images(index), mask[index]).compact()
+        y = evaluate(predict(context), x, chunk=max(1, points // len(index)))
+        yield index, (rearrange(y, "b (h w) c -> b h w c", h=h) + 1) / 2
+
+
+def _take(y: Float[Tensor, "B M C"], index: Tensor) -> Float[Tensor, "B P C"]:
+    return y.gather(1, index.unsqueeze(-1).expand(-1, -1, y.shape[-1]))
+
+
+def open_sets(settings: CompletionSettings, device: torch.device | str = "cpu") -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Training, validation and test images, on the device, or on disk if they are too large for its memory."""
+    arguments = settings.data.model_dump(exclude=set(AUGMENTATION))
+    kind = arguments.pop("kind")
+    train, validation, test = (
+        load_images(kind, split, seed=settings.seed, device=device, **arguments) for split in SPLITS
+    )
+    return train, validation, test

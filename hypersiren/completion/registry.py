@@ -1,0 +1,57 @@
+"""The tasks on sets of signals by name: one row each, with its settings, its class and its study. Imports no torch."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from hypersiren.completion.images.settings import CompletionSettings
+from hypersiren.completion.settings import SetSettings
+from hypersiren.completion.shapes.settings import ShapeSettings
+from hypersiren.completion.sounds.settings import SoundSettings
+from hypersiren.shapes.sets.settings import SHAPE_KINDS
+from hypersiren.signals.sets.settings import SOUND_KINDS
+
+
+@dataclass(frozen=True)
+class SetRow:
+    """One task on sets of signals.
+
+    Attributes:
+        settings: What a YAML file or flags may say of it.
+        home: The folder of `hypersiren.completion` that it is in, and its class, as "folder:class".
+        unit: What its signals are called.
+        kinds: Values of data.kind by which it is chosen.
+    """
+
+    settings: type[SetSettings]
+    home: str
+    unit: str
+    kinds: tuple[str, ...] = ()
+
+    def load(self) -> Any:
+        """The class of the task. Imports torch."""
+        folder, _, name = self.home.partition(":")
+        return getattr(import_module(f"hypersiren.completion.{folder}.task"), name)
+
+    def load_study(self) -> Any:
+        """The module that evaluates and uses its trained models. Imports torch."""
+        return import_module(f"hypersiren.completion.{self.home.partition(':')[0]}.study")
+
+
+SETS: dict[str, SetRow] = {
+    "completion": SetRow(CompletionSettings, "images:Completion", "images"),
+    "shapes": SetRow(ShapeSettings, "shapes:Shapes", "shapes", SHAPE_KINDS),
+    "sounds": SetRow(SoundSettings, "sounds:SoundCompletion", "sounds", SOUND_KINDS),
+}
+"""The tasks of `hypersiren train`: a hypernetwork for a set of signals; data.kind chooses, images where it says none of
+the others' kinds."""
+
+
+def set_row(kind: object) -> SetRow:
+    """The task on sets that a value of data.kind chooses.
+
+    Example:
+        >>> set_row("solids").unit, set_row("faces").unit
+        ('shapes', 'images')
+    """
+    return next((row for row in SETS.values() if kind in row.kinds), SETS["completion"])

@@ -1,0 +1,194 @@
+"""From settings to the training of a hypernetwork, and from its run folder back to the model."""
+
+import logging
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from hypersiren.completion.base import SetTask
+from hypersiren.completion.objective import HypernetObjective
+from hypersiren.completion.registry import SetRow, set_row
+from hypersiren.completion.settings import Loss, SetSettings, Training
+from hypersiren.fields.savable import describe
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
+from hypersiren.hypernets.model import HyperSiren, build
+from hypersiren.hypernets.settings import Prior
+from hypersiren.plotting import ZOOM, figure_pixels
+from hypersiren.signals.image.files import write_image
+from hypersiren.tasks.summary import draw_summary
+from hypersiren.tasks.task import check_task, digest_of
+from hypersiren.training import checkpoints
+from hypersiren.training.display import shows_progress
+from hypersiren.training.loop import OnLog, optimise_and_load
+from hypersiren.training.seeds import seeded
+
+LOG = logging.getLogger(__name__)
+
+
+def prepare(
+    row: SetRow, settings: SetSettings, device: torch.device | str = "cpu"
+) -> tuple[HypernetObjective, dict[str, Any]]:
+    """What is trained, and its record for checkpoints.
+
+    Raises:
+        UserError: If the set of signals cannot be read.
+    """
+    LOG.info("reading %s: %s", row.unit, settings.data.kind)
+    task = row.load().open(settings, device)
+    objective = make_objective(task, settings, device)
+    record = {"settings": settings.model_dump(mode="json"), "model": describe(objective.model)}
+    return objective, {**record, "digest": digest_of(task)}
+
+
+def make_objective(task: SetTask, settings: SetSettings, device: torch.device | str = "cpu") -> HypernetObjective:
+    """A new model for a task, and its loss, as settings describe them; what the settings say of data is not read."""
+    LOG.info("building the model")
+    parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet", "adapter")}
+    description = {**parts, **task.describe()}
+    with seeded(settings.seed):
+        model = build(**description).to(device)
+    loss = settings.loss
+    solves = isinstance(model.adapter, LastLayerSolve)
+    return HypernetObjective(
+        model,
+        task,
+        **weights_of(loss),
+        autocast=settings.training.autocast,
+        start=partial(start_at_prior, model, task, settings.prior) if solves else None,
+    )
+
+
+def weights_of(loss: Loss) -> dict[str, Any]:
+    """The weights of the terms that `HypernetObjective` adds to those of the task."""
+    return loss.model_dump(include={"latent", "weights", "likelihood"})
+
+
+def start_at_prior(model: HyperSiren, task: Any, prior: Prior = Prior()) -> None:  # noqa: B008 - frozen
+    """Take the prior of a model's last layer from the task's training signals."""
+    LOG.info("taking the prior of the last layer from the training %s", task.unit)
+    signals = task.prior_signals(prior.copies, prior.finer)
+    model.set_prior(signals, ridge=prior.ridge, shrinkage=prior.shrinkage)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained hypernetwork.
+
+    Attributes:
+        model: The model of the best validation, in evaluation mode.
+        metrics: What the task's `evaluate` says of it.
+        seconds: Time spent in steps.
+        history: The course of the training, as that of `hypersiren.training.fit.Fit`.
+        run_dir: Its run folder, or None if none was kept.
+        finished: Whether all steps are done; False if Ctrl-C or `on_log` stopped it.
+    """
+
+    model: HyperSiren = field(repr=False)
+    metrics: dict[str, float]
+    seconds: float
+    history: list[dict[str, float]] = field(repr=False)
+    run_dir: Path | None
+    finished: bool
+
+
+def train(
+    model: HyperSiren,
+    task: Any,
+    *,
+    run_dir: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    loss: Loss = Loss(),  # noqa: B008 - frozen
+    progress: bool | str | None = None,
+    on_log: OnLog | None = None,
+    **training: Any,
+) -> Trained:
+    """Train a hypernetwork on a set of signals, ours or your own.
+
+    Where torchrun has started several processes, they share the signals of each step, see `hypersiren.fit`.
+
+    Args:
+        model: What is trained, in place; its parts may be your own modules.
+        task: The set and what is asked, such as `Completion(images)`: any object with what `hypersiren.SetTask` has.
+        run_dir: Folder for checkpoints and TensorBoard events; a run that it holds is resumed. None keeps nothing.
+        seed: Fixes the batches.
+        loss: Weights of the paper's two priors, or a `CompletionLoss` with that of the likelihood; none by default.
+        progress: Show a progress bar; a text is its name; None: if stderr is a terminal, or in a notebook.
+        on_log: Called as on_log(step, values) with each row of the history; True from it stops. See `hypersiren.fit`.
+        training: Changes of the optimisation, see `hypersiren.completion.settings.Training`.
+
+    Raises:
+        TrainingError: If the loss is not finite, or the folder holds a run with other settings.
+        UserError: If the task lacks something, or a setting does not exist.
+
+    Example:
+        >>> from hypersiren import Completion, FullHypernet, HyperSiren, SetEncoder, Siren, train
+        >>> siren = Siren(2, 1, hidden_features=16)
+        >>> model = HyperSiren(SetEncoder(2 + 1, 8), FullHypernet(siren.shapes, 8, 16), siren)
+        >>> images = torch.randint(0, 256, (20, 8, 8), dtype=torch.uint8)
+        >>> trained = train(model, Completion(images, batch_size=4), steps=3)
+        >>> trained.finished, sorted(trained.metrics)
+        (True, ['mse', 'mse_10', 'mse_full', 'mse_half'])
+    """
+    check_task(task, SetTask)
+    used = Training().replace(**training)
+    settings = {"training": used.model_dump(mode="json"), "loss": loss.model_dump(mode="json"), "seed": seed}
+    objective = HypernetObjective(model, task, **weights_of(loss), autocast=used.autocast)
+    outcome = optimise_and_load(
+        objective, run_dir, {"settings": settings}, used, seed=seed, progress=shows_progress(progress), on_log=on_log
+    )
+    return Trained(model, **outcome)
+
+
+def draw_run(objective: HypernetObjective, run: Path) -> Path:
+    """Write `summary.png` of a run of its best model: what the task shows, and the course of the training; the file.
+
+    Raises:
+        SignalError: If it cannot be written.
+    """
+    best, last = checkpoints.read(checkpoints.find(run)), checkpoints.read(run / "last.pt")
+    LOG.info("drawing summary.png")
+    device = next(objective.model.parameters()).device
+    predict = objective.predictor(checkpoints.restore(best, device))
+    figure = draw_summary(objective.task, predict, best["metrics"], last.get("history", []))
+    write_image(run / "summary.png", figure_pixels(figure, zoom=ZOOM))
+    return run / "summary.png"
+
+
+@dataclass(frozen=True)
+class SetRun:
+    """A run of `hypersiren train`: its task's row, its settings, its model, and the checkpoint that they are from."""
+
+    row: SetRow
+    settings: Any
+    model: HyperSiren
+    checkpoint: Path
+
+
+def open_run(run: Path, device: torch.device | str = "cpu") -> SetRun:
+    """The run in a folder, or of a checkpoint, or a released model by its name.
+
+    Raises:
+        CheckpointError: If there is none, or it is not one of a hypernetwork.
+    """
+    path = checkpoints.find(run)
+    content = checkpoints.read(path)
+    model = checkpoints.restore(content, device)
+    if not isinstance(model, HyperSiren):
+        raise checkpoints.CheckpointError(
+            f"{path}: expected a run of `hypersiren train`, got a fitted field; see `hypersiren render`"
+        )
+    if "settings" not in content["record"]:
+        raise checkpoints.CheckpointError(
+            f"{path}: holds a model without the settings of its training; expected {checkpoints.EXPECTED}"
+        )
+    try:
+        record = content["record"]["settings"]
+        row = set_row(record["data"]["kind"])
+        return SetRun(row, row.settings.model_validate(record), model, path)
+    except (ValidationError, KeyError, TypeError):
+        raise checkpoints.CheckpointError(f"{path}: its settings are not those of this version of hypersiren") from None

@@ -1,0 +1,1 @@
+"""Trained fields as files for other programs: a web page, graphs."""

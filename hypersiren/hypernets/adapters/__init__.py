@@ -1,0 +1,1 @@
+"""What fits a prediction to its context inside the model."""

@@ -1,0 +1,160 @@
+"""The last layer solved inside the model: a hypernetwork that starts at the best linear prediction there is.
+
+`LastLayerSolve` corrects the last layer that was predicted (or, without an encoder, the SIREN's own) by what is known
+of a signal, see `hypersiren.hypernets.gaussian.posterior`. `set_prior` takes mean and covariance of the last layer from
+the training signals themselves, in seconds and without a gradient step (empirical Bayes). With random hidden layers the
+field is then the conditional mean of a Gaussian, at any point and any resolution. Training begins there.
+
+Symbols: B signals, M training signals, N known points, P points of a raster, C channels, F features, R columns of S.
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hypersiren.fields.last_layers import last_layer, with_last_layer
+from hypersiren.fields.savable import savable
+from hypersiren.fields.siren import Params, Siren
+from hypersiren.hypernets.adapters.base import Decode, Prediction
+from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.gaussian.linear_algebra import (
+    gram_matrix,
+    signals_apart,
+    signals_aside,
+    solve_parts,
+    solve_positive,
+    spread_over,
+)
+from hypersiren.hypernets.gaussian.observations import equations
+from hypersiren.hypernets.gaussian.posterior import Posterior, effective_count
+from hypersiren.hypernets.gaussian.prior import Moments
+
+
+@savable
+class LastLayerSolve(nn.Module):
+    """The conditional mean of the last layer, given the known points.
+
+    The noise s^2 = exp(a + b log(N / 100)) may fall with the number N of known points: the more is known, the more
+    exactly it is met. Known points that lie all on one side count for fewer, see `effective_count`. A context of
+    surfaces is met in its values and its normals, see `hypersiren.hypernets.gaussian.observations`.
+
+    Args:
+        features: F, the width of the last sine layer.
+        noise: s^2 at 100 known points, in the squared units of the values.
+        slope: b.
+        learned: Whether covariance and noise are trained; the mean is trained in any case.
+        double: Solve in float64: for noise below 1e-4 of the signals' variance.
+        length: For contexts of surfaces: the error of the distance that an error of 1 in the normal counts for.
+
+    Example:
+        >>> siren = Siren(2, 1, hidden_features=(16, 64))
+        >>> solve = LastLayerSolve(64)
+        >>> context = Context.from_images(torch.rand(3, 8, 8, 1), torch.rand(3, 8, 8) < 0.5)
+        >>> found = solve(siren, None, {}, context)
+        >>> found.field(grid((4, 4))).shape, found.posterior.variance(grid((4, 4))).shape
+        (torch.Size([3, 16, 1]), torch.Size([3, 16, 1]))
+    """
+
+    spread: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        noise: float = 1e-3,
+        slope: float = -1.0,
+        learned: bool = True,
+        double: bool = False,
+        length: float = 0.05,
+    ):
+        super().__init__()
+        self.double_precision, self.length = double, length
+        # Until a prior is set: that of a SIREN's own initial weights, scaled to values of variance 1.
+        self.factor = nn.Parameter(torch.eye(features + 1) * (2 / (features + 1)) ** 0.5, requires_grad=learned)
+        self.noise = nn.Parameter(torch.tensor([math.log(noise), slope]), requires_grad=learned)
+        self.register_buffer("spread", torch.zeros(2))
+
+    def forward(
+        self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None
+    ) -> Prediction:
+        """The prediction with its last layer corrected.
+
+        Args:
+            siren: The hypo-SIREN.
+            z: Handed on.
+            params: What is predicted of its weights; what is missing is the SIREN's own, the same for all signals.
+            context: What is known of each signal.
+            decode: Not used.
+
+        Raises:
+            ValueError: If the SIREN's last sine layer has another width.
+        """
+        width = list(siren.shapes.values())[-2][1]
+        if len(self.factor) != width + 1:
+            raise ValueError(f"expected a SIREN of {len(self.factor) - 1} features in its last sine layer, got {width}")
+        with torch.autocast(context.y.device.type, enabled=False):
+            return self._solve(siren, z, params, context)
+
+    def _solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
+        dtype = context.y.dtype
+        work = torch.float64 if self.double_precision else dtype
+        factor, full = self.factor.to(work), last_layer(siren, params).to(work)
+        found = equations(siren, params, full, context, self.length, one_system=True)
+        mask, cells = found.mask, found.cells
+        systems = slice(len(mask))  # one, or all
+        count = effective_count(siren, context.x[systems], context.mask[systems])
+        noise = torch.exp(self.noise[0] + self.noise[1] * torch.log(count / 100)).to(work)
+        points = found.features @ factor
+        wrong = signals_aside(found.wrong, len(mask))
+        dual = mask.shape[1] <= factor.shape[1]
+        if cells is None:
+            points = found.rows(points)
+        if dual and cells is not None:
+            # One kernel for the whole batch: the raster's.
+            solution, lower = solve_parts(points @ points.mT, noise, wrong, cells, mask)
+            w = points.mT @ spread_over(solution * mask.unsqueeze(-1), cells, len(points))
+        elif dual:
+            solution, lower = solve_positive(gram_matrix(points, mask, noise, dual), wrong)
+            w = points.mT @ solution
+        else:
+            seen = points if cells is None else found.rows(points)
+            w, lower = solve_positive(gram_matrix(seen, mask, noise, dual), seen.mT @ wrong)
+        solved = with_last_layer(siren, params, (full + factor @ signals_apart(w, len(context.mask))).to(dtype))
+        points, factor, lower, noise = (part.to(dtype) for part in (points, factor, lower, noise))
+        posterior = Posterior(siren, solved, factor, points, cells, mask, lower, noise, dual, self.spread)
+        return Prediction(siren, solved, z, posterior)
+
+    @torch.no_grad()
+    def set_prior(
+        self, siren: Siren, signals: Iterable[Float[Tensor, "M *size C"]], ridge: float = 1e-6, shrinkage: float = 0.2
+    ) -> None:
+        """Take mean and covariance of the last layer from signals on a raster.
+
+        The last layer is fitted to every signal, by one ridge solve for all of them. The mean of these weights becomes
+        the SIREN's own last layer, and their covariance, over signals and channels, the prior's. Few signals do not say
+        what lies beyond their span: the covariance is shrunk towards that of stationary signals of the same power
+        spectrum. A raster twice as fine as what will be known keeps fields from ringing between the points.
+
+        Args:
+            siren: Its last layer is set; the hidden ones give the features and stay as they are.
+            signals: Chunks of signals, all on one raster.
+            ridge: Of the fits, relative to the mean square of a feature times the number of points.
+            shrinkage: Share of the stationary covariance, from 0 to 1.
+
+        Raises:
+            ValueError: If there is no signal.
+        """
+        moments: Moments | None = None
+        for chunk in signals:
+            moments = Moments(siren, chunk, ridge) if moments is None else moments
+            moments.add(chunk)
+        if moments is None:
+            raise ValueError("expected signals to take a prior from, got none")
+        theta, factor = moments.prior(shrinkage)
+        # The fits have fewer directions than there are features; the other columns are 0.
+        self.factor.zero_()[:, : factor.shape[1]] = factor.to(self.factor)
+        weight, bias = siren.last().values()
+        weight.copy_(theta[:-1].mT)
+        bias.copy_(theta[-1])

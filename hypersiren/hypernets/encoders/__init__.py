@@ -1,0 +1,1 @@
+"""From a context to a latent or tokens."""

@@ -1,0 +1,1 @@
+"""Bayesian linear regression on the features of a SIREN."""

@@ -1,0 +1,1 @@
+"""Settings: sections, YAML, flags, their description."""
