@@ -147,7 +147,7 @@ def portion(known: Known, factor: Float[Tensor, "K G R"], points: int = 0) -> in
     systems, count = known.mask.shape
     r = factor.shape[2]
     values = systems * max(count, points, r) * max(min(count, r), points)
-    return max(1, (AT_A_TIME if factor.device.type == "cpu" else AT_A_TIME_ON_A_DEVICE) // values)
+    return max(1, (AT_A_TIME if factor.device.type == "cpu" else AT_A_TIME_ON_A_DEVICE) // max(1, values))
 
 
 def _together(matrices: Float[Tensor, "K G R"], right: Float[Tensor, "K B R X"]) -> Float[Tensor, "K B G X"]:
