@@ -1,0 +1,232 @@
+"""Rasters: values and derivatives of a field at all samples of a regular grid, strip by strip.
+
+Where a raster keeps step with the windows of a `WindowedSiren` whose windows share their hidden layers, all windows see
+the same local points: features are computed once, and the values of many windows are one matrix product. Other fields,
+and other rasters, are evaluated at the grid's points, some rows at a time. Nothing here holds more than a strip.
+
+Symbols: T windows, P points of a window, D axes, C channels, F features, W windows of a strip.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hypersiren.fields.coords import evaluate, grid
+from hypersiren.fields.jets import Jet
+from hypersiren.fields.windowed_siren import WindowedSiren
+from hypersiren.fields.windows import smooth_step
+
+STRIP = 2**24
+"""Numbers of a strip's windows that are worked on at a time: 64 MB."""
+
+
+def strips(field: Any, size: Sequence[int], chunk: int | None = None) -> Iterator[Float[Tensor, "rows *size C"]]:
+    """The values of a field on `grid(size)`, some rows along the first axis at a time, without a graph.
+
+    Args:
+        field: Any field; a WindowedSiren is fast where `size` is a multiple of its windows' step.
+        size: Samples along each axis.
+        chunk: Points at a time of a field that is not windowed, see `hypersiren.fields.coords.evaluate`.
+
+    Example:
+        >>> from hypersiren.fields.siren import Siren
+        >>> field = WindowedSiren(Siren(2, 1, 8), (3, 2), overlap=0.25)
+        >>> torch.cat(list(strips(field, (100, 70)))).shape
+        torch.Size([100, 70, 1])
+    """
+    for jet in jet_strips(field, size, order=0, chunk=chunk):
+        yield jet.value
+
+
+@torch.no_grad()
+def jet_strips(field: Any, size: Sequence[int], order: int = 2, chunk: int | None = None) -> Iterator[Jet]:
+    """As `strips`, with derivatives: jets of (rows, *size, C) values, gradients (..., D) and Hessians' diagonals (..., D).
+
+    Args:
+        field, size, chunk: As in `strips`.
+        order: 0 for values, 1 with gradients, 2 with both.
+    """
+    inner = getattr(field, "siren", field)  # a bound field
+    params = getattr(field, "params", None)
+    if isinstance(inner, WindowedSiren) and inner.own == "last" and params is None:
+        if (pixels := inner.windows.pixels(size)) is not None:
+            yield from _windowed(inner, size, pixels, order)
+            return
+    yield from _rows(field, size, order, chunk)
+
+
+def raster(field: Any, size: Sequence[int], chunk: int | None = None) -> Float[Tensor, "*size C"]:
+    """The values of a field on `grid(size)`; see `strips`.
+
+    Example:
+        >>> raster(lambda x: x.sum(-1, keepdim=True), (4, 5)).shape
+        torch.Size([4, 5, 1])
+    """
+    values, done = None, 0
+    for part in strips(field, size, chunk):
+        if values is None:
+            values = part.new_empty(*size, part.shape[-1])
+        values[done : done + len(part)] = part
+        done += len(part)
+    assert values is not None
+    return values
+
+
+def _rows(field: Any, size: Sequence[int], order: int, chunk: int | None) -> Iterator[Jet]:
+    device, dtype = _where(field)
+    across = math.prod(size[1:])
+    some = max(1, 2**20 // across)
+    precise = torch.float64 if max(size) > 2**17 and device.type != "mps" and isinstance(field, WindowedSiren) else dtype
+    for start in range(0, size[0], some):
+        stop = min(start + some, size[0])
+        low, high = (-1 + 2 * edge / size[0] for edge in (start, stop))
+        lower, upper = [low, *[-1.0] * (len(size) - 1)], [high, *[1.0] * (len(size) - 1)]
+        x = grid((stop - start, *size[1:]), lower, upper, device=device, dtype=precise)
+        shape = (stop - start, *size[1:])
+        if order == 0:
+            yield Jet(evaluate(field, x, chunk).unflatten(0, shape), None)
+            continue
+        parts = [field.jet(part, second="diagonal" if order == 2 else None) for part in x.split(chunk or 16384)]
+        names = ("value", "gradient", "hessian_diagonal")[: order + 1]
+        found = {name: torch.cat([getattr(part, name) for part in parts]).unflatten(0, shape) for name in names}
+        yield Jet(found["value"], found["gradient"], hessian_diagonal=found.get("hessian_diagonal"))
+
+
+def _where(field: Any) -> tuple[torch.device, torch.dtype]:
+    inner = getattr(field, "siren", field)
+    like = next(inner.parameters(), None) if hasattr(inner, "parameters") else None
+    return (torch.device("cpu"), torch.get_default_dtype()) if like is None else (like.device, like.dtype)
+
+
+def _windowed(
+    field: WindowedSiren, size: Sequence[int], pixels: Sequence[tuple[int, int]], order: int
+) -> Iterator[Jet]:
+    device, dtype = _where(field)
+    local = [w for w, _ in pixels]
+    count, d = field.windows.count, len(local)
+    rest, points = math.prod(count[1:]), math.prod(local)
+    tables = local_features(field, local, order)
+    weights = [_weights(n, w, s, order, device, dtype, size[a]) for a, (n, (w, s)) in enumerate(zip(count, pixels, strict=True))]
+    some = max(1, STRIP // (rest * points * field.out_features * (1 + order)))
+    outputs = [(), *([(a,) for a in range(d)] if order else []), *([(a, a) for a in range(d)] if order == 2 else [])]
+    carry: list[Tensor | None] = [None] * len(outputs)
+    done = 0
+    for i in range(0, count[0], some):
+        stop = min(i + some, count[0])
+        values = {}
+        for key, phi in tables.items():
+            y = field.channels(phi, i * rest, stop * rest)
+            if key == ():
+                y = y + field.constants(i * rest, stop * rest)
+            # (P, W, C) -> (n_0, n_1, ..., w_0, w_1, ..., C)
+            values[key] = y.movedim(0, 1).reshape(stop - i, *count[1:], *local, -1)
+        w = [weights[0][:, i:stop], *weights[1:]]
+        found = []
+        for number, key in enumerate(outputs):
+            total = _times(w, (), d, values[key])
+            if len(key) >= 1:
+                total = total + _times(w, key, d, values[()])
+            if len(key) == 2:
+                total = total + 2 * _times(w, key[:1], d, values[key[:1]])
+            summed = _overlap_add(total, pixels)
+            first, tail = stop * pixels[0][1] - i * pixels[0][1], pixels[0][0] - pixels[0][1]
+            before = carry[number]
+            if before is not None and tail:
+                summed[:tail] += before
+            if stop == count[0]:
+                first += tail
+            carry[number] = summed[first:].clone()
+            inside = (slice(0, min(first, size[0] - done)), *(slice(n) for n in size[1:]))
+            found.append(summed[:first][inside])
+        done += len(found[0])
+        if not len(found[0]):
+            return
+        gradient = torch.stack(found[1 : 1 + d], -1) if order else None
+        curvature = torch.stack(found[1 + d :], -1) if order == 2 else None
+        yield Jet(found[0], gradient, hessian_diagonal=curvature)
+
+
+def local_features(
+    field: WindowedSiren, local: Sequence[int], order: int = 0
+) -> dict[tuple[int, ...], Float[Tensor, "P F"]]:
+    """The shared features of a window's samples, and their derivatives by x: key () for values, (0,), (0, 0) ...
+
+    Args:
+        field: Its windows share their hidden layers.
+        local: Samples of a window along each axis.
+        order: Of the derivatives, 0, 1 or 2.
+    """
+    device, dtype = _where(field)
+    hidden = field._hidden()
+    # In double precision: it is done once, and the phases are large.
+    precise = torch.float32 if device.type == "mps" else torch.float64
+    hidden = {name: p.detach().to(precise) for name, p in hidden.items()}
+    x = grid(local, device=device, dtype=precise)
+    if order == 0:
+        return {(): field.template.features(x, hidden).to(dtype)}
+    width = field.template.shapes[list(field.template.shapes)[-2]][1]
+    names = list(field.template.last())
+    identity = torch.eye(width, device=device, dtype=precise)
+    parts: dict[tuple[int, ...], list[Tensor]] = {}
+    for part in x.split(max(1, 2**22 // width)):
+        jet = field.template.jet(
+            part, {**hidden, names[0]: identity, names[1]: torch.zeros_like(identity[0])}, second="diagonal" if order == 2 else None
+        )
+        parts.setdefault((), []).append(jet.value.to(dtype))
+        for a, width_a in enumerate(field.windows.width):
+            assert jet.gradient is not None
+            parts.setdefault((a,), []).append((jet.gradient[..., a] * (2 / width_a)).to(dtype))
+            if order == 2:
+                assert jet.hessian_diagonal is not None
+                parts.setdefault((a, a), []).append((jet.hessian_diagonal[..., a] * (2 / width_a) ** 2).to(dtype))
+    return {key: torch.cat(each) for key, each in parts.items()}
+
+
+def _weights(
+    n: int, w: int, s: int, order: int, device: torch.device, dtype: torch.dtype, length: int
+) -> Float[Tensor, "orders n w"]:
+    """The weights of n windows at their samples along one axis, and their derivatives by x."""
+    lap = w - s
+    found = torch.zeros(order + 1, n, w, device=device, dtype=dtype)
+    found[0] = 1
+    if lap and n > 1:
+        t = (torch.arange(lap, device=device, dtype=torch.float64 if device.type != "mps" else dtype) + 0.5) / lap
+        scale = length / (2 * lap)  # of t by x
+        for o in range(order + 1):
+            rising = (smooth_step(t, o) * scale**o).to(dtype)
+            found[o, 1:, :lap] = rising
+            found[o, :-1, s:] = 1 - rising if o == 0 else -rising
+    return found
+
+
+def _times(weights: Sequence[Tensor], key: tuple[int, ...], d: int, values: Tensor) -> Tensor:
+    """Values times the windows' weights, derived along the axes of a key."""
+    for axis in range(d):
+        table = weights[axis][key.count(axis)]
+        shape = [1] * values.ndim
+        shape[axis], shape[d + axis] = table.shape
+        values = values * table.view(shape)
+    return values
+
+
+def _overlap_add(values: Tensor, pixels: Sequence[tuple[int, int]]) -> Tensor:
+    """The sum of windows at their places: (n_0, n_1, ..., w_0, w_1, ..., C) -> (length_0, length_1, ..., C)."""
+    d = len(pixels)
+    for axis, (w, s) in enumerate(pixels):
+        # Axes that are done stand in front as one each; the next n stands at `axis`, the next w at d.
+        n, lap = values.shape[axis], w - s
+        values = values.movedim(d, axis + 1)  # (..., n, w, ...)
+        shape = list(values.shape)
+        total = values.new_zeros(*shape[:axis], (n + 1) * s if lap else n * s, *shape[axis + 2 :])
+        blocks = total.unflatten(axis, (-1, s))
+        main = values.narrow(axis + 1, 0, s)
+        blocks.narrow(axis, 0, n).add_(main)
+        if lap:
+            blocks.narrow(axis, 1, n).narrow(axis + 1, 0, lap).add_(values.narrow(axis + 1, s, lap))
+            total = total.narrow(axis, 0, n * s + lap)
+        values = total
+    return values

@@ -1,0 +1,240 @@
+"""The windows of a field solved from values on a raster, in closed form.
+
+All windows of a raster that keeps step with them see the same local points, so one Gram matrix serves all of them: with
+A = phi S the features of a window's samples times the standard deviations of their weights,
+
+    theta_t = S (A^T A + lambda I)^-1 A^T y_t,
+
+a matrix that is made once, times the samples of each window. Where windows overlap each is fitted to all samples that it
+sees; the blend of fits that are each good is at least as good. The samples are taken some rows at a time, so that the
+signal need not fit into memory.
+
+How many features each mixed channel gets follows from the signal. With the Cholesky factor L of the Gram matrix the first
+F features explain |z_1..F|^2 of the energy, z = L^-1 A^T y: the curves of all F come from one solve, and the numbers go
+where the next one explains most.
+
+Symbols: T windows, W windows at a time, P samples of a window, F features, C channels, R mixed channels.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hypersiren.fields.compact_windows import CompactWindows
+from hypersiren.fields.lattice import lattice_siren
+from hypersiren.fields.raster import STRIP, local_features
+from hypersiren.fields.windows import Windows, choose_steps
+
+LOG = logging.getLogger(__name__)
+
+RIDGE = 1e-6
+"""lambda, relative to the samples of a window: the variance of the noise in units of the values' squares."""
+
+LOOKED_AT = 256
+"""Windows from which axes and numbers of the channels are chosen."""
+
+ReadRows = Callable[[int, int], Tensor]
+"""Rows start to stop - 1 of a raster along its first axis, (rows, *size, C)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a signal is divided.
+
+    Attributes:
+        size: Samples of the raster along each axis.
+        windows: The windows.
+        pixels: Their width and step in samples along each axis.
+    """
+
+    size: tuple[int, ...]
+    windows: Windows
+    pixels: tuple[tuple[int, int], ...]
+
+
+def plan_windows(size: Sequence[int], step: Sequence[int], lap: Sequence[int]) -> Plan:
+    """Windows over a raster: near the step that is wanted, with the least beyond the signal's end.
+
+    Args:
+        size: Samples along each axis.
+        step: Samples from window to window.
+        lap: Samples that neighbours share.
+
+    Example:
+        >>> plan_windows((512, 768), (45, 45), (3, 3)).pixels
+        ((54, 51), (54, 51))
+    """
+    count, overlap, upper, pixels = [], [], [], []
+    for n, s, o in zip(size, step, lap, strict=True):
+        chosen, windows = choose_steps(n, o, s)
+        width = chosen + o if windows > 1 else n
+        count.append(windows)
+        overlap.append(o / width if windows > 1 else 0.125)
+        upper.append(2 * ((windows - 1) * chosen + width) / n - 1)
+        pixels.append((width, chosen if windows > 1 else width))
+    return Plan(tuple(size), Windows(tuple(count), tuple(overlap), tuple(upper)), tuple(pixels))
+
+
+@torch.no_grad()
+def solve_raster(
+    size: Sequence[int],
+    read: ReadRows,
+    channels: int,
+    numbers: float,
+    step: Sequence[int],
+    lap: Sequence[int],
+    *,
+    period: float = 2.2,
+    ridge: float = RIDGE,
+    decay: float = 0.0,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> CompactWindows:
+    """The field of a signal on a raster.
+
+    Args:
+        size: Samples along each axis.
+        read: Gives rows of the signal.
+        channels: C.
+        numbers: Numbers of the field for each value of the signal.
+        step, lap: See `plan_windows`.
+        period: Of the lattice of frequencies, see `lattice_siren`.
+        ridge: lambda.
+        decay: The standard deviation of a weight falls with its frequency to this power; 0: all weights alike.
+        device: Where to solve.
+        progress: Called with the rows that are done and all of them.
+
+    Raises:
+        ValueError: If the numbers are not above 0.
+
+    Example:
+        >>> t = torch.linspace(0, 40, 1000).sin().view(-1, 1)
+        >>> field = solve_raster((1000,), lambda a, b: t[a:b], 1, 0.5, (90,), (10,))
+        >>> from hypersiren.fields.raster import raster
+        >>> bool((raster(field, (1000,)) - t).abs().max() < 0.01)
+        True
+    """
+    if not numbers > 0:
+        raise ValueError(f"expected more than 0 numbers per value, got {numbers}")
+    plan = plan_windows(size, step, lap)
+    local = [w for w, _ in plan.pixels]
+    samples = math.prod(local)
+    # As many numbers a window and channel as its share of the signal has values.
+    budget = max(channels, round(numbers * math.prod(size) * channels / len(plan.windows)) - 1)
+    most = min(budget, round(1.5 * samples) + 8)
+    weights = [1 / s for _, s in plan.pixels]
+    siren = lattice_siren(len(local), channels, most, period, [w / max(weights) for w in weights])
+    look = _some_windows(plan, read, device)
+    offset, mix = _axes(look)
+    draft = CompactWindows(siren.to(device), [1] * len(local), counts=(1,))
+    phi = local_features(draft, local)[()]
+    scale = _scales(siren, decay).to(phi)
+    # In double precision: the features are nearly dependent.
+    work = phi.dtype if phi.device.type == "mps" else torch.float64
+    a = (phi * scale).to(work)
+    gram = a.mT @ a
+    gram.diagonal().add_(ridge * samples)
+    lower = torch.linalg.cholesky(gram)
+    counts = _share(lower, a, ((look - offset) @ mix).to(work), budget)
+    solvers = [
+        (scale[:count, None] * torch.cholesky_solve(a[:, :count].mT, lower[:count, :count])).to(phi.dtype)
+        for count in counts
+    ]
+    field = CompactWindows(siren, plan.windows.count, plan.windows.overlap, plan.windows.upper, counts).to(device)
+    field.mix.copy_(mix)
+    field.offset.copy_(offset)
+    rest = math.prod(plan.windows.count[1:])
+    some = max(1, STRIP // (rest * samples * channels))
+    for i in range(0, plan.windows.count[0], some):
+        stop = min(i + some, plan.windows.count[0])
+        z = (_windows(plan, read, i, stop, device) - offset) @ mix
+        parts = [solver @ z[..., r].mT for r, solver in enumerate(solvers)]
+        field.coefficients[i * rest : stop * rest] = torch.cat(parts).mT
+        progress(min(size[0], stop * plan.pixels[0][1]), size[0])
+    return field
+
+
+def _scales(siren: torch.nn.Module, decay: float) -> Float[Tensor, " F"]:
+    layer = siren.layers[0]  # type: ignore[index]
+    cycles = layer.weight.detach().norm(dim=1) * siren.first_omega / math.pi
+    return (1 + cycles) ** -decay
+
+
+def _reflected(index: Tensor, n: int) -> Tensor:
+    """Indices into n samples, mirrored beyond their ends."""
+    index = index % (2 * n)
+    return torch.where(index < n, index, 2 * n - 1 - index)
+
+
+def _windows(plan: Plan, read: ReadRows, first: int, last: int, device: torch.device | str) -> Float[Tensor, "W P C"]:
+    """The samples of rows first to last - 1 of windows along the first axis; beyond the signal it is mirrored."""
+    width, step = plan.pixels[0]
+    rows = _reflected(torch.arange(first * step, (last - 1) * step + width), plan.size[0])
+    low, high = int(rows.min()), int(rows.max()) + 1
+    strip = read(low, high).to(device)
+    strip = strip[(rows - low).to(strip.device)].unfold(0, width, step)  # (n_0, ..., C, w_0)
+    for axis, (w, s) in enumerate(plan.pixels[1:], 1):
+        n = plan.windows.count[axis]
+        place = _reflected(torch.arange((n - 1) * s + w), plan.size[axis])
+        strip = strip.index_select(axis, place.to(strip.device)).unfold(axis, w, s)
+    d = len(plan.pixels)
+    return strip.movedim(d, -1).reshape(-1, math.prod(w for w, _ in plan.pixels), strip.shape[d])
+
+
+def _some_windows(plan: Plan, read: ReadRows, device: torch.device | str) -> Float[Tensor, "W P C"]:
+    """Some windows from all over the signal."""
+    rest = math.prod(plan.windows.count[1:])
+    rows = max(1, min(plan.windows.count[0], LOOKED_AT // max(1, min(rest, 32))))
+    chosen = torch.linspace(0, plan.windows.count[0] - 1, rows).round().long().unique().tolist()
+    each = max(1, LOOKED_AT // len(chosen))
+    found = []
+    for i in chosen:
+        part = _windows(plan, read, i, i + 1, device)
+        found.append(part[:: max(1, len(part) // each)][:each])
+    return torch.cat(found)
+
+
+def _axes(look: Float[Tensor, "W P C"]) -> tuple[Float[Tensor, " C"], Float[Tensor, "C R"]]:
+    """The mean, and the principal axes of the channels, that of the most variance first."""
+    flat = look.flatten(0, 1).double() if look.device.type != "mps" else look.flatten(0, 1)
+    offset = flat.mean(0)
+    _, vectors = torch.linalg.eigh((flat - offset).mT @ (flat - offset))
+    vectors = vectors.flip(1)
+    return offset.to(look.dtype), vectors.to(look.dtype)
+
+
+def _share(lower: Tensor, a: Float[Tensor, "P F"], z: Float[Tensor, "W P R"], budget: int) -> tuple[int, ...]:
+    """Features of each mixed channel: so many together that what they explain is the most."""
+    explained = torch.stack(
+        [
+            torch.linalg.solve_triangular(lower, a.mT @ z[..., r].mT, upper=False).square().sum(1).cumsum(0)
+            for r in range(z.shape[-1])
+        ]
+    )  # (R, F)
+    n = torch.arange(1, explained.shape[1] + 1, device=explained.device, dtype=explained.dtype)
+    low, high = 0.0, float(explained.max()) + 1.0
+
+    def counts(price: float) -> Tensor:
+        return (explained - price * n).argmax(1) + 1
+
+    for _ in range(60):
+        price = (low * high) ** 0.5 if low > 0 else high * 1e-3
+        if int(counts(price).sum()) > budget:
+            low = price
+        else:
+            high = price
+        if low == 0 and high < 1e-30:
+            break
+    found = counts(high)
+    # What is left goes to the first channel that can take it.
+    left = budget - int(found.sum())
+    for r in range(len(found)):
+        more = min(left, explained.shape[1] - int(found[r]))
+        found[r] += more
+        left -= more
+    return tuple(found.tolist())
