@@ -82,6 +82,7 @@ def fit(
         stop_saved()
     if not is_first():
         return
+    assert settings.training.steps is not None
     report_finished(done, settings.training.steps)
     LOG.info("drawing the result at full resolution")
     return_freed_memory()
@@ -110,7 +111,7 @@ def signal_files(task: str, settings: FitSettings) -> list[str]:
 
 def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tuple["FieldTask", FitSettings]:
     """The task, and the settings with the first omega that it chooses where they have none. Warnings are printed."""
-    from hypersiren.training.fit import choose_omega
+    from hypersiren.training.fit import resolve
 
     LOG.info(f"reading {', '.join(signal_files(name, settings))}")
     with warnings.catch_warnings(record=True) as heard:
@@ -118,12 +119,11 @@ def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tup
         task = open_task(name, settings, device)
     for warning in heard:
         LOG.warning(str(warning.message))
-    if settings.network.first_omega is None:
-        network = choose_omega(settings.network, task)
+    resolved = resolve(settings, task)
+    if settings.network.first_omega is None and resolved.network.first_omega is not None:
         source = {"image": "size"}.get(name, "spectrum and duration")
-        LOG.info(f"first omega {network.first_omega:.0f}, chosen from the {source} of the signal")
-        settings = settings.replace(network=network)
-    return task, settings
+        LOG.info(f"first omega {resolved.network.first_omega:.0f}, chosen from the {source} of the signal")
+    return task, resolved
 
 
 def run_name(task: str, settings: FitSettings) -> str:

@@ -22,10 +22,10 @@ from hypersiren.errors import UserError
 from hypersiren.fields.activations import Activation, Finer
 from hypersiren.fields.encodings import FourierFeatures, PositionalEncoding, RadialBasis, nyquist_octaves
 from hypersiren.fields.mlp import CoordinateMLP, Encoding
-from hypersiren.fields.settings import Network
+from hypersiren.fields.settings import Kind
 from hypersiren.fields.siren import Siren
 
-BASELINES: tuple[str, ...] = get_args(Network.model_fields["kind"].annotation)
+BASELINES = tuple(kind for kind in get_args(Kind) if kind != "windowed")
 """Names that `baseline` knows."""
 
 

@@ -1,8 +1,9 @@
 """CompactWindows: a WindowedSiren whose numbers go where the signal has its energy.
 
-The channels of a signal are mixed, y = offset + M z, so that z has the signal's own axes (for a photograph brightness and
-two differences of colour, for stereo middle and side). Channel r of z has, in every window, weights for the first F_r of
-the window's features alone, and features stand in the order of their frequency: brightness gets many, colours few.
+The channels of a signal are mixed, y = offset + M z, so that z has the signal's own axes (for a photograph brightness
+and two differences of colour, for stereo middle and side). Channel r of z has, in every window, weights for the first
+F_r of the window's features alone, and features stand in the order of their frequency: brightness gets many, colours
+few.
 
 Symbols: T windows, W windows of a batch, P points, C channels, R mixed channels, F features.
 """

@@ -3,8 +3,8 @@
     phi_k(x) = sin(2 pi k . x / period + b),     b = 0 and pi / 2,     k on the integer lattice, low |k| first.
 
 With a period longer than the interval [-1, 1] these are no basis but a frame (a Fourier extension, Huybrechs 2010):
-they need not be periodic, and any number of them may be taken. At equal numbers a window of a photograph is met better by
-5 to 10 dB than with random frequencies.
+they need not be periodic, and any number of them may be taken. At equal numbers a window of a photograph is met better
+by 5 to 10 dB than with random frequencies.
 
 Symbols: D axes, F features.
 """
@@ -19,9 +19,7 @@ from torch import Tensor
 from hypersiren.fields.siren import Siren
 
 
-def lattice_frequencies(
-    features: int, dims: int, weights: Sequence[float] | None = None
-) -> Int[Tensor, "F D"]:
+def lattice_frequencies(features: int, dims: int, weights: Sequence[float] | None = None) -> Int[Tensor, "F D"]:
     """The lowest frequencies k of a half of the lattice, each twice (for sine and cosine) but 0, lowest first.
 
     Args:
@@ -78,7 +76,7 @@ def lattice_siren(
         raise ValueError(f"expected a period above 2, got {period}")
     siren = Siren(dims, channels, hidden_features=(features,), first_omega=omega)
     k = lattice_frequencies(features, dims, weights)
-    first, last = siren.layers
+    first, last = siren._linears()
     first.weight.copy_(2 * math.pi * k / (period * omega))
     phase = torch.arange(features) % 2 == 0  # 1 (the cosine of 0), then sine, cosine, sine, cosine ...
     first.bias.copy_(torch.where(phase, math.pi / 2 / omega, 0.0))
@@ -88,5 +86,10 @@ def lattice_siren(
 
 
 def frequency_sizes(siren: Siren) -> Float[Tensor, " F"]:
-    """The length of each feature's frequency, in cycles over [-1, 1], of a Siren of one sine layer."""
-    return siren.layers[0].weight.detach().norm(dim=1) * siren.first_omega / math.pi  # type: ignore[operator]
+    """The length of each feature's frequency, in cycles over [-1, 1], of a Siren of one sine layer.
+
+    Example:
+        >>> frequency_sizes(lattice_siren(1, 1, 3, period=4.0)).tolist()
+        [0.0, 0.5, 0.5]
+    """
+    return siren._linears()[0].weight.detach().norm(dim=1) * siren.first_omega / math.pi

@@ -24,6 +24,11 @@ STRIP = 2**24
 """Numbers of a strip's windows that are worked on at a time: 64 MB."""
 
 
+def is_windowed(field: Any) -> bool:
+    """Whether a field is a WindowedSiren, bound to weights or not."""
+    return isinstance(getattr(field, "siren", field), WindowedSiren)
+
+
 def strips(field: Any, size: Sequence[int], chunk: int | None = None) -> Iterator[Float[Tensor, "rows *size C"]]:
     """The values of a field on `grid(size)`, some rows along the first axis at a time, without a graph.
 
@@ -44,7 +49,8 @@ def strips(field: Any, size: Sequence[int], chunk: int | None = None) -> Iterato
 
 @torch.no_grad()
 def jet_strips(field: Any, size: Sequence[int], order: int = 2, chunk: int | None = None) -> Iterator[Jet]:
-    """As `strips`, with derivatives: jets of (rows, *size, C) values, gradients (..., D) and Hessians' diagonals (..., D).
+    """As `strips`, with derivatives: jets of (rows, *size, C) values, gradients (..., D) and Hessians' diagonals (...,
+    D).
 
     Args:
         field, size, chunk: As in `strips`.
@@ -52,11 +58,11 @@ def jet_strips(field: Any, size: Sequence[int], order: int = 2, chunk: int | Non
     """
     inner = getattr(field, "siren", field)  # a bound field
     params = getattr(field, "params", None)
-    if isinstance(inner, WindowedSiren) and inner.own == "last" and params is None:
-        if (pixels := inner.windows.pixels(size)) is not None:
-            yield from _windowed(inner, size, pixels, order)
-            return
-    yield from _rows(field, size, order, chunk)
+    fast = isinstance(inner, WindowedSiren) and inner.own == "last" and params is None
+    if fast and (pixels := inner.windows.pixels(size)) is not None:
+        yield from _windowed(inner, size, pixels, order)
+    else:
+        yield from _rows(field, size, order, chunk)
 
 
 def raster(field: Any, size: Sequence[int], chunk: int | None = None) -> Float[Tensor, "*size C"]:
@@ -80,7 +86,9 @@ def _rows(field: Any, size: Sequence[int], order: int, chunk: int | None) -> Ite
     device, dtype = _where(field)
     across = math.prod(size[1:])
     some = max(1, 2**20 // across)
-    precise = torch.float64 if max(size) > 2**17 and device.type != "mps" and isinstance(field, WindowedSiren) else dtype
+    precise = (
+        torch.float64 if max(size) > 2**17 and device.type != "mps" and isinstance(field, WindowedSiren) else dtype
+    )
     for start in range(0, size[0], some):
         stop = min(start + some, size[0])
         low, high = (-1 + 2 * edge / size[0] for edge in (start, stop))
@@ -110,7 +118,10 @@ def _windowed(
     count, d = field.windows.count, len(local)
     rest, points = math.prod(count[1:]), math.prod(local)
     tables = local_features(field, local, order)
-    weights = [_weights(n, w, s, order, device, dtype, size[a]) for a, (n, (w, s)) in enumerate(zip(count, pixels, strict=True))]
+    weights = [
+        _weights(n, w, s, order, device, dtype, size[a])
+        for a, (n, (w, s)) in enumerate(zip(count, pixels, strict=True))
+    ]
     some = max(1, STRIP // (rest * points * field.out_features * (1 + order)))
     outputs = [(), *([(a,) for a in range(d)] if order else []), *([(a, a) for a in range(d)] if order == 2 else [])]
     carry: list[Tensor | None] = [None] * len(outputs)
@@ -174,7 +185,9 @@ def local_features(
     parts: dict[tuple[int, ...], list[Tensor]] = {}
     for part in x.split(max(1, 2**22 // width)):
         jet = field.template.jet(
-            part, {**hidden, names[0]: identity, names[1]: torch.zeros_like(identity[0])}, second="diagonal" if order == 2 else None
+            part,
+            {**hidden, names[0]: identity, names[1]: torch.zeros_like(identity[0])},
+            second="diagonal" if order == 2 else None,
         )
         parts.setdefault((), []).append(jet.value.to(dtype))
         for a, width_a in enumerate(field.windows.width):

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.fields.coords import evaluate, grid
+from hypersiren.fields.raster import is_windowed, raster, strips
 
 
 def render_image(
@@ -36,6 +37,8 @@ def render_image(
         >>> render_image(lambda x: x.sum(-1, keepdim=True), (4, 6)).shape
         torch.Size([4, 6, 1])
     """
+    if lower == -1.0 and upper == 1.0 and is_windowed(field):
+        return raster(field, size)
     return evaluate(field, grid(size, lower, upper, device=device), chunk).unflatten(-2, tuple(size))
 
 
@@ -43,13 +46,17 @@ def render_sound(
     field: Callable[[Tensor], Tensor], samples: int, *, device: torch.device | str | None = None
 ) -> Float[Tensor, "N C"]:
     """The wave that a field is, at so many samples."""
-    return evaluate(field, grid((samples,), device=device))
+    return raster(field, (samples,)) if is_windowed(field) else evaluate(field, grid((samples,), device=device))
 
 
 def render_frames(
     field: Callable[[Tensor], Tensor], size: Sequence[int], *, device: torch.device | str | None = None
 ) -> Iterator[Float[Tensor, "H W C"]]:
     """The frames that a field of (time, row, column) is, one by one; `size` (T, H, W) may be any."""
+    if is_windowed(field):
+        for part in strips(field, size):
+            yield from part
+        return
     frames, height, width = size
     for t in range(frames):
         begin, end = 2 * t / frames - 1, 2 * (t + 1) / frames - 1

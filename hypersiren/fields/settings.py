@@ -2,16 +2,25 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hypersiren.settings.section import Section
+
+Kind = Literal["siren", "relu", "tanh", "softplus", "relu_pe", "relu_fourier", "rbf", "wire", "finer", "windowed"]
+
+WHOLE = ("hidden_features", "hidden_layers", "hidden_omega")
+"""Settings of fields that are one for the whole signal."""
+
+WINDOWS = ("window", "overlap", "smoothness")
+"""Settings of windows."""
 
 
 class Network(Section):
     """The field that is fitted."""
 
-    kind: Literal["siren", "relu", "tanh", "softplus", "relu_pe", "relu_fourier", "rbf", "wire", "finer"] = "siren"
-    """siren, or a baseline of as many weights."""
+    kind: Kind | None = "siren"
+    """siren, one for the whole signal; a baseline of as many weights; or windowed, small SIRENs that overlap, solved in
+    closed form (image, poisson, audio, video). null: windowed, unless a width, a depth or hidden_omega is given."""
     hidden_features: PositiveInt = 256
     """Width of the SIREN; a baseline's is chosen so that it has as many weights."""
     hidden_layers: Annotated[int, Field(ge=0)] = 3
@@ -20,3 +29,33 @@ class Network(Section):
     """Frequency factor of the first layer; null: chosen from the signal (image, audio)."""
     hidden_omega: PositiveFloat = 30.0
     """Frequency factor of the hidden layers."""
+    numbers: PositiveFloat = 1.15
+    """windowed: numbers of the field for each value of the signal."""
+    window: Annotated[int, Field(ge=2)] | None = None
+    """windowed: samples of a window along its longest axis; null: 32 pixels, 1000 samples of a sound."""
+    overlap: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    """windowed: share of a window that it gives to each neighbour; null: about a tenth, less for sounds."""
+    smoothness: Annotated[float, Field(ge=0)] | None = None
+    """windowed: the prior's standard deviation falls with frequency to this power, so that the field does not ring
+    between samples; null: 2.5 for images, 2 for videos, 0.5 for sounds."""
+    noise: PositiveFloat | None = None
+    """windowed: variance of the noise, relative to that of the prior at frequency 0; null: 1e-8, 1e-7, 1e-6."""
+
+    @model_validator(mode="after")
+    def _of_the_kind(self) -> "Network":
+        for name in () if self.kind is None else WHOLE if self.kind == "windowed" else WINDOWS:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"expected no {name} with kind {self.kind}, got {getattr(self, name)}")
+        return self
+
+    def chosen(self, windows: bool) -> Kind:
+        """The kind, chosen where it is null: windowed where the task solves `windows` and no width or depth is given.
+
+        Example:
+            >>> Network(kind=None).chosen(True), Network(kind=None, hidden_features=64).chosen(True)
+            ('windowed', 'siren')
+        """
+        if self.kind is not None:
+            return self.kind
+        own = any(getattr(self, name) != type(self).model_fields[name].default for name in WHOLE)
+        return "windowed" if windows and not own else "siren"

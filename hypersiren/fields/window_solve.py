@@ -5,13 +5,13 @@ A = phi S the features of a window's samples times the standard deviations of th
 
     theta_t = S (A^T A + lambda I)^-1 A^T y_t,
 
-a matrix that is made once, times the samples of each window. Where windows overlap each is fitted to all samples that it
-sees; the blend of fits that are each good is at least as good. The samples are taken some rows at a time, so that the
-signal need not fit into memory.
+a matrix that is made once, times the samples of each window. Where windows overlap each is fitted to all samples that
+it sees; the blend of fits that are each good is at least as good. The samples are taken some rows at a time, so that
+the signal need not fit into memory.
 
-How many features each mixed channel gets follows from the signal. With the Cholesky factor L of the Gram matrix the first
-F features explain |z_1..F|^2 of the energy, z = L^-1 A^T y: the curves of all F come from one solve, and the numbers go
-where the next one explains most.
+How many features each mixed channel gets follows from the signal. With the Cholesky factor L of the Gram matrix the
+first F features explain |z_1..F|^2 of the energy, z = L^-1 A^T y: the curves of all F come from one solve, and the
+numbers go where the next one explains most.
 
 Symbols: T windows, W windows at a time, P samples of a window, F features, C channels, R mixed channels.
 """
@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.fields.compact_windows import CompactWindows
-from hypersiren.fields.lattice import lattice_siren
+from hypersiren.fields.lattice import frequency_sizes, lattice_siren
 from hypersiren.fields.raster import STRIP, local_features
 from hypersiren.fields.windows import Windows, choose_steps
 
@@ -67,7 +67,7 @@ def plan_windows(size: Sequence[int], step: Sequence[int], lap: Sequence[int]) -
 
     Example:
         >>> plan_windows((512, 768), (45, 45), (3, 3)).pixels
-        ((54, 51), (54, 51))
+        ((46, 43), (48, 45))
     """
     count, overlap, upper, pixels = [], [], [], []
     for n, s, o in zip(size, step, lap, strict=True):
@@ -133,7 +133,7 @@ def solve_raster(
     offset, mix = _axes(look)
     draft = CompactWindows(siren.to(device), [1] * len(local), counts=(1,))
     phi = local_features(draft, local)[()]
-    scale = _scales(siren, decay).to(phi)
+    scale = ((1 + frequency_sizes(siren)) ** -decay).to(phi)
     # In double precision: the features are nearly dependent.
     work = phi.dtype if phi.device.type == "mps" else torch.float64
     a = (phi * scale).to(work)
@@ -157,12 +157,6 @@ def solve_raster(
         field.coefficients[i * rest : stop * rest] = torch.cat(parts).mT
         progress(min(size[0], stop * plan.pixels[0][1]), size[0])
     return field
-
-
-def _scales(siren: torch.nn.Module, decay: float) -> Float[Tensor, " F"]:
-    layer = siren.layers[0]  # type: ignore[index]
-    cycles = layer.weight.detach().norm(dim=1) * siren.first_omega / math.pi
-    return (1 + cycles) ** -decay
 
 
 def _reflected(index: Tensor, n: int) -> Tensor:

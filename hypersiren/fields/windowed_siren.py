@@ -4,18 +4,17 @@
 
 with the smooth weights w of `hypersiren.fields.windows`, and f one `Siren` whose weights theta_t each window has for
 itself, or some of them: the others are shared. A window costs what its width costs, and its first omega is that of a
-window, whatever the size of the signal. The weights are `Params` with one more axis: (T, *shape) for a leaf that windows
-own, (B, T, *shape) for one of B signals. With the product rule the jet is exact; value and two derivatives are continuous
-across the seams.
+window, whatever the size of the signal. The weights are `Params` with one more axis: (T, *shape) for a leaf that
+windows own, (B, T, *shape) for one of B signals. With the product rule the jet is exact; value and two derivatives are
+continuous across the seams.
 
 Relatives: FBPINNs (Moseley, Markham and Nissen-Meyer 2023) for equations, on JAX.
 
-Symbols: T windows, B signals, N points, D coordinate dimensions, C channels, F features, K windows that count at a point,
-W windows of a batch, P points of each.
+Symbols: T windows, B signals, N points, D coordinate dimensions, C channels, F features, K windows that count at a
+point, W windows of a batch, P points of each.
 """
 
 import copy
-import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -50,8 +49,8 @@ class WindowedSiren(nn.Module):
         windows: Windows along each axis.
         overlap: Share of a window that it gives to each neighbour, above 0 and at most 0.5; one, or one for each axis.
         upper: Where the last windows end, 1 or beyond; the first begin at -1.
-        own: "last": windows have last layers of their own and share the hidden ones, so that features are computed once;
-            "all": every window has all weights for itself.
+        own: "last": windows have last layers of their own and share the hidden ones, so that features are computed
+            once; "all": every window has all weights for itself.
 
     Raises:
         ValueError: If there are not as many windows as axes, or a number is out of its range.
@@ -114,7 +113,7 @@ class WindowedSiren(nn.Module):
         return {name: tuple(p.shape) for name, p in self.named_parameters()}
 
     def lr_factors(self, first: float | None = None) -> dict[Tensor, float]:
-        """Parameters that learn at a multiple of the learning rate: those of the first layer, see `Siren.lr_factors`."""
+        """Parameters that learn at a multiple of the learning rate: see `Siren.lr_factors`."""
         omega = self.template
         factor = min(1.0, omega.hidden_omega / omega.first_omega) if first is None else first
         return dict.fromkeys(self.layers[0].parameters(), factor)
@@ -202,7 +201,7 @@ class WindowedSiren(nn.Module):
 
     def _all_leaves(self, params: Params | None) -> tuple[Params, int | None]:
         """Every leaf, and the number of signals that they have, if any."""
-        own = dict(self.named_parameters())
+        own: Params = dict(self.named_parameters())
         if params is None:
             return own, None
         if unknown := set(params) - set(own):
@@ -210,9 +209,7 @@ class WindowedSiren(nn.Module):
         signals = {len(p) for name, p in params.items() if p.ndim > own[name].ndim}
         return {**own, **params}, max(signals) if signals else None
 
-    def _blend(
-        self, x: Tensor, params: Params | None, order: int, second: Second | None, first: bool = True
-    ) -> Jet:
+    def _blend(self, x: Tensor, params: Params | None, order: int, second: Second | None, first: bool = True) -> Jet:
         """Sum the windows' values, and derivatives up to an order, at points."""
         if x.shape[-1] != self.in_features:
             raise ValueError(f"expected coordinates (..., {self.in_features}), got {tuple(x.shape)}")
@@ -270,8 +267,11 @@ class WindowedSiren(nn.Module):
                 h = jet.hessian.flatten(0, 1)[taken] * scale * scale.unsqueeze(-1)  # type: ignore[union-attr]
                 rows_ = [
                     _product(w, {a: 1, e: 1} if a != e else {a: 2}).unsqueeze(-1) * y
-                    + slopes[a] * dy[..., e] + slopes[e] * dy[..., a] + plain * h[..., a, e]
-                    for a in range(d) for e in range(d)
+                    + slopes[a] * dy[..., e]
+                    + slopes[e] * dy[..., a]
+                    + plain * h[..., a, e]
+                    for a in range(d)
+                    for e in range(d)
                 ]
             else:
                 h = jet.hessian_diagonal.flatten(0, 1)[taken] * scale.square()  # type: ignore[union-attr]
@@ -285,8 +285,8 @@ class WindowedSiren(nn.Module):
         def out(values: Tensor | None) -> Tensor | None:
             return None if values is None else values.unflatten(0, shape)
 
-        value, gradient, curvature = out(value), out(gradient) if first else None, out(curvature)
-        assert value is not None
+        value = value.unflatten(0, shape)
+        gradient, curvature = out(gradient) if first else None, out(curvature)
         if second == "laplacian":
             return Jet(value, gradient, laplacian=curvature.sum(-1))  # type: ignore[union-attr]
         if second == "diagonal":
@@ -296,8 +296,8 @@ class WindowedSiren(nn.Module):
         return Jet(value, gradient)
 
     def _batches(self, group: Int[Tensor, " M"]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Which rows, their place in a table (W, P) of windows with about as many rows each, -1 where there is none, and
-        the windows."""
+        """Which rows, their place in a table (W, P) of windows with about as many rows each, -1 where there is none,
+        and the windows."""
         order = group.argsort(stable=True)
         windows, counts = group[order].unique_consecutive(return_counts=True)
         start = counts.cumsum(0) - counts

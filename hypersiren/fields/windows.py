@@ -9,8 +9,8 @@ Over the first l of window i its weight rises from 0 to 1 as that of window i - 
     S(t) = t^3 (t (6 t - 15) + 10),     S' = 30 t^2 (1 - t)^2,     S'' = 60 t (1 - t) (1 - 2 t),
 
 whose first and second derivatives vanish at both ends: the sum of fields under these weights has two continuous
-derivatives. The weight of a box is the product over its axes; at most two windows an axis have any. Beyond the outermost
-windows their weight stays 1.
+derivatives. The weight of a box is the product over its axes; at most two windows an axis have any. Beyond the
+outermost windows their weight stays 1.
 
 Symbols: T windows, D axes, N points, K = 2^D windows that may count at a point.
 """

@@ -1,6 +1,6 @@
 """Settings of every task: network or hypernetwork, and the optimisation. Imports no torch."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
@@ -62,8 +62,8 @@ class Optimisation(Section):
 class FitTraining(Optimisation):
     """The optimisation."""
 
-    steps: PositiveInt = 1000
-    """Optimiser updates."""
+    steps: Annotated[int, Field(ge=0)] | None = None  # type: ignore[assignment]
+    """Optimiser updates; null: none for windows, which are solved, and as many as the task needs for other fields."""
     points: PositiveInt | None = 8192
     """Random points of the signal in each step; null: all of them, as in the paper."""
     first_lr: PositiveFloat | None = None
@@ -79,3 +79,6 @@ class FitSettings(Section):
     """cpu, cuda, cuda:1, mps ...; auto: an accelerator if there is one."""
     network: Network = Network()
     training: FitTraining = FitTraining()
+
+    trained_steps: ClassVar[int] = 1000
+    """Optimiser updates of a field that is trained, where `training.steps` is null."""

@@ -8,10 +8,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import strata
+from hypersiren.fields.settings import Network
 from hypersiren.fields.shown import by_shape
 from hypersiren.signals.sets.disk import DiskPixels
 from hypersiren.tasks.panels import Panel
@@ -68,6 +69,7 @@ class FieldTask:
         playback: What a rendering must know beside the field, plain values under the task's name: rate and scale of a
             sound, frames a second of a video, scale and place of a shape.
         refit_every: Steps between calls of `refit`; None: it is not called.
+        windowed: Whether `windowed_field` solves it.
         first_omega: The first omega that suits the signal, where settings leave it open.
         defaults: The settings of its network and its optimisation.
         measures: What the numbers of `evaluate` are, with unit and direction; the first of them stands above its
@@ -100,9 +102,14 @@ class FieldTask:
     defaults: FitSettings = FitSettings()
     measures: Sequence[Measure] = ()
     refit_every: int | None = None
+    windowed: bool = False
 
     def refit(self, field: Any, batch: Any) -> None:
         """Set what can be set of a field in closed form, every `refit_every` steps; nothing by default."""
+
+    def windowed_field(self, network: Network) -> nn.Module:
+        """The windowed field of the signal, in closed form: of tasks that say `windowed`."""
+        raise NotImplementedError
 
     def sample(self, generator: Generator, progress: float = 0.0) -> Any:
         """A batch: tensors on the device. `progress` runs from 0 to 1 over the training."""
@@ -215,7 +222,7 @@ def share_of(values: Any, index: int, count: int, signals: int | None = None) ->
 LEAST_OMEGA = 30.0
 """First omega where the signal would have a lower one, as small images and low sounds do: the paper's of images."""
 
-OPTIONAL = ("digest", "summary", "measures", "held_out", "refit_every", "refit", "share")
+OPTIONAL = ("digest", "summary", "measures", "held_out", "refit_every", "refit", "share", "windowed", "windowed_field")
 """What a task from outside need not have."""
 
 

@@ -1,7 +1,9 @@
 """Fit one field to one signal."""
 
 import logging
+import math
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
@@ -21,7 +23,7 @@ from hypersiren.signals.image.files import encode_png, write_image
 from hypersiren.tasks.settings import FitSettings, FitTraining
 from hypersiren.tasks.summary import draw_summary
 from hypersiren.tasks.task import check_task
-from hypersiren.training.checkpoints import save
+from hypersiren.training.checkpoints import read, restore, save
 from hypersiren.training.display import is_first, shows_progress
 from hypersiren.training.loop import OnLog, optimise_and_load
 from hypersiren.training.memory import return_freed_memory
@@ -175,24 +177,23 @@ def fit(
     """
     check_task(task)
     check_keywords(training)
+    seconds = 0.0
     used = task.defaults if settings is None else settings
     used = used.replace(
         seed=used.seed if seed is None else seed,
         network=used.network.replace(**network_changes(network)),
         training=used.training.replace(**training),
     )
+    used = resolve(used, task, field)
     if field is None:
-        used = used.replace(network=choose_omega(used.network, task))
-        with seeded(used.seed):
-            field = baseline(**describe_field(used.network, task)).to(task.device)
+        field, seconds = make_field(used, task, None if run_dir is None else Path(run_dir))
     check_field(field, task)
     if init is not None:
         set_weights(field, init)
-    weights = sum(p.numel() for p in field.parameters())
-    LOG.info("building the field: %s weights", f"{weights:,}")
+    LOG.info("building the field: %s", tell_size(field, task))
     playback = {"task": task.name, "samples": list(task.samples), **task.playback}
     record = {"settings": used.model_dump(mode="json"), "playback": playback}
-    objective = FieldObjective(field, task, used.training.first_lr)
+    objective = FieldObjective(field, task, used.training.first_lr, seconds=seconds)
     shown = shows_progress(progress)
     outcome = optimise_and_load(
         objective, run_dir, record, used.training, seed=used.seed, progress=shown, on_log=on_log
@@ -203,6 +204,67 @@ def fit(
         return_freed_memory()
         result.plot(result.run_dir / "summary.png")
     return result
+
+
+def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) -> FitSettings:
+    """The settings with what they leave to the task: the kind of the field, its first omega, the number of steps.
+
+    Args:
+        settings: Of the fit.
+        task: The task.
+        field: A field from outside, whose network the settings do not say.
+
+    Raises:
+        UserError: If the task has no closed form for windows, or no first omega.
+    """
+    network, training = settings.network, settings.training
+    windows = bool(getattr(task, "windowed", False))  # a task from outside need not say
+    if field is None:
+        network = network.replace(kind=network.chosen(windows))
+        if network.kind == "windowed" and not windows:
+            raise UserError(
+                f"network.kind: {task.name} has no closed form for windows here; expected siren or a baseline"
+            )
+        if network.kind != "windowed":
+            if network.numbers != task.defaults.network.numbers:
+                raise UserError(f"network.numbers: expected none with kind {network.kind}, got {network.numbers:g}")
+            network = choose_omega(network, task)
+    solved = field is None and network.kind == "windowed"
+    if training.steps is None:
+        training = training.replace(steps=0 if solved else settings.trained_steps)
+    if training.steps == 0 and not solved:
+        raise UserError("training.steps: expected at least 1 where nothing is solved, got 0")
+    return settings.replace(network=network, training=training)
+
+
+def make_field(settings: FitSettings, task: Any, run_dir: Path | None) -> tuple[nn.Module, float]:
+    """The field of resolved settings, and the seconds that its solve took.
+
+    Of a run that is resumed it is not solved again: its weights come from the checkpoint.
+    """
+    if settings.network.kind != "windowed":
+        with seeded(settings.seed):
+            return baseline(**describe_field(settings.network, task)).to(task.device), 0.0
+    if run_dir is not None and (run_dir / "last.pt").exists():
+        return restore(read(run_dir / "last.pt"), task.device).requires_grad_(True), 0.0
+    LOG.info("solving windows")
+    begun = time.perf_counter()
+    field = task.windowed_field(settings.network)
+    return field, time.perf_counter() - begun
+
+
+def tell_size(field: nn.Module, task: Any) -> str:
+    """How large a field is: its weights, or the numbers of windows beside the values of the signal.
+
+    Example:
+        >>> from hypersiren import Image, Siren
+        >>> tell_size(Siren(2, 1, 8), Image(torch.zeros(4, 4, 1)))
+        '249 weights'
+    """
+    if (numbers := getattr(field, "numbers", None)) is None:
+        return f"{sum(p.numel() for p in field.parameters()):,} weights"
+    values = math.prod(task.samples) * task.out_features
+    return f"{numbers:,} numbers in {len(field.windows)} windows, {numbers / values:.2f} for each value"  # type: ignore[arg-type]
 
 
 KEYWORDS = ("field", "settings", "init", "run_dir", "seed", "network", "progress", "on_log")
@@ -308,6 +370,7 @@ def describe_field(network: Network, task: Any) -> dict[str, Any]:
         "hidden_layers": network.hidden_layers,
         "samples": list(task.samples) or [256] * task.in_features,
     }
+    assert network.kind is not None
     width = equal_width(network.kind, hidden_features=network.hidden_features, **size)
     omegas = {"first_omega": network.first_omega, "hidden_omega": network.hidden_omega}
     return {"name": network.kind, **size, "hidden_features": width, **omegas}

@@ -268,9 +268,12 @@ def _optimise(
     make_step = TrainingStep(objective, training, seed, begin=not (run_dir / "last.pt").exists())
     average = make_step.average
     run = Run(run_dir, record, objective.model, average, make_step.optimizers, task.criterion)
+    there = (run_dir / "last.pt").exists()
     start = run.resume()
-    if start >= steps and not run.due:
+    if start >= steps and there and not run.due:
         return True, run.history
+    if start == 0:
+        run.seconds = objective.seconds
     if start:
         LOG.info("resuming after %d of %d steps", start, steps)
     if training.compile:
@@ -297,8 +300,8 @@ def _optimise(
     looked, cost, returned = clock, 0.0, clock
     try:
         if start == 0 and objective.validate_first:
-            LOG.info("evaluating before the first step")
-            metrics = on_first(partial(validate, 0, last=False))
+            LOG.info("evaluating before the first step" if steps else "evaluating")
+            metrics = on_first(partial(validate, 0, last=not steps))
             if on_first(partial(_says_stop, on_log, run)):
                 return False, run.history
             shown["headline"] = _headline(task, metrics)

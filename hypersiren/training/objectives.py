@@ -20,6 +20,8 @@ class Objective(nn.Module):
     task: Task
     validate_first: bool = False
     """Whether the model is worth validating, and keeping, before the first step."""
+    seconds: float = 0.0
+    """Time that was spent on the model before the first step."""
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         raise NotImplementedError
@@ -53,11 +55,13 @@ class FieldObjective(Objective):
         field: What is fitted.
         task: Gives the terms.
         first_lr: Times the learning rate, for the first layer; None for the field's own, see `Siren.lr_factors`.
+        seconds: Time that was spent before the first step, such as on a solve in closed form.
     """
 
-    def __init__(self, field: nn.Module, task: Task, first_lr: float | None = None):
+    def __init__(self, field: nn.Module, task: Task, first_lr: float | None = None, seconds: float = 0.0):
         super().__init__()
-        self.model, self.task, self.first_lr = field, task, first_lr
+        self.model, self.task, self.first_lr, self.seconds = field, task, first_lr, seconds
+        self.validate_first = seconds > 0
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         return named_terms(self.task, self.task.loss(self.model, batch))

@@ -34,6 +34,7 @@ class Run:
         self.metrics: dict[str, float] = {}
         self.seconds = 0.0
         self.due = False
+        self.trains = record["settings"]["training"]["steps"] > 0  # else last.pt is all there is, and may be large
         self.history: list[dict[str, float]] = []
 
     def resume(self) -> int:
@@ -111,8 +112,9 @@ class Run:
         common["ema"] = self.average.state_dict()
         if metrics and (self.criterion is None or metrics[self.criterion] < self.best):
             self.best = metrics[self.criterion] if self.criterion else math.inf
-            checkpoints.write(self.folder / "best.pt", common)
-        if step == 0:  # so that what training earns can be shown
+            if self.trains:
+                checkpoints.write(self.folder / "best.pt", common)
+        if step == 0 and self.trains:  # so that what training earns can be shown
             checkpoints.write(self.folder / "prior.pt", common)
         full: dict[str, Any] = {"model": self.model.state_dict(), "optimizers": optimizers}
         full |= {"best": self.best, "history": self.history, "due": due}

@@ -81,6 +81,57 @@ def image_laplacian(
     return _convolve(pixels, second, every) * (h / 2) ** 2 + _convolve(pixels, second.T, every) * (w / 2) ** 2
 
 
+def integrate(derivative: Float[Tensor, "FH FW C *D"], size: tuple[int, int]) -> Float[Tensor, "FH FW C"]:
+    """The image whose gradient, or Laplacian, is nearest to the one given, by least squares; its mean is 0.
+
+    Among images that go on as their mirror images beyond the border (cosine series), so that for a field of gradients
+    that is none, such as a composed one, it is the solution of Poisson's equation with Neumann's condition
+    (Frankot and Chellappa 1988).
+
+    Args:
+        derivative: Gradients (FH, FW, C, 2), or Laplacians (FH, FW, C), at the centres of cells.
+        size: Numbers of cosines along each axis: pixels of the image that it is the derivative of, at most (FH, FW).
+
+    Returns:
+        The image at the centres of the same cells.
+
+    Example:
+        >>> image = torch.rand(8, 6, 1, dtype=torch.float64)
+        >>> again = integrate(image_gradient(image), (8, 6))
+        >>> bool((image_gradient(again) - image_gradient(image)).abs().max() < 1e-6)
+        True
+    """
+    device, fine = derivative.device, derivative.shape[:2]
+    work = torch.float32 if device.type == "mps" else torch.float64
+    omega = [math.pi / 2 * torch.arange(n, dtype=work, device=device) for n in size]
+    squares = omega[0].square()[:, None] + omega[1].square()
+    squares[0, 0] = 1.0
+    series = zip(*map(_series, size, fine), strict=True)
+    cosine, sine = ([each.to(device, work) for each in pair] for pair in series)
+
+    def one(channel: Tensor) -> Tensor:
+        if channel.ndim == 2:
+            a = -(cosine[0] @ channel @ cosine[1].mT) / squares
+        else:
+            down = sine[0] @ channel[..., 0] @ cosine[1].mT
+            right = cosine[0] @ channel[..., 1] @ sine[1].mT
+            a = -(omega[0][:, None] * down + omega[1] * right) / squares
+        a[0, 0] = 0.0
+        at = [each.mT * each.shape[1] / 2 for each in cosine]  # the first has half the weight, and stands for nothing
+        for each in at:
+            each[:, 0] *= 2
+        return at[0] @ a @ at[1].mT
+
+    return torch.stack([one(channel.to(work)).to(derivative.dtype) for channel in derivative.unbind(2)], dim=-1)
+
+
+def _series(n: int, samples: int) -> tuple[Float[Tensor, "N FN"], Float[Tensor, "N FN"]]:
+    """From values at cell centres to the first n coefficients of their cosine series, and of their sine series."""
+    k = torch.arange(n, dtype=torch.float64)
+    phase = math.pi * k[:, None] * ((torch.arange(samples, dtype=torch.float64) + 0.5) / samples)
+    return phase.cos() * torch.where(k == 0, 1.0, 2.0)[:, None] / samples, phase.sin() * 2.0 / samples
+
+
 def _convolve(pixels: Pixels, kernel: Float[Tensor, "3 3"], every: int) -> Float[Tensor, "h w C"]:
     """The sum of the shifted image, by weight: cuDNN's convolution would round values to 10 bits (TF32) on a GPU."""
     h, w = pixels.shape[:2]
@@ -105,9 +156,7 @@ def _spectral(pixels: Pixels, orders: tuple[int, int], finer: int, every: int) -
 def _cosine_matrix(n: int, finer: int, every: int, order: int) -> Float[Tensor, "FN N"]:
     """From n values at cell centres to a derivative of their cosine series at the centres of (some) finer cells."""
     k = torch.arange(n, dtype=torch.float64)
-    x = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     at = (torch.arange(0, n * finer, every, dtype=torch.float64) + 0.5) / (n * finer)
-    analysis = (math.pi * k[:, None] * x).cos_().mul_(torch.where(k == 0, 1.0, 2.0)[:, None]).div_(n)
     # d/dt of cos(pi k t) is a shift of the phase by pi/2, times pi k; and t = (coordinate + 1) / 2.
     synthesis = torch.cos(math.pi * k * at[:, None] + order * math.pi / 2) * (k * math.pi / 2) ** order
-    return synthesis @ analysis
+    return synthesis @ _series(n, n)[0]

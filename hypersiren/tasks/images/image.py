@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field
+from hypersiren.fields.raster import raster
 from hypersiren.fields.render import unit
+from hypersiren.fields.settings import Network
 from hypersiren.plotting import Picture, thinning
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.filters import image_gradient, image_laplacian
@@ -37,6 +39,7 @@ from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import LEAST_OMEGA, FieldTask, Points, content_digest, draw
+from hypersiren.tasks.windows import solve_windows
 
 
 class Image(FieldTask):
@@ -113,6 +116,15 @@ class Image(FieldTask):
         pixels, known = open_known(settings)
         return cls(pixels.to(device), points=settings.training.points, known=known, range=(-1, 1))
 
+    @property
+    def windowed(self) -> bool:  # type: ignore[override]
+        """Whether all pixels are known."""
+        return self.known is None
+
+    def windowed_field(self, network: Network) -> nn.Module:
+        """The windowed field of the pixels."""
+        return solve_windows(self.size, lambda a, b: self.pixels[a:b], self.out_features, network, self.device)
+
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random known pixels, or all of them."""
         return draw(self.all, self.points, generator)
@@ -162,7 +174,7 @@ class Image(FieldTask):
 
     def render(self, field: Field) -> Float[Tensor, "H W C"]:
         """The fitted image on [0, 1], clipped."""
-        return unit(evaluate(field, self.grid)).unflatten(0, self.size)
+        return unit(raster(field, self.size))
 
 
 def open_known(settings: Any) -> tuple[Float[Tensor, "H W C"], Bool[Tensor, "H W"] | None]:

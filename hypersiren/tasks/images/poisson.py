@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypersiren.errors import UserError
 from hypersiren.fields import operators
@@ -23,8 +23,9 @@ from hypersiren.fields.closed_form import solve_last_layer
 from hypersiren.fields.coords import grid
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_image, unit
+from hypersiren.fields.settings import Network
 from hypersiren.fields.siren import Siren
-from hypersiren.signals.image.filters import image_gradient, image_laplacian
+from hypersiren.signals.image.filters import image_gradient, image_laplacian, integrate
 from hypersiren.signals.image.opening import as_pixels, open_picture
 from hypersiren.signals.metrics import psnr, ssim
 from hypersiren.tasks.images.derivatives import (
@@ -42,6 +43,7 @@ from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, Points, content_digest, draw
+from hypersiren.tasks.windows import solve_windows
 
 OPERATORS: dict[str, Callable[[Field, Tensor], Tensor]] = {
     "gradient": operators.gradient,
@@ -103,6 +105,7 @@ class Poisson(FieldTask):
         self.out_features = pixels.shape[2]
         self.grid = grid(self.size, device=pixels.device)
         derive = image_gradient if loss.target == "gradient" else image_laplacian
+        self.windowed = loss.target == "gradient"
         self._supervise(derive(pixels, loss.filter, loss.finer if loss.filter == "spectral" else 1))
         self.at_pixels = derive(pixels, loss.filter)
         self.points = points if points and points < len(self.targets.x) else None
@@ -132,9 +135,24 @@ class Poisson(FieldTask):
             raise UserError(f"loss.filter: {error}") from None
 
     def _supervise(self, target: Float[Tensor, "H W C *D"]) -> None:
+        self.target_size = (target.shape[0], target.shape[1])
         self.targets = Points(grid((target.shape[0], target.shape[1]), device=target.device), target.flatten(0, 1))
         # A flat image has a flat target, whose mean square is 0.
         self.scale = target.square().mean().clamp_min(1e-12)
+
+    def windowed_field(self, network: Network) -> nn.Module:
+        """The windowed field of the image that is integrated from the derivative, on the grid of the targets.
+
+        See `hypersiren.signals.image.filters.integrate`; its constant is that of the central pixel.
+        """
+        image = integrate(self.targets.y.unflatten(0, self.target_size), self.size)
+        finer = self.target_size[0] // self.size[0]
+        field = solve_windows(
+            self.target_size, lambda a, b: image[a:b], self.out_features, network, self.device, finer=finer
+        )
+        with torch.no_grad():
+            field.offset.add_((self.center.y - field(self.center.x)).squeeze(0))
+        return field
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random pixels, or all of them."""

@@ -1,7 +1,7 @@
 """Configuration of the tasks on images: image, inpaint, poisson, edit. Pure description."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt
 
@@ -46,8 +46,10 @@ class ImageSettings(FitSettings):
     """Fit a field to an image."""
 
     signal: KnownSignal = KnownSignal()
-    network: Network = Network(first_omega=None)
-    training: FitTraining = FitTraining(steps=400, lr=4e-3, decay="exponential")
+    network: Network = Network(kind=None, first_omega=None)
+    training: FitTraining = FitTraining(lr=4e-3, decay="exponential")
+
+    trained_steps: ClassVar[int] = 400
 
 
 class InpaintSignal(KnownSignal):
@@ -75,7 +77,9 @@ class InpaintSettings(FitSettings):
     loss: InpaintLoss = InpaintLoss()
     # Low frequencies: between the known pixels the field has to be smooth.
     network: Network = Network(first_omega=10.0, hidden_omega=10.0)
-    training: FitTraining = FitTraining(steps=300)
+    training: FitTraining = FitTraining()
+
+    trained_steps: ClassVar[int] = 300
 
 
 class PoissonLoss(Section):
@@ -98,7 +102,10 @@ class PoissonSettings(FitSettings):
 
     signal: ImageSignal = ImageSignal()
     loss: PoissonLoss = PoissonLoss()
-    training: FitTraining = FitTraining(steps=400, lr=1.5e-3, decay="exponential")
+    network: Network = Network(kind=None, numbers=2.0, noise=1e-10)
+    training: FitTraining = FitTraining(lr=1.5e-3, decay="exponential")
+
+    trained_steps: ClassVar[int] = 400
 
 
 class EditSignal(Section):

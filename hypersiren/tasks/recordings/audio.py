@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypersiren.fields.coords import cell_centers, grid, strata
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_sound
+from hypersiren.fields.settings import Network
 from hypersiren.plotting import Plot
 from hypersiren.signals.metrics import log_spectral_distance, mean_square, si_snr, snr
 from hypersiren.signals.sound.opening import as_wave, open_sound
@@ -28,6 +29,7 @@ from hypersiren.tasks.panels import Panel, SoundPanel
 from hypersiren.tasks.recordings.settings import AudioSettings
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import LEAST_OMEGA, FieldTask, Points, content_digest
+from hypersiren.tasks.windows import solve_windows
 
 SHOWN_CHANNELS = 2
 """Channels of a summary at most."""
@@ -54,6 +56,7 @@ class Audio(FieldTask):
     """
 
     name = "audio"
+    windowed = True
     defaults = AudioSettings()
     unit = "points"
     criterion: str | None = "mse"
@@ -91,6 +94,10 @@ class Audio(FieldTask):
         signal = settings.signal
         sound, scale = open_sound(signal.path, signal.start, signal.stop)
         return cls(torch.from_numpy(sound.wave).to(device), sound.rate, scale=scale, points=settings.training.points)
+
+    def windowed_field(self, network: Network) -> nn.Module:
+        """The windowed field of the wave."""
+        return solve_windows(self.samples, lambda a, b: self.wave[a:b], self.out_features, network, self.device)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random samples, spread evenly, or all of them."""

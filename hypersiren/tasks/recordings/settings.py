@@ -24,8 +24,8 @@ class AudioSettings(FitSettings):
     """Fit a field to a sound."""
 
     signal: AudioSignal = AudioSignal()
-    network: Network = Network(first_omega=None)
-    training: FitTraining = FitTraining(steps=1000, points=4096, lr=7e-4, decay="exponential")
+    network: Network = Network(kind=None, first_omega=None)
+    training: FitTraining = FitTraining(points=4096, lr=7e-4, decay="exponential")
 
 
 class VideoSignal(Section):
@@ -48,4 +48,5 @@ class VideoSettings(FitSettings):
     """Fit a field to a video."""
 
     signal: VideoSignal = VideoSignal()
-    training: FitTraining = FitTraining(steps=1000, points=4096, lr=2e-3, decay="exponential")
+    network: Network = Network(kind=None)
+    training: FitTraining = FitTraining(points=4096, lr=2e-3, decay="exponential")

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from jaxtyping import UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypersiren.fields.coords import cell_centers, strata
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_frames, unit
+from hypersiren.fields.settings import Network
 from hypersiren.plotting import Curve, Picture, Plot, beside
 from hypersiren.signals.metrics import image_mse, image_psnr
 from hypersiren.signals.video.opening import as_frames, open_clip
@@ -24,6 +25,7 @@ from hypersiren.tasks.panels import Panel, VideoPanel
 from hypersiren.tasks.recordings.settings import VideoSettings
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, Points, content_digest
+from hypersiren.tasks.windows import solve_windows
 
 SHOWN = 4
 """Frames of a summary, evenly through the clip."""
@@ -49,6 +51,7 @@ class Video(FieldTask):
     """
 
     name = "video"
+    windowed = True
     defaults = VideoSettings()
     unit = "points"
     criterion: str | None = "mse"
@@ -85,6 +88,12 @@ class Video(FieldTask):
         part = signal.model_dump(include={"start", "stop", "frames", "size"})
         clip = open_clip(signal.path, **part)
         return cls(torch.from_numpy(clip.pixels).to(device), clip.fps, points=settings.training.points)
+
+    def windowed_field(self, network: Network) -> nn.Module:
+        """The windowed field of the clip."""
+        return solve_windows(
+            self.samples, lambda a, b: self.pixels[a:b] / 127.5 - 1, self.out_features, network, self.device
+        )
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random pixels, spread evenly, or all of them."""

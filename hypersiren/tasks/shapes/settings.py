@@ -61,4 +61,4 @@ class SDFSettings(FitSettings):
 
     signal: ShapeSignal = ShapeSignal()
     loss: SDFLoss = SDFLoss()
-    training: FitTraining = FitTraining(steps=1000, points=4096, optimizer="adam", lr=5e-4, warmup=20, clip=1.0)
+    training: FitTraining = FitTraining(points=4096, optimizer="adam", lr=5e-4, warmup=20, clip=1.0)
