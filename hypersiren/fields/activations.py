@@ -150,5 +150,5 @@ ACTIVATIONS: dict[str, Activation] = {
     "finer": Finer(),
     "wire": Wire(),
 }
-"""Activations by name, with their authors' parameters. The names are those of `Network.kind` too, so that a fit can have
-them: `hypersiren.fields.settings`, which imports no torch."""
+"""Activations by name, with their authors' parameters. A fit knows those whose names `fields.settings.Network.kind` has
+too."""
