@@ -55,7 +55,7 @@ def compare(
 
     from hypersiren.fields.baselines import BASELINES
     from hypersiren.signals.image.files import write_image
-    from hypersiren.studies import comparison
+    from hypersiren.training import comparison
 
     names = fields.split(",")
     known = [*BASELINES, *comparison.OTHERS]
@@ -115,6 +115,7 @@ def initialisation(
     if out is not None and not out.parent.is_dir():
         fail(f"{out}: expected a name in a folder that exists")
     announce("initialisation")
+    from hypersiren.plotting import figure_pixels
     from hypersiren.signals.image.files import write_image
     from hypersiren.studies.initialisation import initialisation_study
 
@@ -123,5 +124,5 @@ def initialisation(
     )
     show(study.table())
     target = out or unused(Path("initialisation.png"))[0]
-    write_image(target, study.picture())
+    write_image(target, figure_pixels(study.figure()))
     LOG.info(str(target))
