@@ -19,7 +19,7 @@ from hypersiren.settings.describe import MISSING, differing_keys
 from hypersiren.settings.yaml import from_yaml
 from hypersiren.signals.files import atomic_write
 
-MARK = ".hypersiren"
+MARK, LOCK = ".hypersiren", ".hypersiren.lock"
 
 RESUMABLE = {
     "training.steps",
@@ -117,7 +117,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise TrainingError(f"{folder}: cannot make this folder ({error.strerror})") from None
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(FileLock(folder / f"{MARK}.lock", timeout=0))
+            held.enter_context(FileLock(folder / LOCK, timeout=0))
         except Timeout:
             raise TrainingError(
                 f"{folder}: another process trains in this run folder; wait, or choose another"
