@@ -185,7 +185,8 @@ class TrainingStep:
             self.average.requires_grad_(False)
         LOG.debug("preparing the optimiser")
         factors = objective.lr_factors()
-        self.optimizers = make_optimizers(self.trained, training.optimizer, training.lr, training.weight_decay, factors)
+        arguments = self.trained, training.optimizer, training.lr, training.weight_decay, factors
+        self.optimizers = make_optimizers(*arguments) if training.steps else []  # what is solved needs none
 
     def draw(self, step: int, part: int) -> Any:
         """One of the batches whose gradients are averaged in a step."""

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from hypersiren.fields import operators
 from hypersiren.fields.operators import Field
+from hypersiren.fields.raster import is_windowed, jet_strips
 from hypersiren.plotting import Picture
 from hypersiren.signals.image.colours import draw_gradient, gradient_strength, gradient_wheel, percentile
 from hypersiren.signals.metrics import psnr
@@ -96,6 +97,8 @@ def shown_derivatives(
 ) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
     """As `derivatives`, but of a large image at some of its pixels, see `shown_every`."""
     every = shown_every(size)
+    if is_windowed(field):
+        return _on_raster(field, size, every)
     some = x.unflatten(0, size)[::every, ::every]
     return derivatives(field, (some.shape[0], some.shape[1]), some.flatten(0, 1))
 
@@ -105,6 +108,23 @@ def derivatives(
     field: Field, size: tuple[int, int], x: Float[Tensor, "N D"]
 ) -> tuple[Float[Tensor, "H W C D"], Float[Tensor, "H W C"]]:
     """A field's gradient and Laplacian at the pixels of an image, in chunks."""
+    if is_windowed(field):
+        return _on_raster(field, size, 1)
     found = [operators.gradient_and_laplacian(field, part) for part in x.split(CHUNK)]
     gradient, laplacian = map(torch.cat, zip(*found, strict=True))
     return gradient.unflatten(0, size), laplacian.unflatten(0, size)
+
+
+def _on_raster(
+    field: Field, size: tuple[int, int], every: int
+) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
+    """The same of a windowed field, at every so many-th pixel, from strips of all."""
+    gradients, laplacians, done = [], [], 0
+    for jet in jet_strips(field, size):
+        some = slice(-done % every, None, every), slice(None, None, every)
+        assert jet.gradient is not None
+        assert jet.hessian_diagonal is not None
+        gradients.append(jet.gradient[some])
+        laplacians.append(jet.hessian_diagonal[some].sum(-1))
+        done += len(jet.value)
+    return torch.cat(gradients), torch.cat(laplacians)
