@@ -99,7 +99,8 @@ def start_folder(folder: Path, restart: bool) -> int:
 
 def report_finished(done: int, steps: int) -> None:
     if done >= steps:
-        LOG.info(f"already finished after {done} steps; --restart starts again")
+        how = f"finished after {done} steps" if steps else "solved"
+        LOG.info(f"already {how}; --restart starts again")
 
 
 def stop_saved() -> NoReturn:

@@ -8,7 +8,7 @@ Symbols: T windows, P points of a window, D axes, C channels, F features, W wind
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -65,8 +65,14 @@ def jet_strips(field: Any, size: Sequence[int], order: int = 2, chunk: int | Non
         yield from _rows(field, size, order, chunk)
 
 
-def raster(field: Any, size: Sequence[int], chunk: int | None = None) -> Float[Tensor, "*size C"]:
+def raster(
+    field: Any, size: Sequence[int], chunk: int | None = None, then: Callable[[Tensor], Tensor] | None = None
+) -> Float[Tensor, "*size C"]:
     """The values of a field on `grid(size)`; see `strips`.
+
+    Args:
+        field, size, chunk: As in `strips`.
+        then: Is applied to each strip.
 
     Example:
         >>> raster(lambda x: x.sum(-1, keepdim=True), (4, 5)).shape
@@ -76,7 +82,7 @@ def raster(field: Any, size: Sequence[int], chunk: int | None = None) -> Float[T
     for part in strips(field, size, chunk):
         if values is None:
             values = part.new_empty(*size, part.shape[-1])
-        values[done : done + len(part)] = part
+        values[done : done + len(part)] = part if then is None else then(part)
         done += len(part)
     assert values is not None
     return values

@@ -110,7 +110,8 @@ def draw_summary(task: Any, field: Any, metrics: Mapping[str, float], history: H
     if history:
         at, last = _row_of(metrics, history), history[-1]["step"]
         done = f"after {at['step']:.0f} steps, {at['seconds']:.3g} s of training"
-        title += f"\n{done if at['step'] else 'before the first step'}"
+        solved = f"solved in {at['seconds']:.3g} s" if at["seconds"] else "before the first step"
+        title += f"\n{done if at['step'] else solved}"
         title += f"; the best of {last:.0f} steps" if at["step"] < last else ""
     title = "\n".join(textwrap.fill(line, 76) for line in title.splitlines())
     empty: dict[str, Plot] = {"nothing": Picture("No pictures and no history", np.ones((1, 3, 1)))}

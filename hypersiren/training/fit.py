@@ -264,7 +264,7 @@ def tell_size(field: nn.Module, task: Any) -> str:
     if (numbers := getattr(field, "numbers", None)) is None:
         return f"{sum(p.numel() for p in field.parameters()):,} weights"
     values = math.prod(task.samples) * task.out_features
-    return f"{numbers:,} numbers in {len(field.windows)} windows, {numbers / values:.2f} for each value"  # type: ignore[arg-type]
+    return f"{numbers:,} numbers in {len(field.windows)} windows, {numbers / values:.3g} for each value"  # type: ignore[arg-type]
 
 
 KEYWORDS = ("field", "settings", "init", "run_dir", "seed", "network", "progress", "on_log")

@@ -213,11 +213,11 @@ def clear(folder: Path) -> None:
 
 
 def steps_done(folder: Path) -> int:
-    """The steps of a run folder, 0 if there is none."""
+    """The steps of a run folder; -1 if there is no run."""
     try:
         return int(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["step"])
     except (OSError, ValueError, KeyError, TypeError):
-        return 0
+        return -1
 
 
 def check_names(files: Iterable[Path]) -> None:

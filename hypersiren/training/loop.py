@@ -290,7 +290,7 @@ def _optimise(
         total=steps,
         initial=start,
         unit="step",
-        disable=not progress,
+        disable=not progress or not steps,
         dynamic_ncols=True,
         mininterval=0.1 if live else 30.0,
         miniters=1,  # by time alone, however steps change their pace
@@ -425,7 +425,8 @@ def _validate(
         predict = objective.predictor(model)
         with _keeping(run, step, due=True):
             objective.calibrate(model)
-            metrics = {name: float(value) for name, value in task.evaluate(predict).items()}  # not NumPy's, to be saved
+            found = {**task.evaluate(predict), **objective.facts}
+            metrics = {name: float(value) for name, value in found.items()}  # not NumPy's, to be saved
         run.log(step, {f"validation/{k}": v for k, v in metrics.items()})
         run.save(step, metrics)
         if monitor.writes:

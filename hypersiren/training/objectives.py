@@ -1,5 +1,6 @@
 """What is trained on what: modules whose forward gives the loss terms of a batch."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ class Objective(nn.Module):
     """Whether the model is worth validating, and keeping, before the first step."""
     seconds: float = 0.0
     """Time that was spent on the model before the first step."""
+    facts: Mapping[str, float] = {}
+    """What stands beside the numbers of each validation, such as how many numbers the field has."""
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         raise NotImplementedError
@@ -62,6 +65,9 @@ class FieldObjective(Objective):
         super().__init__()
         self.model, self.task, self.first_lr, self.seconds = field, task, first_lr, seconds
         self.validate_first = seconds > 0
+        if (numbers := getattr(field, "numbers", None)) is not None:
+            values = math.prod(task.samples) * task.out_features  # type: ignore[attr-defined]
+            self.facts = {"numbers_per_value": numbers / values}
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         return named_terms(self.task, self.task.loss(self.model, batch))

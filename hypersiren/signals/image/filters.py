@@ -159,4 +159,5 @@ def _cosine_matrix(n: int, finer: int, every: int, order: int) -> Float[Tensor, 
     at = (torch.arange(0, n * finer, every, dtype=torch.float64) + 0.5) / (n * finer)
     # d/dt of cos(pi k t) is a shift of the phase by pi/2, times pi k; and t = (coordinate + 1) / 2.
     synthesis = torch.cos(math.pi * k * at[:, None] + order * math.pi / 2) * (k * math.pi / 2) ** order
-    return synthesis @ _series(n, n)[0]
+    x = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    return synthesis @ (math.pi * k[:, None] * x).cos_().mul_(torch.where(k == 0, 1.0, 2.0)[:, None]).div_(n)

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.fields import operators
+from hypersiren.fields.coords import grid
 from hypersiren.fields.operators import Field
 from hypersiren.fields.raster import is_windowed, jet_strips
 from hypersiren.plotting import Picture
@@ -93,26 +94,31 @@ def shown_every(size: tuple[int, int]) -> int:
 
 
 def shown_derivatives(
-    field: Field, size: tuple[int, int], x: Float[Tensor, "N D"]
+    field: Field, size: tuple[int, int], device: torch.device
 ) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
     """As `derivatives`, but of a large image at some of its pixels, see `shown_every`."""
     every = shown_every(size)
     if is_windowed(field):
         return _on_raster(field, size, every)
-    some = x.unflatten(0, size)[::every, ::every]
-    return derivatives(field, (some.shape[0], some.shape[1]), some.flatten(0, 1))
+    return _at(field, grid(size, device=device).unflatten(0, size)[::every, ::every])
 
 
 @torch.no_grad()
 def derivatives(
-    field: Field, size: tuple[int, int], x: Float[Tensor, "N D"]
+    field: Field, size: tuple[int, int], device: torch.device
 ) -> tuple[Float[Tensor, "H W C D"], Float[Tensor, "H W C"]]:
     """A field's gradient and Laplacian at the pixels of an image, in chunks."""
     if is_windowed(field):
         return _on_raster(field, size, 1)
-    found = [operators.gradient_and_laplacian(field, part) for part in x.split(CHUNK)]
+    return _at(field, grid(size, device=device).unflatten(0, size))
+
+
+@torch.no_grad()
+def _at(field: Field, x: Float[Tensor, "h w D"]) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
+    parts = x.flatten(0, 1).split(CHUNK)
+    found = [operators.gradient_and_laplacian(field, part) for part in parts]
     gradient, laplacian = map(torch.cat, zip(*found, strict=True))
-    return gradient.unflatten(0, size), laplacian.unflatten(0, size)
+    return gradient.unflatten(0, x.shape[:2]), laplacian.unflatten(0, x.shape[:2])
 
 
 def _on_raster(

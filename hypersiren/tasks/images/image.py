@@ -5,6 +5,7 @@ Values are in [-1, 1]; errors are reported on [0, 1] after clipping, over all pi
 Symbols: H x W pixels, N points of a batch, C channels.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -92,17 +93,28 @@ class Image(FieldTask):
         self.samples: tuple[int, ...] = self.size
         self.device = pixels.device
         self.out_features = pixels.shape[2]
-        self.grid = grid(self.size, device=pixels.device)
-        self.all = Points(self.grid, pixels.flatten(0, 1))
         self.known = None if known is None else as_mask(known, self.size).to(self.device)
         if self.known is not None:
             self.criterion = None  # what is unknown must not choose
-            index = self.known.flatten().nonzero().squeeze(1)
-            self.all = Points(self.grid[index], self.all.y[index])
         # From 128 x 128 pixels on, a cycle of the first layer spans as many pixels in a large image as in a small one.
         self.first_omega = max(LEAST_OMEGA, LEAST_OMEGA / 128 * math.sqrt(math.prod(self.size)))
-        self.points = points if points and points < len(self.all.x) else None
-        self.batch_size = self.points or len(self.all.x)
+        count = math.prod(self.size) if self.known is None else int(self.known.sum())
+        self.points = points if points and points < count else None
+        self.batch_size = self.points or count
+
+    @functools.cached_property
+    def grid(self) -> Float[Tensor, "N 2"]:
+        """The pixels' coordinates; windows do without."""
+        return grid(self.size, device=self.device)
+
+    @functools.cached_property
+    def all(self) -> Points:
+        """All known pixels."""
+        points = Points(self.grid, self.pixels.flatten(0, 1))
+        if self.known is None:
+            return points
+        index = self.known.flatten().nonzero().squeeze(1)
+        return Points(points.x[index], points.y[index])
 
     @classmethod
     def open(cls, settings: ImageSettings, device: torch.device | str = "cpu") -> "Image":
@@ -146,7 +158,7 @@ class Image(FieldTask):
     def evaluate_derivatives(self, field: Field) -> dict[str, float]:
         """PSNR of gradient and Laplacian against the paper's filters, Sobel's and the Laplace stencil."""
         true_derivatives = image_gradient(self.pixels, "sobel"), image_laplacian(self.pixels)
-        return derivative_psnr(*derivatives(field, self.size, self.grid), *true_derivatives)
+        return derivative_psnr(*derivatives(field, self.size, self.device), *true_derivatives)
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """The fitted image."""
@@ -162,7 +174,7 @@ class Image(FieldTask):
         ]
         # The image too at no more pixels than are shown.
         some = slice(None, None, thinning(self.size))
-        truth = self.truth[some, some]
+        truth = (self.pixels[some, some] + 1) / 2
         image = image_row(truth, self.once(field, self.render)[some, some])
         if self.known is not None:
             shown = torch.where(self.known[some, some, None], truth, 0.5).cpu().numpy()
@@ -171,7 +183,7 @@ class Image(FieldTask):
 
     def shown_derivatives(self, field: Field) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
         """Gradient and Laplacian at the pixels that a summary shows."""
-        return shown_derivatives(field, self.size, self.grid)
+        return shown_derivatives(field, self.size, self.device)
 
     @property
     def truth(self) -> Float[Tensor, "H W C"]:
@@ -180,7 +192,7 @@ class Image(FieldTask):
 
     def render(self, field: Field) -> Float[Tensor, "H W C"]:
         """The fitted image on [0, 1], clipped."""
-        return unit(raster(field, self.size))
+        return raster(field, self.size, then=unit)
 
 
 def open_known(settings: ImageSettings | InpaintSettings) -> tuple[Float[Tensor, "H W C"], Bool[Tensor, "H W"] | None]:

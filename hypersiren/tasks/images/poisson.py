@@ -213,7 +213,7 @@ class Poisson(FieldTask):
 
     def derivatives(self, field: Field) -> tuple[Float[Tensor, "H W C D"], Float[Tensor, "H W C"]]:
         """Gradient and Laplacian at the pixels."""
-        return derivatives(field, self.size, self.grid)
+        return derivatives(field, self.size, self.device)
 
     def render(self, field: Field) -> Float[Tensor, "H W C"]:
         """The regained image on [0, 1], clipped, with the scale and the constants that fit the truth best."""
