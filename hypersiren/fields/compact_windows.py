@@ -85,12 +85,12 @@ class CompactWindows(WindowedSiren):
     def _width(self) -> int:
         return self.template._linears()[-1].in_features
 
-    def channels(self, phi: Float[Tensor, "P F"], first: int, last: int, params: Params | None = None) -> Tensor:
+    def channels(self, phi: Float[Tensor, "P F"], which: slice | Tensor, params: Params | None = None) -> Tensor:
         own = params or {}
-        coefficients = own.get("coefficients", self.coefficients)[first:last]
+        coefficients = own.get("coefficients", self.coefficients)[which]
         parts = coefficients.split(self.counts, -1)
         z = torch.stack([phi[:, : part.shape[1]] @ part.mT for part in parts], -1)
         return z @ own.get("mix", self.mix).mT
 
-    def constants(self, first: int, last: int, params: Params | None = None) -> Float[Tensor, "W C"]:
-        return (params or {}).get("offset", self.offset).expand(last - first, -1)
+    def constants(self, which: slice | Tensor, params: Params | None = None) -> Float[Tensor, "*w C"]:
+        return (params or {}).get("offset", self.offset)

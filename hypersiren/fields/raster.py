@@ -20,6 +20,11 @@ from hypersiren.fields.jets import Jet
 from hypersiren.fields.windowed_siren import WindowedSiren
 from hypersiren.fields.windows import smooth_step
 
+Crop = Sequence[tuple[int, int]]
+
+NEAR = 0.05
+"""Samples by which a grid may be off a raster that is taken for it."""
+
 STRIP = 2**24
 """Numbers of a strip's windows that are worked on at a time: 64 MB."""
 
@@ -48,30 +53,39 @@ def strips(field: Any, size: Sequence[int], chunk: int | None = None) -> Iterato
 
 
 @torch.no_grad()
-def jet_strips(field: Any, size: Sequence[int], order: int = 2, chunk: int | None = None) -> Iterator[Jet]:
+def jet_strips(
+    field: Any, size: Sequence[int], order: int = 2, chunk: int | None = None, crop: Crop | None = None
+) -> Iterator[Jet]:
     """As `strips`, with derivatives: jets of (rows, *size, C) values, gradients (..., D) and Hessians' diagonals (...,
     D).
 
     Args:
         field, size, chunk: As in `strips`.
         order: 0 for values, 1 with gradients, 2 with both.
+        crop: Of a windowed field, the samples along each axis that are wanted, from start to stop - 1; only windows
+            that have a part in them are evaluated.
     """
     inner = getattr(field, "siren", field)  # a bound field
     params = getattr(field, "params", None)
     fast = isinstance(inner, WindowedSiren) and inner.own == "last" and params is None
     if fast and (pixels := inner.windows.pixels(size)) is not None:
-        yield from _windowed(inner, size, pixels, order)
+        yield from _windowed(inner, size, pixels, order, crop or [(0, n) for n in size])
     else:
+        assert crop is None, "a field that is evaluated at points has no crop"
         yield from _rows(field, size, order, chunk)
 
 
 def raster(
-    field: Any, size: Sequence[int], chunk: int | None = None, then: Callable[[Tensor], Tensor] | None = None
+    field: Any,
+    size: Sequence[int],
+    chunk: int | None = None,
+    then: Callable[[Tensor], Tensor] | None = None,
+    crop: Crop | None = None,
 ) -> Float[Tensor, "*size C"]:
     """The values of a field on `grid(size)`; see `strips`.
 
     Args:
-        field, size, chunk: As in `strips`.
+        field, size, chunk, crop: As in `jet_strips`.
         then: Is applied to each strip.
 
     Example:
@@ -79,13 +93,42 @@ def raster(
         torch.Size([4, 5, 1])
     """
     values, done = None, 0
-    for part in strips(field, size, chunk):
+    shape = size if crop is None else [high - low for low, high in crop]
+    for jet in jet_strips(field, size, 0, chunk, crop):
+        part = jet.value
         if values is None:
-            values = part.new_empty(*size, part.shape[-1])
+            values = part.new_empty(*shape, part.shape[-1])
         values[done : done + len(part)] = part if then is None else then(part)
         done += len(part)
     assert values is not None
     return values
+
+
+def crop_of(
+    field: Any, size: Sequence[int], lower: Sequence[float], upper: Sequence[float]
+) -> tuple[tuple[int, ...], Crop] | None:
+    """The raster that keeps step with a field's windows, and the part of it, that a grid over [lower, upper] is; if
+    any.
+
+    Example:
+        >>> from hypersiren.fields.siren import Siren
+        >>> field = WindowedSiren(Siren(2, 1, 8), (3, 2), overlap=0.25)
+        >>> crop_of(field, (50, 35), (-1, 0), (0, 1))
+        ((100, 70), ((0, 50), (35, 70)))
+    """
+    inner = getattr(field, "siren", field)
+    if not isinstance(inner, WindowedSiren) or inner.own != "last" or getattr(field, "params", None) is not None:
+        return None
+    whole, crop = [], []
+    for n, low, high in zip(size, lower, upper, strict=True):
+        full = 2 * n / (high - low)
+        start = (low + 1) / 2 * full
+        drift = abs(full - round(full)) * n / full
+        if max(drift, abs(start - round(start))) > NEAR or not 0 <= round(start) <= round(full) - n:
+            return None
+        whole.append(round(full))
+        crop.append((round(start), round(start) + n))
+    return (tuple(whole), tuple(crop)) if inner.windows.pixels(whole) is not None else None
 
 
 def _rows(field: Any, size: Sequence[int], order: int, chunk: int | None) -> Iterator[Jet]:
@@ -117,31 +160,42 @@ def _where(field: Any) -> tuple[torch.device, torch.dtype]:
 
 
 def _windowed(
-    field: WindowedSiren, size: Sequence[int], pixels: Sequence[tuple[int, int]], order: int
+    field: WindowedSiren, size: Sequence[int], pixels: Sequence[tuple[int, int]], order: int, crop: Crop
 ) -> Iterator[Jet]:
     device, dtype = _where(field)
     local = [w for w, _ in pixels]
-    count, d = field.windows.count, len(local)
+    d = len(local)
+    # Along each axis the windows that reach into what is wanted.
+    ranges = [
+        (max(0, (low - w) // s + 1), min(n, (high - 1) // s + 1))
+        for n, (w, s), (low, high) in zip(field.windows.count, pixels, crop, strict=True)
+    ]
+    count = [stop - start for start, stop in ranges]
     rest, points = math.prod(count[1:]), math.prod(local)
     tables = local_features(field, local, order)
-    weights = [
-        _weights(n, w, s, order, device, dtype, size[a])
-        for a, (n, (w, s)) in enumerate(zip(count, pixels, strict=True))
-    ]
-    some = max(1, STRIP // (rest * points * field.out_features * (1 + order)))
+    axes = zip(field.windows.count, pixels, size, ranges, strict=True)
+    weights = [_weights(n, w, s, order, device, dtype, m)[:, a:b] for n, (w, s), m, (a, b) in axes]
+    index = torch.arange(len(field.windows), device=device).view(field.windows.count)
+    index = index[tuple(slice(a, b) for a, b in ranges)]
+    some = max(1, STRIP // (rest * points * field.out_features * (1 + 4 * order)))
     outputs = [(), *([(a,) for a in range(d)] if order else []), *([(a, a) for a in range(d)] if order == 2 else [])]
     carry: list[Tensor | None] = [None] * len(outputs)
-    done = 0
+    place = [start * s for (start, _), (_, s) in zip(ranges, pixels, strict=True)]  # of the first sample that is summed
+    across = tuple(slice(low - p, high - p) for (low, high), p in zip(crop[1:], place[1:], strict=True))
     for i in range(0, count[0], some):
         stop = min(i + some, count[0])
+        which = index[i:stop].flatten()
         values = {}
         for key, phi in tables.items():
-            y = field.channels(phi, i * rest, stop * rest)
+            y = field.channels(phi, which)
             if key == ():
-                y = y + field.constants(i * rest, stop * rest)
+                y = y + field.constants(which)
             # (P, W, C) -> (n_0, n_1, ..., w_0, w_1, ..., C)
             values[key] = y.movedim(0, 1).reshape(stop - i, *count[1:], *local, -1)
         w = [weights[0][:, i:stop], *weights[1:]]
+        first, tail = (stop - i) * pixels[0][1], pixels[0][0] - pixels[0][1]
+        done = first + (tail if stop == count[0] else 0)
+        low, high = max(0, crop[0][0] - place[0]), min(done, crop[0][1] - place[0])
         found = []
         for number, key in enumerate(outputs):
             total = _times(w, (), d, values[key])
@@ -150,21 +204,16 @@ def _windowed(
             if len(key) == 2:
                 total = total + 2 * _times(w, key[:1], d, values[key[:1]])
             summed = _overlap_add(total, pixels)
-            first, tail = stop * pixels[0][1] - i * pixels[0][1], pixels[0][0] - pixels[0][1]
             before = carry[number]
             if before is not None and tail:
                 summed[:tail] += before
-            if stop == count[0]:
-                first += tail
             carry[number] = summed[first:].clone()
-            inside = (slice(0, min(first, size[0] - done)), *(slice(n) for n in size[1:]))
-            found.append(summed[:first][inside])
-        done += len(found[0])
-        if not len(found[0]):
-            return
-        gradient = torch.stack(found[1 : 1 + d], -1) if order else None
-        curvature = torch.stack(found[1 + d :], -1) if order == 2 else None
-        yield Jet(found[0], gradient, hessian_diagonal=curvature)
+            found.append(summed[(slice(low, high), *across)])
+        place[0] += first
+        if len(found[0]):
+            gradient = torch.stack(found[1 : 1 + d], -1) if order else None
+            curvature = torch.stack(found[1 + d :], -1) if order == 2 else None
+            yield Jet(found[0], gradient, hessian_diagonal=curvature)
 
 
 def local_features(

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.fields.coords import evaluate, grid
-from hypersiren.fields.raster import is_windowed, raster, strips
+from hypersiren.fields.raster import crop_of, is_windowed, raster, strips
 
 
 def render_image(
@@ -38,8 +38,10 @@ def render_image(
         >>> render_image(lambda x: x.sum(-1, keepdim=True), (4, 6)).shape
         torch.Size([4, 6, 1])
     """
-    if lower == -1.0 and upper == 1.0 and is_windowed(field):
-        return raster(field, size)
+    ends = [[end] * 2 if isinstance(end, float | int) else list(end) for end in (lower, upper)]
+    if (found := crop_of(field, size, *ends)) is not None:
+        whole, crop = found
+        return raster(field, whole, crop=crop)
     return evaluate(field, grid(size, lower, upper, device=device), chunk).unflatten(-2, tuple(size))
 
 

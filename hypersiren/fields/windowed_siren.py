@@ -130,17 +130,17 @@ class WindowedSiren(nn.Module):
         own = {name: p for name, p in self.named_parameters() if name.startswith("layers.") and name not in self.owned}
         return {name: (params or {}).get(name, p) for name, p in own.items()}
 
-    def channels(self, phi: Float[Tensor, "P F"], first: int, last: int, params: Params | None = None) -> Tensor:
-        """The values (P, W, C) of windows first to last - 1 where their features are phi, without the constant.
+    def channels(self, phi: Float[Tensor, "P F"], which: slice | Tensor, params: Params | None = None) -> Tensor:
+        """The values (P, W, C) of some windows where their features are phi, without the constant.
 
         A linear map of the features: derivatives of the features give those of the values.
         """
-        weight = (params or {}).get(self.owned[0], self.get_parameter(self.owned[0]))[first:last]
-        return (phi @ weight.flatten(0, 1).mT).unflatten(1, (last - first, -1))
+        weight = (params or {}).get(self.owned[0], self.get_parameter(self.owned[0]))[which]
+        return (phi @ weight.flatten(0, 1).mT).unflatten(1, weight.shape[:2])
 
-    def constants(self, first: int, last: int, params: Params | None = None) -> Float[Tensor, "W C"]:
-        """What is added to the values of windows first to last - 1: their biases."""
-        return (params or {}).get(self.owned[1], self.get_parameter(self.owned[1]))[first:last]
+    def constants(self, which: slice | Tensor, params: Params | None = None) -> Float[Tensor, "*w C"]:
+        """What is added to the values of some windows: their biases."""
+        return (params or {}).get(self.owned[1], self.get_parameter(self.owned[1]))[which]
 
     # ------------------------------------------------------------------ at points
 

@@ -1,5 +1,6 @@
 """What a task computes of a field for a person, kept as long as the field's weights stay."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ class Renderings:
 
     def __init__(self) -> None:
         self._make: Any = None
-        self._weights: dict[str, Tensor] = {}
+        self._weights: dict[str, Tensor | bytes] = {}
         self._results: dict[str, Any] = {}
 
     def once(self, field: Any, compute: Callable[[Any], T]) -> T:
@@ -40,7 +41,7 @@ class Renderings:
             return compute(field)
         if not self._is(field):
             self._make, self._results = _make(field), {}
-            self._weights = {name: value.detach().clone() for name, value in field.state_dict().items()}
+            self._weights = {name: _kept(value) for name, value in field.state_dict().items()}
         if compute.__name__ not in self._results:
             self._results[compute.__name__] = compute(field)
         return self._results[compute.__name__]
@@ -60,5 +61,18 @@ def _make(field: nn.Module) -> Any:
         return field
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
+LARGE = 2**22
+"""Numbers of a weight of which a digest is kept, and no copy."""
+
+
+def _kept(value: Tensor) -> Tensor | bytes:
+    if value.numel() < LARGE:
+        return value.detach().clone()
+    array = value.detach().cpu().contiguous().view(torch.uint8).numpy()
+    return hashlib.blake2b(array.data, digest_size=16).digest()
+
+
+def _equal(a: Tensor, b: Tensor | bytes) -> bool:
+    if not isinstance(b, Tensor):
+        return a.numel() >= LARGE and _kept(a) == b
     return a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)

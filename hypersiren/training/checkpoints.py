@@ -17,6 +17,7 @@ from torch import nn
 
 from hypersiren.errors import UserError, clear_line
 from hypersiren.fields.baselines import baseline
+from hypersiren.fields.compact_windows import CompactWindows  # noqa: F401 - so that `restore` knows it
 from hypersiren.fields.savable import describe, rebuild
 from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.model import build
