@@ -1,4 +1,5 @@
 from .completion.base import SetTask as SetTask
+from .completion.images.settings import CompletionLoss as CompletionLoss
 from .completion.images.task import Completion as Completion
 from .completion.shapes.task import Shapes as Shapes
 from .completion.sounds.task import SoundCompletion as SoundCompletion
@@ -13,9 +14,12 @@ from .fields.mlp import CoordinateMLP as CoordinateMLP
 from .fields.render import render_frames as render_frames
 from .fields.render import render_image as render_image
 from .fields.render import render_sound as render_sound
+from .fields.render import unit as unit
 from .fields.savable import savable as savable
 from .fields.siren import Params as Params
 from .fields.siren import Siren as Siren
+from .hypernets.adapters.base import Adapter as Adapter
+from .hypernets.adapters.base import Prediction as Prediction
 from .hypernets.adapters.gradient_steps import GradientSteps as GradientSteps
 from .hypernets.adapters.last_layer import LastLayerSolve as LastLayerSolve
 from .hypernets.adapters.mixture import MixtureSolve as MixtureSolve
@@ -26,7 +30,13 @@ from .hypernets.encoders.set_encoder import SetEncoder as SetEncoder
 from .hypernets.encoders.token_encoder import TokenEncoder as TokenEncoder
 from .hypernets.encoders.token_encoder import TokenHypernet as TokenHypernet
 from .hypernets.full import FullHypernet as FullHypernet
+from .hypernets.gaussian.posterior import Posterior as Posterior
 from .hypernets.model import HyperSiren as HyperSiren
+from .hypernets.refine import refine as refine
+from .shapes.cloud import open_cloud as open_cloud
+from .shapes.files.mesh import write_mesh as write_mesh
+from .shapes.mesh import is_watertight as is_watertight
+from .signals.image.colours import draw_gradient as draw_gradient
 from .signals.image.opening import open_picture as open_picture
 from .signals.sets.images import ImageSet as ImageSet
 from .signals.sets.images import load_images as load_images

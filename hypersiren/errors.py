@@ -8,15 +8,28 @@ class UserError(ValueError):
     """Something a user can mend: a missing file, a wrong setting, a full disk. The message is one clear line."""
 
 
-def did_you_mean(word: str, words: Iterable[str]) -> str:
+def nearest(word: str, words: Iterable[str], least: float = 0.6) -> str | None:
+    """The one of these words that is nearest, or None if none is as near as `least` (1: the word itself)."""
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=least)), None)
+
+
+def did_you_mean(word: str, words: Iterable[str], otherwise: str = "", least: float = 0.6) -> str:
     """The end of a message about an unknown word: the one of these that is nearest, if any is near.
+
+    Args:
+        word: What was given.
+        words: What is known.
+        otherwise: The end if none is near.
+        least: How near is near, see `nearest`.
 
     Example:
         >>> did_you_mean("step", ["steps", "lr"]), did_you_mean("x", ["steps", "lr"])
         ('; did you mean "steps"?', '')
+        >>> did_you_mean("x", ["steps", "lr"], "; expected steps or lr")
+        '; expected steps or lr'
     """
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f'; did you mean "{near[0]}"?' if near else ""
+    found = nearest(word, words, least)
+    return f'; did you mean "{found}"?' if found else otherwise
 
 
 def clear_line(text: str, most: int = 600) -> str:

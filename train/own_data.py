@@ -11,8 +11,18 @@ import numpy as np
 import torch
 from skimage import data
 
-from hypersiren import Completion, Context, HyperSiren, ImagePanel, LastLayerSolve, Siren, save, train
-from hypersiren.fields.render import render_image, unit
+from hypersiren import (
+    Completion,
+    Context,
+    HyperSiren,
+    ImagePanel,
+    LastLayerSolve,
+    Siren,
+    render_image,
+    save,
+    train,
+    unit,
+)
 
 COUNT = 300  # images
 SIZE = 24  # pixels of a side

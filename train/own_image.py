@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from hypersiren import Image, ImagePanel, fit, grid, open_picture
-from hypersiren.signals.image.colours import draw_gradient
+from hypersiren import Image, ImagePanel, draw_gradient, fit, grid, open_picture
 
 PICTURE = "camera"  # your file, such as "photo.png"; or a photograph that scikit-image ships
 SIZE = 128  # pixels of its central square; None for all pixels

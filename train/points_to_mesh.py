@@ -9,10 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hypersiren import SDF, fit
-from hypersiren.shapes.cloud import open_cloud
-from hypersiren.shapes.files.mesh import write_mesh
-from hypersiren.shapes.mesh import is_watertight
+from hypersiren import SDF, fit, is_watertight, open_cloud, write_mesh
 
 POINTS = "knot"  # your file: .ply, .xyz, .pcd, .npy, ... or a mesh to sample; "knot" is a tube that is made here
 STEPS = 400

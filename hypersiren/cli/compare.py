@@ -39,8 +39,8 @@ def compare(
     Args:
         task: As for `fit`.
         words: File, then flags, as for `fit`.
-        fields: Names, separated by commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer; or
-            pinn, which always has 8 layers of 20 tanh and L-BFGS.
+        fields: Names, separated by commas: those of --network.kind, such as siren, relu, relu_pe and wire; or pinn,
+            which always has 8 layers of 20 tanh and L-BFGS.
         preset: fast, or the paper's settings.
         config: YAML file of settings that replaces the preset.
         out: Folder for table.txt, metrics.json and comparison.png. The default is runs/compare- with the names of task
@@ -55,7 +55,7 @@ def compare(
 
     from hypersiren.fields.baselines import BASELINES
     from hypersiren.signals.image.files import write_image
-    from hypersiren.studies import comparison
+    from hypersiren.training import comparison
 
     names = fields.split(",")
     known = [*BASELINES, *comparison.OTHERS]
@@ -104,7 +104,7 @@ def initialisation(
     """Plot the distributions of activations and gradients by depth, before training (paper, section 3.2).
 
     Args:
-        fields: Names, separated by commas: siren, relu, tanh, softplus, relu_pe, relu_fourier, rbf, wire, finer.
+        fields: Names, separated by commas: those of --network.kind of `fit`, such as siren, relu, relu_pe and wire.
         hidden_layers: Layers between the first and the last.
         hidden_features: Width.
         seed: Fixes the weights.
@@ -115,6 +115,7 @@ def initialisation(
     if out is not None and not out.parent.is_dir():
         fail(f"{out}: expected a name in a folder that exists")
     announce("initialisation")
+    from hypersiren.plotting import figure_pixels
     from hypersiren.signals.image.files import write_image
     from hypersiren.studies.initialisation import initialisation_study
 
@@ -123,5 +124,5 @@ def initialisation(
     )
     show(study.table())
     target = out or unused(Path("initialisation.png"))[0]
-    write_image(target, study.picture())
+    write_image(target, figure_pixels(study.figure()))
     LOG.info(str(target))

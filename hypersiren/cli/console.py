@@ -1,6 +1,5 @@
 """What every command needs: its files, the device, the folder, results in words. Imports no torch at first."""
 
-import difflib
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from cyclopts import Parameter
 
 from hypersiren.cli.lines import LOG, show, tell
-from hypersiren.errors import clear_line
+from hypersiren.errors import clear_line, did_you_mean
 from hypersiren.settings.section import Section, to_path
 from hypersiren.training.display import is_first, processes
 from hypersiren.training.folders import check_folder, clear, differences, is_run, refuse_others, steps_done
@@ -41,9 +40,8 @@ def find_config(config: Path, tasks: Sequence[str]) -> Path:
     folder = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
     shipped = {path.stem: path for task in tasks for path in sorted((folder / task).glob("*.yaml"))}
     if config.name not in shipped:
-        near = difflib.get_close_matches(config.name, shipped, n=1)
-        expected = f'did you mean "{near[0]}"?' if near else f"expected a file, or one of {', '.join(shipped)}"
-        fail(f'--config: no such file or configuration "{config}"; {expected}')
+        hint = did_you_mean(config.name, shipped, f"; expected a file, or one of {', '.join(shipped)}")
+        fail(f'--config: no such file or configuration "{config}"{hint}')
     return shipped[config.name]
 
 

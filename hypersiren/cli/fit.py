@@ -1,6 +1,5 @@
 """The command `fit`, and how it reads its words. Imports no torch before it must."""
 
-import difflib
 import os
 import re
 import warnings
@@ -25,6 +24,7 @@ from hypersiren.cli.console import (
     stop_saved,
 )
 from hypersiren.cli.lines import LOG, announce, progress
+from hypersiren.errors import did_you_mean
 from hypersiren.settings.flags import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
@@ -68,6 +68,7 @@ def fit(
     announce(f"fit {' '.join([task, *signal_files(task, settings)])}")
     device = choose_device(settings.device)
 
+    from hypersiren.fields.render import kind_of
     from hypersiren.tasks.panels import write_panels
     from hypersiren.training.distributed import first_then_others, leave, on_first
     from hypersiren.training.fit import fit as fit_field
@@ -88,19 +89,17 @@ def fit(
     for path in [folder / "summary.png", *write_panels(folder, made.panels(result.field))]:
         LOG.info(str(path))
     print_metrics(result.metrics, made)
-    if words_next := NEXT.get(task, ["render", "RUN", "--size", "1024"]):
+    if words_next := NEXT.get(kind_of(made.playback)):
         print_next(*[folder if word == "RUN" else word for word in words_next])
 
 
 NEXT = {
-    "audio": ["render", "RUN", "--rate", "48000"],
+    "image": ["render", "RUN", "--size", "1024"],
+    "sound": ["render", "RUN", "--rate", "48000"],
     "video": ["render", "RUN", "--slow", "2"],
-    "sdf": ["mesh", "RUN", "--size", "512"],
-    "helmholtz": [],
-    "wave": [],
-    "inversion": [],
+    "shape": ["mesh", "RUN", "--size", "512"],
 }
-"""What a person may do with a fitted field; by default render it larger."""
+"""What a person may do with a fitted field of a kind."""
 
 
 def signal_files(task: str, settings: FitSettings) -> list[str]:
@@ -110,6 +109,7 @@ def signal_files(task: str, settings: FitSettings) -> list[str]:
 
 def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tuple["FieldTask", FitSettings]:
     """The task, and the settings with the first omega that it chooses where they have none. Warnings are printed."""
+    from hypersiren.fields.render import kind_of
     from hypersiren.training.fit import choose_omega
 
     LOG.info(f"reading {', '.join(signal_files(name, settings))}")
@@ -120,7 +120,7 @@ def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tup
         LOG.warning(str(warning.message))
     if settings.network.first_omega is None:
         network = choose_omega(settings.network, task)
-        source = {"image": "size"}.get(name, "spectrum and duration")
+        source = "size" if kind_of(task.playback) == "image" else "spectrum and duration"
         LOG.info(f"first omega {network.first_omega:.0f}, chosen from the {source} of the signal")
         settings = settings.replace(network=network)
     return task, settings
@@ -136,9 +136,8 @@ def run_name(task: str, settings: FitSettings) -> str:
 def read_settings(task: str, words: Sequence[str], preset: str, config: Path | None) -> FitSettings:
     """The settings of a fit, from its preset or YAML file, the files named first, and flags."""
     if task not in TASKS:
-        near = difflib.get_close_matches(task, TASKS, n=1)
-        expected = f'did you mean "{near[0]}"?' if near else f"expected one of {', '.join(TASKS)}"
-        fail(f'unknown task "{task}"; {expected}')
+        hint = did_you_mean(task, TASKS, f"; expected one of {', '.join(TASKS)}")
+        fail(f'unknown task "{task}"{hint}')
     files = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
     keys = TASKS[task].files
     if mistyped := [word for word in words[:files] if re.fullmatch(r"-[A-Za-z]\w*", word) and not os.path.exists(word)]:

@@ -46,6 +46,7 @@ def render(
         if number is not None and not 0 < number < math.inf:
             fail(f"expected --{name} above 0, got {number}")
     announce(f"render {run}")
+    from hypersiren.fields.render import kind_of
     from hypersiren.signals.video.files import video_ending
     from hypersiren.training import checkpoints
 
@@ -53,10 +54,9 @@ def render(
     path = checkpoints.find(run)
     content = checkpoints.read(path)
     about = checkpoints.playback(content)
-    samples = about.get("samples", [])
-    kind = {"audio": "sound", "video": "video"}.get(about.get("task", ""), "image")
+    kind = kind_of(about)
     field = checkpoints.restore(content, place)
-    if kind == "image" and (len(samples) != 2 or getattr(field, "out_features", None) not in (1, 3)):
+    if kind not in FLAGS or (kind == "image" and getattr(field, "out_features", None) not in (1, 3)):
         fail(f"{path}: expected a fitted image, sound or video (hypersiren fit image, audio, video ...)")
     given = [name for name, value in {**numbers, "region": region}.items() if value is not None]
     if wrong := [name for name in given if name not in FLAGS[kind]]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from hypersiren.completion.images.photos import read_photo
 from hypersiren.completion.prediction import prediction
 from hypersiren.errors import UserError
+from hypersiren.fields.render import kind_of
 from hypersiren.fields.siren import BoundSiren, Siren
 from hypersiren.hypernets.model import HyperSiren
 
@@ -28,11 +29,8 @@ PARTS = Path(__file__).parent / "page"
 KNOWN = (10, 30, 100, 300, 1000)
 """Known pixels of a completion that the page's slider has, beside all of them."""
 
-TASKS = {
-    "audio": "sound", "video": "video", "sdf": "shape", "image": "image", "inpaint": "image", "poisson": "image",
-    "edit": "image",
-}  # fmt: skip
-"""Tasks whose fields a page can show, and as what."""
+KINDS = ("image", "sound", "video", "shape")
+"""Kinds of fields that a page can show, see `hypersiren.fields.render.kind_of`."""
 
 
 def fit_page(field: Any, about: Mapping[str, Any], title: str) -> str:
@@ -44,17 +42,19 @@ def fit_page(field: Any, about: Mapping[str, Any], title: str) -> str:
         title: The page's title.
 
     Raises:
-        UserError: If it is not a SIREN, or of a task that no page shows.
+        UserError: If it is not a SIREN, or of a kind that no page shows.
 
     Example:
-        >>> text = fit_page(Siren(2, 3, 8), {"task": "image", "samples": [20, 30]}, "a cat")
+        >>> text = fit_page(Siren(2, 3, 8), {"kind": "image", "samples": [20, 30]}, "a cat")
         >>> text.startswith("<!DOCTYPE html>"), "<title>a cat</title>" in text
         (True, True)
     """
-    task = about.get("task", "image")
-    if task not in TASKS:
-        raise UserError(f"--html shows fields of {', '.join(TASKS)}, and completions of pictures; got one of {task}")
-    kind = TASKS[task]
+    kind = kind_of(about)
+    if kind not in KINDS:
+        raise UserError(
+            f"--html shows fields of the kinds {', '.join(KINDS)}, and completions of pictures; "
+            f"got one of {about.get('task') or 'a kind that is not known'}"
+        )
     data: dict[str, Any] = {"kind": kind, "samples": list(about["samples"]), "axes": [0, 1], "names": ["row", "column"]}
     if kind == "sound":
         data |= {"axes": [0], "names": ["time"], "rate": about["rate"], "scale": about["scale"]}

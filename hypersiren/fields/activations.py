@@ -150,4 +150,5 @@ ACTIVATIONS: dict[str, Activation] = {
     "finer": Finer(),
     "wire": Wire(),
 }
-"""Activations by name, with their authors' parameters."""
+"""Activations by name, with their authors' parameters. A fit knows those whose names `fields.settings.Network.kind` has
+too."""

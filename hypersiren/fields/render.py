@@ -5,7 +5,8 @@ Values are as the field gives them; images and frames are fitted on [-1, 1], see
 Symbols: B signals, C channels, H height, W width, N samples, T frames.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -55,6 +56,25 @@ def render_frames(
         begin, end = 2 * t / frames - 1, 2 * (t + 1) / frames - 1
         x = grid((1, height, width), (begin, -1, -1), (end, 1, 1), device=device)
         yield evaluate(field, x).view(height, width, -1)
+
+
+def kind_of(playback: Mapping[str, Any]) -> str:
+    """What a field is rendered as: "image", "sound", "video", "shape"; "" or another word if nothing renders it.
+
+    A playback that does not say its kind, one of version 0.1 or of your own task, is told by its other keys.
+
+    Args:
+        playback: `kind`, `samples` and so on; see `hypersiren.FieldTask`.
+
+    Example:
+        >>> kind_of({"kind": "image"}), kind_of({"rate": 8000, "samples": [100]}), kind_of({"samples": [5, 5]})
+        ('image', 'sound', 'image')
+    """
+    if "kind" in playback:
+        return str(playback["kind"])
+    kinds = {"rate": "sound", "fps": "video", "shape": "shape"}
+    told = next((kind for key, kind in kinds.items() if key in playback), None)
+    return told or ("image" if len(playback.get("samples", ())) == 2 else "")
 
 
 def unit(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

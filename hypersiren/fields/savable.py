@@ -49,7 +49,7 @@ def savable(cls: C) -> C:
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         if not takes_any and (unknown := [name for name in kwargs if name not in known]):
-            hint = did_you_mean(unknown[0], known) or f"; expected {', '.join(known)}"
+            hint = did_you_mean(unknown[0], known, f"; expected {', '.join(known)}")
             raise TypeError(f'{cls.__name__}: unknown argument "{unknown[0]}"{hint}')
         original(self, *args, **kwargs)
         if type(self) is cls:

@@ -5,23 +5,21 @@ came and what may have been meant. A path is taken as it is typed. The sections 
 takes them. Imports no torch.
 """
 
-import difflib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from hypersiren.errors import did_you_mean, nearest
 from hypersiren.settings.section import (
     ConfigError,
     S,
     Section,
     _as_meant,
-    _did_you_mean,
     _leaves,
     _message,
     _models,
-    _near,
     _shown,
 )
 from hypersiren.settings.yaml import MOST_TEXT, _Dumper, from_yaml
@@ -113,8 +111,8 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
         with open(path, encoding="utf-8") as file:
             data = from_yaml(file.read(MOST_TEXT + 1))
     except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1, cutoff=0.4)
-        raise ConfigError(f"{path}: no such file" + _did_you_mean(near)) from None
+        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")], least=0.4)
+        raise ConfigError(f"{path}: no such file{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
     except ValueError as error:
@@ -179,8 +177,8 @@ def _kind(root: type[Section], name: str, section: Mapping[str, Any], known: Map
         return next(iter(_models(field)), None)
     kind = str(section.get("kind", known.get("kind", field.default.kind)))
     if kind not in models:
-        near = _near(kind, list(models))
-        raise ConfigError(f'{name}.kind: expected one of {", ".join(models)}, got "{kind}"{_did_you_mean(near)}')
+        hint = did_you_mean(kind, models)
+        raise ConfigError(f'{name}.kind: expected one of {", ".join(models)}, got "{kind}"{hint}')
     return models[kind]
 
 
@@ -191,10 +189,11 @@ def _check_keys(
         if name not in root.model_fields:
             # On the command line a mistyped option looks like a setting too.
             options = OPTIONS if where.startswith("--") else []
-            near = _near(str(name), [*root.model_fields, *options])
-            last = _near(str(name), [k for _, k in _keys_now(root, base or {})]) if "." not in where else [name]
-            near = near or [f"{n}.{k}" for n, k in [*_keys_now(root, base or {}), *_all_keys(root)] if k in last][:1]
-            raise ConfigError(f'{where}: unknown key "{name}"' + _did_you_mean(near))
+            last = nearest(str(name), [k for _, k in _keys_now(root, base or {})]) if "." not in where else name
+            keys = [f"{n}.{k}" for n, k in [*_keys_now(root, base or {}), *_all_keys(root)] if k == last]
+            other = "".join(f'; did you mean "{key}"?' for key in keys[:1])
+            hint = did_you_mean(str(name), [*root.model_fields, *options], other)
+            raise ConfigError(f'{where}: unknown key "{name}"{hint}')
         known, given = (each if isinstance(each, Mapping) else {} for each in ((base or {}).get(name), section))
         model = _kind(root, name, given, known)
         if model is None:
@@ -205,11 +204,12 @@ def _check_keys(
             raise ConfigError(f"{where}: {name} expects keys ({', '.join(model.model_fields)}), got {section!r}")
         for key in section:
             if key not in model.model_fields:
-                near = [f"{name}.{k}" for k in _near(str(key), list(model.model_fields))]
-                near = near or [f"{n}.{k}" for n, k in _all_keys(root) if k == key and n != name][:1]
+                near = nearest(str(key), model.model_fields)
+                meant = [(name, near)] if near else [(n, k) for n, k in _all_keys(root) if k == key and n != name]
+                hint = "".join(f'; did you mean "{n}.{k}"?' for n, k in meant[:1])
                 several = len(_models(root.model_fields[name])) > 1
                 has = f" for {name}.kind {model.model_fields['kind'].default}" if several else ""
-                raise ConfigError(f'{where}: unknown key "{name}.{key}"{has}{_did_you_mean(near)}')
+                raise ConfigError(f'{where}: unknown key "{name}.{key}"{has}{hint}')
 
 
 def _all_keys(root: type[Section]) -> Iterator[tuple[str, str]]:

@@ -1,16 +1,14 @@
 """What a section of settings is: frozen, every key known and checked. Imports no torch."""
 
-import difflib
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from pydantic.fields import FieldInfo
 
-from hypersiren.errors import UserError, clear_line
+from hypersiren.errors import UserError, clear_line, did_you_mean
 from hypersiren.settings.yaml import _plain
 
 S = TypeVar("S", bound="Section")
@@ -40,8 +38,8 @@ class Section(BaseModel):
         fields = type(self).model_fields
         for name in changes:
             if name not in fields:
-                known = "" if (near := _near(name, list(fields))) else f"; expected one of {', '.join(fields)}"
-                raise ConfigError(f'unknown setting "{name}"{known}{_did_you_mean(near)}')
+                hint = did_you_mean(name, fields, f"; expected one of {', '.join(fields)}")
+                raise ConfigError(f'unknown setting "{name}"{hint}')
         changes = {name: _as_meant(type(self), name, value) for name, value in changes.items()}
         try:
             return type(self).model_validate({**{name: getattr(self, name) for name in fields}, **changes})
@@ -140,14 +138,6 @@ def _leaves(annotation: Any) -> set[Any]:
     arguments = get_args(annotation)[: 1 if get_origin(annotation) is Annotated else None]
     own = {tuple} if get_origin(annotation) is tuple else set()
     return own.union(*map(_leaves, arguments)) if arguments else {annotation}
-
-
-def _near(word: str, words: list[str]) -> list[str]:
-    return difflib.get_close_matches(word, words, n=1)
-
-
-def _did_you_mean(near: Sequence[str]) -> str:
-    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 Size = PositiveInt | tuple[PositiveInt, PositiveInt]

@@ -28,7 +28,7 @@ from torch import Tensor
 from hypersiren.fields.baselines import baseline
 from hypersiren.fields.mlp import CoordinateMLP
 from hypersiren.fields.siren import Siren
-from hypersiren.plotting import Pixels, figure_pixels, new_figure
+from hypersiren.plotting import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,8 +77,8 @@ class InitialisationStudy:
         >>> study = initialisation_study(["siren", "tanh"], hidden_layers=2, hidden_features=16, points=50)
         >>> len(study.layers["siren"])
         3
-        >>> study.picture().dtype
-        dtype('uint8')
+        >>> len(study.figure().axes)  # a row for each network and quantity, a column for each layer
+        18
     """
 
     layers: dict[str, tuple[LayerStatistics, ...]]
@@ -95,10 +95,6 @@ class InitialisationStudy:
         return "\n".join(
             "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         )
-
-    def picture(self) -> Pixels:
-        """`figure` as an image."""
-        return figure_pixels(self.figure())
 
     def figure(self) -> "Figure":
         """Histograms in a grid: for each network a row per quantity, a column per layer, and the theory as a line.
@@ -166,12 +162,8 @@ def layer_values(
     *hidden, last = field.layers
     h = x if isinstance(field, Siren) or field.encoding is None else field.encoding(x)
     for i, layer in enumerate(hidden):
-        if isinstance(field, Siren):
-            a = (field.hidden_omega if i else field.first_omega) * layer(h)
-            h = torch.sin(a)
-        else:
-            a = layer(h)
-            h = field.activation(a, first=i == 0)
+        a = (field.hidden_omega if i else field.first_omega) * layer(h) if isinstance(field, Siren) else layer(h)
+        h = torch.sin(a) if isinstance(field, Siren) else field.activation(a, first=i == 0)
         stages.append((a, h))
     return stages, last(h).real
 
@@ -235,9 +227,8 @@ def _draw(panels: np.ndarray, distributions: Sequence[Distribution]) -> None:
         axes.stairs(d.density, d.edges, fill=True, color="#a9c8e6")
         if d.theory is not None:
             axes.plot((d.edges[1:] + d.edges[:-1]) / 2, d.theory, color="tab:orange")
-        axes.set_xlim(min(d.edges[0] for d in distributions), max(d.edges[-1] for d in distributions))
-        axes.set_ylim(bottom=0)
-        axes.set_yticks([])
+        ends = min(d.edges[0] for d in distributions), max(d.edges[-1] for d in distributions)
+        axes.set(xlim=ends, ylim=(0, None), yticks=[])
         axes.locator_params(axis="x", nbins=3)
         axes.tick_params(labelsize="small")
         axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 3))

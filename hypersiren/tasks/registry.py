@@ -82,7 +82,7 @@ def open_task(
         sections = list(row.settings.model_fields)
         for key, value in (settings or {}).items():
             if key not in sections:
-                hint = did_you_mean(key, sections) or f"; expected one of {', '.join(sections)}"
+                hint = did_you_mean(key, sections, f"; expected one of {', '.join(sections)}")
                 raise UserError(f'{name}: unknown section "{key}"{hint}')
             if isinstance(getattr(defaults, key), Section) and not isinstance(value, Mapping):
                 raise UserError(f'{name}: expected the settings of "{key}" by name, got {value!r}')

@@ -1,7 +1,7 @@
 """What a task is, for one signal and for a set of signals. A task never learns where the field's weights came from."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ from hypersiren.fields.coords import strata
 from hypersiren.fields.shown import by_shape
 from hypersiren.signals.sets.disk import DiskPixels
 from hypersiren.tasks.panels import Panel
+from hypersiren.tasks.rendering import Renderings, T
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.summary import Measure, Rows, panel_rows
 
@@ -65,11 +66,13 @@ class FieldTask:
         name, unit, batch_size, criterion: See `Task`.
         samples: Samples of the signal along each coordinate, that a positional encoding has octaves for; () for 256.
         device: Where its tensors are, and the field that is made for it.
-        playback: What a rendering must know beside the field, plain values under the task's name: rate and scale of a
-            sound, frames a second of a video, scale and place of a shape.
+        playback: What a rendering must know beside the field, plain values. `kind` is "image", "sound", "video" or
+            "shape", or another word for what nothing renders; a sound has `rate` and `scale` too, a video `fps`, a
+            shape its place as `shape`. Without a kind, a field with two `samples` is an image.
         refit_every: Steps between calls of `refit`; None: it is not called.
         first_omega: The first omega that suits the signal, where settings leave it open.
         defaults: The settings of its network and its optimisation.
+        renderings: What `once` keeps; None: nothing.
         measures: What the numbers of `evaluate` are, with unit and direction; the first of them stands above its
             summary. () for their names alone, and the criterion, or the first, above it.
 
@@ -100,6 +103,7 @@ class FieldTask:
     defaults: FitSettings = FitSettings()
     measures: Sequence[Measure] = ()
     refit_every: int | None = None
+    renderings: Renderings | None = None
 
     def refit(self, field: Any, batch: Any) -> None:
         """Set what can be set of a field in closed form, every `refit_every` steps; nothing by default."""
@@ -134,6 +138,15 @@ class FieldTask:
     def summary(self, field: Any) -> Rows:
         """Rows of pictures and curves with titles and units, for `summary.png`; by default what the panels show."""
         return panel_rows(self.panels(field))
+
+    def once(self, field: Any, compute: Callable[[Any], T]) -> T:
+        """`compute(field)`, computed once for `evaluate`, `panels` and `summary` of the same weights.
+
+        Such as `mesh = self.once(field, self.mesh)`; see `hypersiren.tasks.rendering`.
+        """
+        if self.renderings is None:
+            self.renderings = Renderings()
+        return self.renderings.once(field, compute)
 
     def digest(self) -> str | None:
         """What its signal is known by when a run is resumed, see `content_digest`; None: by nothing."""
@@ -215,7 +228,7 @@ def share_of(values: Any, index: int, count: int, signals: int | None = None) ->
 LEAST_OMEGA = 30.0
 """First omega where the signal would have a lower one, as small images and low sounds do: the paper's of images."""
 
-OPTIONAL = ("digest", "summary", "measures", "held_out", "refit_every", "refit", "share")
+OPTIONAL = ("digest", "summary", "measures", "held_out", "refit_every", "refit", "share", "once", "renderings")
 """What a task from outside need not have."""
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hypersiren.errors import UserError, did_you_mean
 from hypersiren.fields.baselines import baseline, equal_width
-from hypersiren.fields.render import render_frames, render_image, render_sound, unit
+from hypersiren.fields.render import kind_of, render_frames, render_image, render_sound, unit
 from hypersiren.fields.settings import Network
 from hypersiren.fields.siren import Params
 from hypersiren.plotting import ZOOM, figure_pixels
@@ -77,17 +77,18 @@ class Fit:
         Raises:
             UserError: If the field is no image, sound or video.
         """
-        samples, about = list(self.task.samples), self.task.playback
+        about = playback_of(self.task)
+        samples, kind = about["samples"], kind_of(about)
         if size is not None and size < 1:
             raise UserError(f"size: expected at least 1, got {size}")
         device = self.task.device
-        if "rate" in about:
+        if kind == "sound":
             count = len_at(samples[0], size, about["rate"])
             return (render_sound(self.field, count, device=device) * about["scale"]).cpu()
-        if "fps" in about:
+        if kind == "video":
             shape = (samples[0], size or samples[1], len_at(samples[2], size, samples[1]))
             return torch.stack([unit(frame).cpu() for frame in render_frames(self.field, shape, device=device)])
-        if len(samples) != 2 or self.task.out_features not in (1, 3):
+        if kind != "image" or self.task.out_features not in (1, 3):
             raise UserError(
                 f"the field of {self.task.name} is no image, sound or video; "
                 "hypersiren.evaluate(result.field, x) gives its values at any points"
@@ -190,8 +191,7 @@ def fit(
         set_weights(field, init)
     weights = sum(p.numel() for p in field.parameters())
     LOG.info("building the field: %s weights", f"{weights:,}")
-    playback = {"task": task.name, "samples": list(task.samples), **task.playback}
-    record = {"settings": used.model_dump(mode="json"), "playback": playback}
+    record = {"settings": used.model_dump(mode="json"), "playback": playback_of(task)}
     objective = FieldObjective(field, task, used.training.first_lr)
     shown = shows_progress(progress)
     outcome = optimise_and_load(
@@ -232,8 +232,9 @@ def check_keywords(training: Mapping[str, Any]) -> None:
         if name in Network.model_fields:
             raise UserError(f'fit: {name} belongs to the network: network={{"{name}": {value!r}}}')
         if name not in known:
-            near = did_you_mean(name, [*known, *KEYWORDS, *Network.model_fields, "points"])
-            raise UserError(f'fit: unknown setting "{name}"' + (near or f"; expected one of {', '.join(known)}"))
+            words = [*known, *KEYWORDS, *Network.model_fields, "points"]
+            hint = did_you_mean(name, words, f"; expected one of {', '.join(known)}")
+            raise UserError(f'fit: unknown setting "{name}"{hint}')
 
 
 def network_changes(network: Any) -> dict[str, Any]:
@@ -258,6 +259,11 @@ def network_changes(network: Any) -> dict[str, Any]:
             f"got a {type(network).__name__}"
         )
     return dict(network or {})
+
+
+def playback_of(task: Any) -> dict[str, Any]:
+    """What a rendering of a task's field must know, as plain values."""
+    return {"task": task.name, "samples": list(task.samples), **task.playback}
 
 
 def len_at(samples: int, size: int | None, own: int) -> int:

@@ -1,8 +1,8 @@
 """Run folders: whose they are, which one a command gets, one process in each. Imports no torch.
 
 A run belongs to its settings and to the digest of its signal, not to the names of files. A folder is one of ours if it
-holds the file `.hypersiren` (which has the signal's digest, and is locked while a process trains), or, as version 0.1
-left it, a configuration and a checkpoint.
+holds the file `.hypersiren`, which has the signal's digest, or, as version 0.1 left it, a configuration and a
+checkpoint. While a process trains it holds a lock, `.hypersiren.lock`.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from hypersiren.settings.describe import MISSING, differing_keys
 from hypersiren.settings.yaml import from_yaml
 from hypersiren.signals.files import atomic_write
 
-MARK = ".hypersiren"
+MARK, LOCK = ".hypersiren", ".hypersiren.lock"
 
 RESUMABLE = {
     "training.steps",
@@ -108,35 +108,31 @@ def locked(folder: Path) -> Iterator[None]:
         TrainingError: If another process has it, it is not ours, or it cannot be made.
     """
     check_folder(folder)
+    from filelock import FileLock, Timeout  # it brings asyncio
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / MARK, "a")  # noqa: SIM115 - closed below
+        (folder / MARK).touch()
     except OSError as error:
         raise TrainingError(f"{folder}: cannot make this folder ({error.strerror})") from None
-    with file:
-        _lock(file, folder)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(FileLock(folder / LOCK, timeout=0))
+        except Timeout:
+            raise TrainingError(
+                f"{folder}: another process trains in this run folder; wait, or choose another"
+            ) from None
+        except (OSError, NotImplementedError):  # a file system without locks
+            pass
         for part in folder.rglob(".*.part"):
             part.unlink(missing_ok=True)
         yield
 
 
 def sign(folder: Path, digest: str | None) -> None:
-    """Write the digest of a run's signal into its folder; in place, for the file is the lock."""
+    """Write the digest of a run's signal into its folder."""
     if digest is not None:
-        (folder / MARK).write_text(digest, encoding="utf-8")
-
-
-def _lock(file: Any, folder: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows: not locked
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise TrainingError(f"{folder}: another process trains in this run folder; wait, or choose another") from None
-    except OSError:  # a file system without locks
-        return
+        write_text(folder / MARK, digest)
 
 
 def choose_folder(base: Path, settings: Mapping[str, Any], digest: str | None = None) -> Path:

@@ -393,19 +393,21 @@ def _headline(task: Any, metrics: dict[str, float]) -> str:
 @torch.no_grad()
 def _look(objective: Objective, model: nn.Module) -> dict[str, float]:
     """What the task says of a model, as it is: without calibration, which would change it."""
-    with _evaluating(model):
+    with _evaluating(model, objective.task):
         return objective.task.evaluate(objective.predictor(model))
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """A model in evaluation mode, and then as it was."""
+def _evaluating(model: nn.Module, task: Any, last: bool = False) -> Iterator[None]:
+    """A model in evaluation mode, and then as it was; unless it is the last time, what the task has rendered goes."""
     training = model.training
     model.eval()
     try:
         yield
     finally:
         model.train(training)
+        if not last and getattr(task, "renderings", None) is not None:
+            task.renderings = None
 
 
 @torch.no_grad()
@@ -414,8 +416,9 @@ def _validate(
 ) -> dict[str, float]:
     """What the task says of a model, for the history too; all of it is saved. And its pictures for TensorBoard."""
     return_freed_memory()
-    with _evaluating(model):
-        task, predict = objective.task, objective.predictor(model)
+    task = objective.task
+    with _evaluating(model, task, last):
+        predict = objective.predictor(model)
         with _keeping(run, step, due=True):
             objective.calibrate(model)
             metrics = {name: float(value) for name, value in task.evaluate(predict).items()}  # not NumPy's, to be saved

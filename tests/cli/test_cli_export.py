@@ -127,7 +127,7 @@ def test_what_onnx_cannot_hold_is_refused_in_one_line(tmp_path):
         (["NET", "a.png", "--onnx", "--context", 65], "--context from 1 to 64"),
         (["NET", "none.png", "--html"], "none.png"),
         (["RELU", "--html"], "--html shows SIRENs, got a CoordinateMLP"),
-        (["WAVE", "--html"], "--html shows fields of audio, video"),
+        (["WAVE", "--html"], "--html shows fields of the kinds image, sound"),
     ],
 )
 def test_mistakes_get_one_line_and_exit_code_2(words, message, fitted, trained, tmp_path, capsys):
@@ -135,7 +135,7 @@ def test_mistakes_get_one_line_and_exit_code_2(words, message, fitted, trained, 
         assert run(capsys, "fit", "image", "a.png", "--network.kind", "relu", *TINY, "--out", "relu")[0] == 0
     if "WAVE" in words:
         model = Siren(2, 2, 8)
-        record = {"model": describe(model), "playback": {"task": "helmholtz", "samples": [8, 8]}}
+        record = {"model": describe(model), "playback": {"task": "helmholtz", "kind": "wavefield", "samples": [8, 8]}}
         content = {"record": record, "step": 1, "metrics": {}, "seconds": 0.0, "ema": model.state_dict()}
         write(tmp_path / "wave.pt", content)
     places = {"RUN": fitted, "NET": trained, "RELU": "relu", "WAVE": "wave.pt"}

@@ -121,7 +121,7 @@ def test_values_that_are_all_the_same_are_drawn_too():
             p.zero_()
     layers = initial_statistics(field, points())
     assert layers[0].activation.std == 0
-    assert InitialisationStudy({"zero": layers}).picture().ndim == 3
+    assert figure_pixels(InitialisationStudy({"zero": layers}).figure()).ndim == 3
 
 
 def test_table(study):

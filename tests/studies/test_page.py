@@ -23,9 +23,9 @@ from tests.browser import CHROMIUM, Browser
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, such as Debian's package chromium")
 
 ABOUT = {
-    1: {"task": "audio", "samples": [3000], "rate": 8000, "scale": 0.5},
-    2: {"task": "image", "samples": [40, 60]},
-    3: {"task": "video", "samples": [5, 30, 40]},
+    1: {"kind": "sound", "samples": [3000], "rate": 8000, "scale": 0.5},
+    2: {"kind": "image", "samples": [40, 60]},
+    3: {"kind": "video", "samples": [5, 30, 40]},
 }
 """What a run says of a field of so many coordinates."""
 

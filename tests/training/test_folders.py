@@ -203,7 +203,7 @@ def test_starting_anew_leaves_other_files(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "prior.pt").touch()  # as the training of a hypernetwork leaves it
     folders.clear(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [folders.MARK, "notes.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [folders.MARK, folders.LOCK, "notes.txt"]
     assert fit(Image(image(0.5)), run_dir=tmp_path, **QUICK).finished
 
 

@@ -3,7 +3,6 @@
 Letters in shapes: H height, W width, C channels.
 """
 
-import difflib
 import math
 import os
 import warnings
@@ -16,6 +15,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
+from hypersiren.errors import nearest
 from hypersiren.signals.arrays import check_values, dtype_name, to_tensor
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import convert_image, fit_image, image_values, read_mask, read_values
@@ -172,8 +172,8 @@ def _open_sized(
         image = convert_image(pixels, gray=pixels.ndim == 2 if gray is None else gray)
         whole = (image.height, image.width)
         return (torch.from_numpy(fit_image(image, shape or whole)) / 127.5).sub_(1), whole
-    if not os.path.exists(path) and (near := difflib.get_close_matches(str(path), SAMPLES, n=1, cutoff=0.75)):
-        raise SignalError(f'no such file; did you mean the photograph "{near[0]}"?', path)
+    if not os.path.exists(path) and (near := nearest(str(path), SAMPLES, 0.75)):
+        raise SignalError(f'no such file; did you mean the photograph "{near}"?', path)
     values, whole = read_values(path, gray=gray, size=shape, range=_checked(range))
     return torch.from_numpy(values), whole
 

@@ -7,7 +7,6 @@ Letters in shapes: M images in the set, B images in a batch, H height, W width, 
 """
 
 import contextlib
-import difflib
 import errno
 import hashlib
 import json
@@ -29,6 +28,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 from torch.utils.data import Dataset
 
+from hypersiren.errors import nearest
 from hypersiren.signals.files import atomic_write, one_line, remove_stale
 from hypersiren.signals.image.files import Crop, read_image
 from hypersiren.signals.sets import sources, torchvision_sets
@@ -398,8 +398,8 @@ def _transformed(
 
 def _near(word: str, words: tuple[str, ...]) -> str:
     lower = {known.lower(): known for known in words}
-    near = difflib.get_close_matches(word.lower(), lower, n=1)
-    return f"did you mean {lower[near[0]]!r}?" if near else f"expected one of {', '.join(words)}"
+    near = nearest(word.lower(), lower)
+    return f"did you mean {lower[near]!r}?" if near else f"expected one of {', '.join(words)}"
 
 
 def _cache_folder() -> Path:

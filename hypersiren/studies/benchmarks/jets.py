@@ -5,9 +5,7 @@ channel, and once more per channel and coordinate for second derivatives, then c
 derivatives forward, so that one ordinary backward trains on them, and that can be compiled. All steps end with the
 gradients of the weights of the mean square of (what is supervised - a target); the optimiser is left out.
 
-Times are medians over rounds in which the variants take turns, so that slow drifts of the machine meet all of them.
-Peak memory is what a step needs beyond what is held before it: torch's own count on CUDA, on Linux's CPUs the
-process's high-water mark, reset before the step; NaN elsewhere.
+Times and peak memory are those of `hypersiren.studies.benchmarks.measure`.
 """
 
 from collections.abc import Callable, Sequence

@@ -105,7 +105,6 @@ def derivatives(
     field: Field, size: tuple[int, int], x: Float[Tensor, "N D"]
 ) -> tuple[Float[Tensor, "H W C D"], Float[Tensor, "H W C"]]:
     """A field's gradient and Laplacian at the pixels of an image, in chunks."""
-    parts = x.split(CHUNK)
-    gradient = torch.cat([operators.gradient(field, part) for part in parts])
-    laplacian = torch.cat([operators.laplacian(field, part) for part in parts])
+    found = [operators.gradient_and_laplacian(field, part) for part in x.split(CHUNK)]
+    gradient, laplacian = map(torch.cat, zip(*found, strict=True))
     return gradient.unflatten(0, size), laplacian.unflatten(0, size)

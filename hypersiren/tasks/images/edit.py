@@ -18,7 +18,7 @@ from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.filters import image_gradient
 from hypersiren.signals.image.opening import open_masked, open_picture
 from hypersiren.signals.metrics import psnr
-from hypersiren.tasks.images.derivatives import DERIVATIVES, gradient_row, image_row, shown_derivatives
+from hypersiren.tasks.images.derivatives import DERIVATIVES, gradient_row, image_row, shown_every
 from hypersiren.tasks.images.poisson import Poisson
 from hypersiren.tasks.images.settings import EditLoss, EditSettings, PoissonLoss
 from hypersiren.tasks.panels import ImagePanel, Panel
@@ -148,7 +148,9 @@ class Edit(Poisson):
             self.kept = Points(self.grid[index], self.pixels.flatten(0, 1)[index])
 
     @classmethod
-    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Edit":
+    def open(  # type: ignore[override]  # of other settings than a Poisson
+        cls, settings: EditSettings, device: torch.device | str = "cpu"
+    ) -> "Edit":
         """The task of two image files.
 
         Args:
@@ -198,19 +200,20 @@ class Edit(Poisson):
         found = super().evaluate(field)
         metrics = {"error": found["error"], "gradient_psnr": found["gradient_psnr"]}
         if self.keep is not None:
-            metrics["kept_psnr"] = psnr(self.render(field)[self.keep], ((self.pixels + 1) / 2)[self.keep])
+            metrics["kept_psnr"] = psnr(self.once(field, self.render)[self.keep], ((self.pixels + 1) / 2)[self.keep])
         return metrics
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """The composed picture."""
-        return {"fit": ImagePanel(self.render(field))}
+        return {"fit": ImagePanel(self.once(field, self.render))}
 
     def summary(self, field: Field) -> Rows:
         """The composed picture beside the plain paste or average, which is no truth; its gradient beside the target."""
-        gradient, _ = shown_derivatives(field, self.size, self.grid)
+        every = shown_every(self.size)
+        gradient = self.once(field, self.derivatives)[0][::every, ::every]
         plain = "Plain average" if self.keep is None else "Plain paste"
         titles = f"{plain}, for comparison", "Result", f"Difference from the {plain.lower()}"
-        paste, fit, difference = image_row((self.pixels + 1) / 2, self.render(field), titles).values()
+        paste, fit, difference = image_row((self.pixels + 1) / 2, self.once(field, self.render), titles).values()
         shown = {"paste": paste, "fit": fit, "difference": replace(difference, unit="difference, values in [0, 1]")}
         names = "Composed gradient (the target)", "Gradient of the result"
         return [shown, gradient_row(self.at_pixels, gradient, names)]

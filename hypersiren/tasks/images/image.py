@@ -6,6 +6,7 @@ Symbols: H x W pixels, N points of a batch, C channels.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from hypersiren.tasks.images.derivatives import (
     shown_derivatives,
     shown_every,
 )
-from hypersiren.tasks.images.settings import ImageSettings
+from hypersiren.tasks.images.settings import ImageSettings, InpaintSettings
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.summary import Measure, Rows
@@ -64,6 +65,7 @@ class Image(FieldTask):
     unit = "points"
     criterion: str | None = "mse"
     in_features = 2
+    playback: Mapping[str, Any] = {"kind": "image"}
     measures = (
         Measure("psnr", "PSNR", "dB", "higher"),
         SSIM,
@@ -100,7 +102,7 @@ class Image(FieldTask):
         self.batch_size = self.points or len(self.all.x)
 
     @classmethod
-    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Image":
+    def open(cls, settings: ImageSettings, device: torch.device | str = "cpu") -> "Image":
         """The task of an image file.
 
         Args:
@@ -126,7 +128,7 @@ class Image(FieldTask):
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """PSNR (of the mean squared error over all values) and SSIM of the whole image."""
-        fit, truth = self.render(field), self.truth
+        fit, truth = self.once(field, self.render), self.truth
         return {"mse": mean_square(fit, truth), "psnr": psnr(fit, truth), "ssim": ssim(fit, truth)}
 
     def evaluate_derivatives(self, field: Field) -> dict[str, float]:
@@ -136,24 +138,28 @@ class Image(FieldTask):
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """The fitted image."""
-        return {"fit": ImagePanel(self.render(field))}
+        return {"fit": ImagePanel(self.once(field, self.render))}
 
     def summary(self, field: Field) -> Rows:
         """Image, gradient and Laplacian, each beside the truth; what is known, where not all is."""
         every = shown_every(self.size)
-        gradient, laplacian = shown_derivatives(field, self.size, self.grid)
+        gradient, laplacian = self.once(field, self.shown_derivatives)
         rows = [
             gradient_row(image_gradient(self.pixels, every=every), gradient),
             laplacian_row(image_laplacian(self.pixels, every=every), laplacian),
         ]
         # The image too at no more pixels than are shown.
         some = slice(None, None, thinning(self.size))
-        truth, x = self.truth[some, some], self.grid.unflatten(0, self.size)[some, some]
-        image = image_row(truth, unit(evaluate(field, x.flatten(0, 1))).view_as(truth))
+        truth = self.truth[some, some]
+        image = image_row(truth, self.once(field, self.render)[some, some])
         if self.known is not None:
             shown = torch.where(self.known[some, some, None], truth, 0.5).cpu().numpy()
             image = {"known": Picture(f"Known pixels ({100 * self.known.float().mean().item():.3g} %)", shown), **image}
         return [image, *rows]
+
+    def shown_derivatives(self, field: Field) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
+        """Gradient and Laplacian at the pixels that a summary shows."""
+        return shown_derivatives(field, self.size, self.grid)
 
     @property
     def truth(self) -> Float[Tensor, "H W C"]:
@@ -165,7 +171,7 @@ class Image(FieldTask):
         return unit(evaluate(field, self.grid)).unflatten(0, self.size)
 
 
-def open_known(settings: Any) -> tuple[Float[Tensor, "H W C"], Bool[Tensor, "H W"] | None]:
+def open_known(settings: ImageSettings | InpaintSettings) -> tuple[Float[Tensor, "H W C"], Bool[Tensor, "H W"] | None]:
     """The picture of settings, and which of its pixels are known, by mask and share; None for all.
 
     Raises:

@@ -66,7 +66,9 @@ class Inpaint(Image):
         self.prior, self.weight, self.prior_points = loss.prior, loss.weight, loss.prior_points
 
     @classmethod
-    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Image":
+    def open(  # type: ignore[override]  # of other settings than an Image
+        cls, settings: InpaintSettings, device: torch.device | str = "cpu"
+    ) -> "Inpaint":
         """As for an image, but where nothing says what is known it is a tenth of the pixels.
 
         Args:

@@ -10,7 +10,7 @@ range of their target.
 Symbols: H x W pixels, N points of a batch, C channels, D = 2 coordinates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ from hypersiren.tasks.images.derivatives import (
     gradient_row,
     image_row,
     laplacian_row,
-    shown_derivatives,
+    shown_every,
 )
 from hypersiren.tasks.images.settings import PoissonLoss, PoissonSettings
 from hypersiren.tasks.panels import ImagePanel, Panel
@@ -77,6 +77,7 @@ class Poisson(FieldTask):
     unit = "points"
     criterion: str | None = "error"
     in_features = 2
+    playback: Mapping[str, Any] = {"kind": "image"}
     measures: Sequence[Measure] = (
         Measure("psnr", "PSNR of the image", "dB", "higher"),
         SSIM,
@@ -113,7 +114,7 @@ class Poisson(FieldTask):
         self.center = Points(self.grid[center : center + 1], pixels.flatten(0, 1)[center : center + 1])
 
     @classmethod
-    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Poisson":
+    def open(cls, settings: PoissonSettings, device: torch.device | str = "cpu") -> "Poisson":
         """The task of an image file.
 
         Args:
@@ -164,8 +165,8 @@ class Poisson(FieldTask):
 
         A derivative that is not supervised is compared to the paper's filter, Sobel's or the Laplace stencil.
         """
-        gradient, laplacian = derivatives(field, self.size, self.grid)
-        fit, truth = self.render(field), (self.pixels + 1) / 2
+        gradient, laplacian = self.once(field, self.derivatives)
+        fit, truth = self.once(field, self.render), (self.pixels + 1) / 2
         found = gradient if self.target == "gradient" else laplacian
         return {
             "error": ((found - self.at_pixels).square().mean() / self.scale).item(),
@@ -181,15 +182,20 @@ class Poisson(FieldTask):
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """The regained image."""
-        return {"fit": ImagePanel(self.render(field))}
+        return {"fit": ImagePanel(self.once(field, self.render))}
 
     def summary(self, field: Field) -> Rows:
         """Image, gradient and Laplacian, each beside the truth."""
-        gradient, laplacian = shown_derivatives(field, self.size, self.grid)
+        every = shown_every(self.size)
+        gradient, laplacian = (found[::every, ::every] for found in self.once(field, self.derivatives))
         true_gradient, true_laplacian = self._true_derivatives()
         titles = "Truth", "Result, best scale and constant", "Error"
-        image = image_row((self.pixels + 1) / 2, self.render(field), titles)
+        image = image_row((self.pixels + 1) / 2, self.once(field, self.render), titles)
         return [image, gradient_row(true_gradient, gradient), laplacian_row(true_laplacian, laplacian)]
+
+    def derivatives(self, field: Field) -> tuple[Float[Tensor, "H W C D"], Float[Tensor, "H W C"]]:
+        """Gradient and Laplacian at the pixels."""
+        return derivatives(field, self.size, self.grid)
 
     def render(self, field: Field) -> Float[Tensor, "H W C"]:
         """The regained image on [0, 1], clipped, with the scale and the constants that fit the truth best."""

@@ -72,13 +72,13 @@ class Audio(FieldTask):
         self.out_features = wave.shape[1]
         self.samples = (len(wave),)
         self.device = wave.device
-        self.playback = {"rate": rate, "scale": scale}
+        self.playback = {"kind": "sound", "rate": rate, "scale": scale}
         # Frequencies spread evenly up to omega have a root mean square of omega / sqrt(3): the sound's.
         self.first_omega = max(LEAST_OMEGA, math.sqrt(3) * rms_omega(wave))
         self.batch_size = min(points or len(wave), len(wave))
 
     @classmethod
-    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Audio":
+    def open(cls, settings: AudioSettings, device: torch.device | str = "cpu") -> "Audio":
         """The task of a sound file.
 
         Args:
@@ -109,7 +109,7 @@ class Audio(FieldTask):
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """Errors of the whole scaled wave: MSE, SNR and scale-invariant SNR in dB, log-spectral distance in dB."""
-        fit = render_sound(field, len(self.wave), device=self.device)
+        fit = self.once(field, self.render)
         return {
             "mse": mean_square(fit, self.wave),
             "snr": snr(fit, self.wave).item(),
@@ -119,13 +119,13 @@ class Audio(FieldTask):
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """The sound and the truth."""
-        fit = render_sound(field, len(self.wave), device=self.device)
+        fit = self.once(field, self.render)
         pairs = {"fit": fit, "true_fit": self.wave}
         return {name: SoundPanel(wave * self.playback["scale"], self.rate) for name, wave in pairs.items()}
 
     def summary(self, field: Field) -> Rows:
         """Waveforms and spectrograms of truth, result and error; of the first channels."""
-        fit = render_sound(field, len(self.wave), device=self.device)
+        fit = self.once(field, self.render)
         hop = max(256, len(fit) // 1000)  # no more frames than a picture has columns
         top = float(10 * np.ceil(spectrogram(self.wave, hop=hop).max().item() / 10))
         rows: list[dict[str, Plot]] = [{} for _ in range(2 * min(SHOWN_CHANNELS, self.out_features))]
@@ -140,6 +140,10 @@ class Audio(FieldTask):
                 level = level_picture(levels[i], self.seconds, self.rate, top, title=f"{title}: spectrogram")
                 rows[2 * i + 1][f"{name}spectrogram_{i + 1}"] = level
         return rows
+
+    def render(self, field: Field) -> Float[Tensor, "N C"]:
+        """The scaled wave of a field."""
+        return render_sound(field, len(self.wave), device=self.device)
 
     @property
     def seconds(self) -> float:

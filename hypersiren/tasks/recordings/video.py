@@ -6,11 +6,11 @@ Values are in [-1, 1]; errors are reported on [0, 1] after clipping.
 Symbols: T frames, H x W pixels, C channels, N points of a batch.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from hypersiren.fields.coords import cell_centers, strata
@@ -27,6 +27,22 @@ from hypersiren.tasks.task import FieldTask, Points, content_digest
 
 SHOWN = 4
 """Frames of a summary, evenly through the clip."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A clip that a field gives, and its errors.
+
+    Attributes:
+        pixels: The clip, rounded.
+        mse, psnr: Mean squared error and PSNR of each frame, not rounded.
+        shown: The frames of a summary on [0, 1], by their numbers.
+    """
+
+    pixels: UInt8[Tensor, "T H W C"]
+    mse: Float[Tensor, " T"]
+    psnr: Float[Tensor, " T"]
+    shown: dict[int, Float[Tensor, "H W C"]]
 
 
 class Video(FieldTask):
@@ -66,12 +82,12 @@ class Video(FieldTask):
         self.out_features = pixels.shape[3]
         self.samples: tuple[int, ...] = tuple(pixels.shape[:3])
         self.device = pixels.device
-        self.playback = {"fps": fps}
+        self.playback = {"kind": "video", "fps": fps}
         self.colors = pixels.flatten(0, 2)
         self.batch_size = min(points or len(self.colors), len(self.colors))
 
     @classmethod
-    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Video":
+    def open(cls, settings: VideoSettings, device: torch.device | str = "cpu") -> "Video":
         """The task of a video.
 
         Args:
@@ -104,44 +120,45 @@ class Video(FieldTask):
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """Mean and deviation of the frames' PSNR in dB, and the mean squared error, over all frames."""
+        found = self.once(field, self.render)
+        deviation = found.psnr.std(correction=0).item()
+        return {"mse": found.mse.mean().item(), "psnr": found.psnr.mean().item(), "psnr_deviation": deviation}
+
+    def render(self, field: Field) -> Frames:
+        """All frames with their errors, one after the other."""
+        count = len(self.pixels)
+        chosen = {round(i * (count - 1) / (SHOWN - 1)) for i in range(SHOWN)}
+        pixels, shown = torch.empty_like(self.pixels), {}
         errors, decibels = [], []
-        for fit, truth in zip(render_frames(field, self.samples, device=self.device), self.pixels, strict=True):
-            frame, true = unit(fit)[None], truth[None] / 255
-            errors.append(image_mse(frame, true))
-            decibels.append(image_psnr(frame, true))
-        psnr = torch.cat(decibels)
-        deviation = psnr.std(correction=0).item()
-        return {"mse": torch.cat(errors).mean().item(), "psnr": psnr.mean().item(), "psnr_deviation": deviation}
+        for i, frame in enumerate(render_frames(field, self.samples, device=self.device)):
+            fit, truth = unit(frame), self.pixels[i : i + 1] / 255
+            errors.append(image_mse(fit[None], truth))
+            decibels.append(image_psnr(fit[None], truth))
+            if i in chosen:
+                shown[i] = fit
+            pixels[i] = (255 * fit).round()
+        return Frames(pixels, torch.cat(errors), torch.cat(decibels), shown)
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """The clip, and beside the truth."""
-        fit = torch.empty_like(self.pixels)
-        for i, frame in enumerate(render_frames(field, self.samples, device=self.device)):
-            fit[i] = unit(frame).mul(255).round()
+        fit = self.once(field, self.render).pixels
         pair = {"truth": self.pixels.cpu().numpy(), "result": fit.cpu().numpy()}
         sides = VideoPanel(torch.from_numpy(beside(pair)), self.fps)
         return {"fit": VideoPanel(fit, self.fps), "side_by_side": sides}
 
     def summary(self, field: Field) -> Rows:
         """Frames of truth, result and error below each other, with their times; the PSNR of every frame."""
-        count = len(self.pixels)
-        chosen = sorted({round(i * (count - 1) / (SHOWN - 1)) for i in range(SHOWN)})
-        columns: list[dict[str, Picture]] = []
-        decibels = []
-        for i, frame in enumerate(render_frames(field, self.samples, device=self.device)):
-            fit, truth = unit(frame), self.pixels[i] / 255
-            decibels.append(image_psnr(fit[None], truth[None]).item())
-            if i in chosen:
-                time = f"t = {i / self.fps:.2f} s"
-                columns.append(image_row(truth, fit, (f"Truth, {time}", f"Result, {time}", f"Error, {time}")))
+        found = self.once(field, self.render)
+        columns: dict[int, dict[str, Picture]] = {}
+        for i, fit in found.shown.items():
+            time = f"t = {i / self.fps:.2f} s"
+            titles = f"Truth, {time}", f"Result, {time}", f"Error, {time}"
+            columns[i] = image_row(self.pixels[i] / 255, fit, titles)
         # One colour bar for all errors.
-        top = max(limits[1] for column in columns if (limits := column["error"].limits))
+        top = max(limits[1] for column in columns.values() if (limits := column["error"].limits))
         rows: list[dict[str, Plot]] = [
-            {f"{name}_{i}": column[name] for i, column in zip(chosen, columns, strict=True)}
-            for name in ("true_fit", "fit")
+            {f"{name}_{i}": column[name] for i, column in columns.items()} for name in ("true_fit", "fit")
         ]
-        rows.append({
-            f"error_{i}": replace(column["error"], limits=(0.0, top)) for i, column in zip(chosen, columns, strict=True)
-        })  # fmt: skip
-        times = [i / self.fps for i in range(count)]
-        return [*rows, {"psnr": Curve("PSNR of each frame", {"PSNR": (times, decibels)}, "time (s)", "PSNR (dB)")}]
+        rows.append({f"error_{i}": replace(column["error"], limits=(0.0, top)) for i, column in columns.items()})
+        lines = {"PSNR": ([i / self.fps for i in range(len(self.pixels))], found.psnr.tolist())}
+        return [*rows, {"psnr": Curve("PSNR of each frame", lines, "time (s)", "PSNR (dB)")}]

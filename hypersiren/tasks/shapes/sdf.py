@@ -19,6 +19,7 @@ Symbols: N points on the surface, M off it, K near it.
 """
 
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ class SDF(FieldTask):
         kept = kept[space_filling(cloud.points[kept]).argsort()]
         self.cloud, self.held_points, self.held_normals = cloud, cloud.points[held], cloud.normals[held]
         self.placement = place_cloud(cloud, MESHED, trim, "xyz".index(up))
-        self.playback = {"shape": asdict(self.placement)}
+        self.playback = {"kind": "shape", "shape": asdict(self.placement)}
         surface_points, normals = cloud.points[kept], cloud.normals[kept]
         half = len(kept) if points is None else min(max(1, points // 2), len(kept))
         self.count = half, max(1, round(half * (1 - loss.near))), round(half * loss.near)
@@ -142,7 +143,7 @@ class SDF(FieldTask):
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
 
     @classmethod
-    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "SDF":
+    def open(cls, settings: SDFSettings, device: torch.device | str = "cpu") -> "SDF":
         """The task of a file of points or of a mesh.
 
         Args:
@@ -190,7 +191,7 @@ class SDF(FieldTask):
         threshold is 1 %. Points sampled at random have distances even on equal surfaces, see
         `hypersiren.shapes.metrics`. The Eikonal error is taken at random points of the box.
         """
-        mesh = self.mesh(field)
+        mesh = self.once(field, self.mesh)
         numbers = mesh_errors(mesh, self.held_points, self.held_normals, np.ptp(self.cloud.points, axis=0))
         x = self._tensor(np.asarray(self.off[:20_000].cpu()))
         watertight = {"watertight": float(mesh is not None and is_watertight(mesh))}
@@ -199,27 +200,33 @@ class SDF(FieldTask):
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """The surface as a mesh, and its picture."""
-        mesh = self.mesh(field)
-        panels: dict[str, Panel] = {"preview": ImagePanel.of(self._preview(mesh))}
+        mesh = self.once(field, self.mesh)
+        panels: dict[str, Panel] = {"preview": ImagePanel.of(self.once(field, self.preview))}
         if mesh is not None:
             panels["mesh"] = MeshPanel(mesh.moved(self.cloud.scale, self.cloud.centre))
         return panels
 
     def summary(self, field: Field) -> Rows:
         """The points as discs beside the surface, and slices through the field's middle."""
-        discs = splats(self.cloud.points, self.cloud.normals)
         count = f"{len(self.cloud.points):,}"
         solid: dict[str, Plot] = {
-            "true_preview": Picture(f"Input: {count} points, as discs", self._preview(discs)),
-            "preview": Picture(f"Result: surface at {self.resolution} cells per side", self._preview(self.mesh(field))),
+            "true_preview": Picture(f"Input: {count} points, as discs", self._discs),
+            "preview": Picture(f"Result: surface at {self.resolution} cells per side", self.once(field, self.preview)),
         }
         slices = {f"slice_{axis}": self._slice(field, "xyz".index(axis)) for axis in "xyz"}
         reach = max(each.limits[1] for each in slices.values() if each.limits)
         lines = max(each.lines for each in slices.values() if each.lines)
         return [solid, {name: replace(each, limits=(-reach, reach), lines=lines) for name, each in slices.items()}]
 
-    def _preview(self, mesh: Mesh | None) -> Float[np.ndarray, "H W 3"]:
+    def preview(self, field: Field) -> Float[np.ndarray, "H W 3"]:
+        """The picture of that surface."""
+        mesh = self.once(field, self.mesh)
         return blank() if mesh is None else render_mesh(mesh, up=self.placement.up)
+
+    @cached_property
+    def _discs(self) -> Float[np.ndarray, "H W 3"]:
+        """The picture of the points."""
+        return render_mesh(splats(self.cloud.points, self.cloud.normals), up=self.placement.up)
 
     def mesh(self, field: Field) -> Mesh | None:
         """The surface at `resolution`, in [-1, 1]^3; None if the field has none."""
@@ -262,10 +269,3 @@ def _off_surface(
     x[::2] = cloud.sensor + np.minimum(share, 1 - SIGMA) * ways
     side[::2] = 1.0
     return x, side
-
-
-SURFACE = (
-    Measure("f_score", "F-score", "at 1 % of the diagonal", "higher"),
-    Measure("normal_consistency", "normal consistency", better="higher"),
-)
-"""Numbers of a surface whose words are the same for one shape and for a set."""

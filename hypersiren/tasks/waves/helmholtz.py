@@ -11,6 +11,7 @@ compared with, in the square that is free of the layer.
 Symbols: N points, S sources, k wavenumber, m squared slowness, f source, u wavefield of two channels each.
 """
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -71,6 +72,7 @@ class Helmholtz(FieldTask):
     # The truth is not known to who solves an equation: it must not choose the checkpoint.
     criterion: str | None = None
     in_features, out_features = 2, 2
+    playback: Mapping[str, Any] = {"kind": "wavefield"}
     samples: tuple[int, ...] = (VIEW, VIEW)
     measures = (
         Measure("error", "relative L2 error", "%", factor=100),
@@ -88,7 +90,7 @@ class Helmholtz(FieldTask):
         check_resolution(cells, equation.wavenumber, self._m.max().item())
 
     @classmethod
-    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Helmholtz":
+    def open(cls, settings: HelmholtzSettings, device: torch.device | str = "cpu") -> "Helmholtz":
         """The task in a medium by name or of a file.
 
         Args:
@@ -139,7 +141,7 @@ class Helmholtz(FieldTask):
 
         The latter is in the paper's scaling, whose source has the strength 1 + i.
         """
-        difference = self.solve(field) - self.truth
+        difference = self.once(field, self.solve) - self.truth
         return {
             "error": (difference.norm() / self.truth.norm()).item(),
             "mse": difference.square().mean().item(),
@@ -147,7 +149,7 @@ class Helmholtz(FieldTask):
 
     def summary(self, field: Field) -> Rows:
         """Real and imaginary part beside the truth, with their errors, and the medium."""
-        found, full = self.solve(field), np.quantile(self.truth.abs().cpu(), 0.99).item()
+        found, full = self.once(field, self.solve), np.quantile(self.truth.abs().cpu(), 0.99).item()
         off = np.quantile((found - self.truth).abs().cpu(), 0.99).item() or 1e-12
         half, rows = 1 - self.equation.pml.width, list[dict[str, Plot]]()
         for c, (part, name) in enumerate([("Re u", "fit"), ("Im u", "imaginary")]):

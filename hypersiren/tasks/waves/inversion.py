@@ -10,6 +10,7 @@ medium open; a prior, not the paper's, prefers media of small total variation.
 Symbols: N points, S sources, R receivers, m squared slowness, c = 1 / sqrt(m) velocity.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -84,6 +85,7 @@ class Inversion(FieldTask):
     unit = "points"
     criterion: str | None = None
     in_features = 2
+    playback: Mapping[str, Any] = {"kind": "wavefield"}
     samples: tuple[int, ...] = (VIEW, VIEW)
     # All but the second are known only where the medium is.
     measures = (
@@ -121,7 +123,7 @@ class Inversion(FieldTask):
         self.grid = grid((VIEW, VIEW), -half, half, device=device)
 
     @classmethod
-    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Inversion":
+    def open(cls, settings: InversionSettings, device: torch.device | str = "cpu") -> "Inversion":
         """The task of a MATLAB file, or of what is measured in a medium by name or of a file.
 
         Args:
@@ -190,7 +192,7 @@ class Inversion(FieldTask):
         misses = evaluate(self.equation.complete(field), self.receivers)[:, :-1] - self.measured
         metrics = {"data_error": misses.square().mean().sqrt().item() / self.equation.scale}
         if self.truth is not None:
-            m, c = self.recover(field), self.truth.rsqrt()
+            m, c = self.once(field, self.recover), self.truth.rsqrt()
             metrics["velocity_mse"] = (m.rsqrt() - c).square().mean().item()
             metrics["homogeneous_mse"] = (1 - c).square().mean().item()
             sizes = (m - 1).norm() * (self.truth - 1).norm()
@@ -200,7 +202,7 @@ class Inversion(FieldTask):
     def summary(self, field: Field) -> Rows:
         """The velocity beside the true one, the first wavefield, and its data at the receivers."""
         complete, half = self.equation.complete(field), 1 - self.equation.pml.width
-        m = self.recover(field)
+        m = self.once(field, self.recover)
         medium: dict[str, Plot] = {"fit": velocity_picture("Velocity: result", m, half)}
         if self.truth is not None:
             error = m.rsqrt().flatten() - self.truth.rsqrt().flatten()

@@ -11,7 +11,7 @@ Symbols: N points (t, x_0, x_1), T frames, c velocity, v variance of the pulse.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -83,6 +83,7 @@ class Wave(FieldTask):
     unit = "points"
     criterion: str | None = None
     in_features, out_features = 3, 1
+    playback: Mapping[str, Any] = {"kind": "wavefield"}
     samples: tuple[int, ...] = (FRAMES, VIEW, VIEW)
     measures = (
         Measure("error", "relative L2 error", "%", factor=100),
@@ -124,7 +125,7 @@ class Wave(FieldTask):
         self.grid = grid((VIEW, VIEW), device=device)
 
     @classmethod
-    def open(cls, settings: Any, device: torch.device | str = "cpu") -> "Wave":
+    def open(cls, settings: WaveSettings, device: torch.device | str = "cpu") -> "Wave":
         """The task in a medium by name or of a file.
 
         Args:
@@ -201,7 +202,7 @@ class Wave(FieldTask):
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """Over all frames but the first: relative L2 error and mean squared error; the error of the last frame."""
-        difference, truth = (self.solve(field) - self.truth)[1:], self.truth[1:]
+        difference, truth = (self.once(field, self.solve) - self.truth)[1:], self.truth[1:]
         return {
             "error": (difference.norm() / truth.norm()).item(),
             "mse": difference.square().mean().item(),
@@ -210,12 +211,14 @@ class Wave(FieldTask):
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """The wave moving, beside the truth."""
-        pairs = zip(self._at_times("Truth", self.truth), self._at_times("Result", self.solve(field)), strict=True)
+        pairs = zip(
+            self._at_times("Truth", self.truth), self._at_times("Result", self.once(field, self.solve)), strict=True
+        )
         return {"movie": VideoPanel(torch.from_numpy(film(list(pairs))), fps=10.0)}
 
     def summary(self, field: Field) -> Rows:
         """Frames of truth, result and error below each other, with their times."""
-        found, every = self.solve(field), FRAMES // SHOWN
+        found, every = self.once(field, self.solve), FRAMES // SHOWN
         rows = {"true_fit": ("Truth", self.truth), "fit": ("Result", found), "error": ("Error", found - self.truth)}
         return [
             {f"{name}_{i}": picture for i, picture in enumerate(self._at_times(*row)) if i and i % every == 0}

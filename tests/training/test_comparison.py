@@ -7,11 +7,11 @@ import torch
 from hypersiren.cli.compare import describe_columns
 from hypersiren.plotting import figure_pixels, to_rgb
 from hypersiren.settings.flags import load_settings
-from hypersiren.studies.comparison import Comparison, compare
 from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.images.settings import ImageSettings
 from hypersiren.tasks.summary import Measure
 from hypersiren.tasks.task import FieldTask
+from hypersiren.training.comparison import Comparison, compare
 
 
 @pytest.fixture(scope="module")
