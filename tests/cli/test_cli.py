@@ -168,7 +168,9 @@ def test_celeba_configurations_train_on_files_in_its_layout(name, tmp_path, caps
     """
     for picture in ("completion_picture", "samples_picture", "interpolation_picture", "outside_picture"):
         blank = np.zeros((1, 1, 3), np.uint8)
-        monkeypatch.setattr(f"hypersiren.completion.images.study.{picture}", lambda *words, _blank=blank, **more: _blank)
+        monkeypatch.setattr(
+            f"hypersiren.completion.images.study.{picture}", lambda *words, _blank=blank, **more: _blank
+        )
     monkeypatch.setattr("hypersiren.completion.images.task.Completion.panels", lambda *words, **more: {})
     images = tmp_path / "celeba" / "img_align_celeba"
     images.mkdir(parents=True)

@@ -32,6 +32,8 @@ from hypersiren.training.optimizers import THIN, learning_rate, make_optimizers
 from hypersiren.training.run import TrainingError
 from hypersiren.training.seeds import step_seed
 
+pytestmark = pytest.mark.usefixtures("empty_summaries")
+
 MODEL = {
     "siren": {"hidden_features": 16, "hidden_layers": 1, "first_omega": 10.0, "hidden_omega": 10.0},
     "encoder": {"kind": "set", "latent_features": 32, "hidden_features": 32},
@@ -99,6 +101,7 @@ def test_the_best_checkpoint_completes_unseen_people_better_than_the_mean_face(f
     assert found["mse_full"] < 0.5 * found["mse_10"]
 
 
+@pytest.mark.painted
 def test_tensorboard_holds_what_a_person_wants_to_see(faces, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -114,6 +117,7 @@ def test_tensorboard_holds_what_a_person_wants_to_see(faces, tmp_path):
     assert picture.height > 8 * 128
 
 
+@pytest.mark.painted
 def test_a_run_of_a_hypernetwork_has_a_summary_and_a_history(faces, tmp_path):
     run(faces, tmp_path, 10)
     run(faces, tmp_path, 20)
@@ -165,31 +169,31 @@ class InterruptAfter:
         return objective
 
 
-def test_300_steps_straight_equal_150_kill_9_and_resume(tmp_path):
+def test_120_steps_straight_equal_60_kill_9_and_resume(tmp_path):
     """Through the command line, as a person would; killed in the middle of whatever it does."""
 
-    def command(folder, steps=300):
+    def command(folder, steps=120):
         tiny = ["--data.size", "8", "--siren.hidden_features", "16", "--siren.hidden_layers", "1",
                 "--encoder.kind", "set", "--encoder.hidden_features", "32", "--encoder.latent_features", "32",
-                "--hypernet.hidden_features", "32", "--training.batch_size", "8", "--training.log_every", "25",
-                "--training.validate_every", "50", "--device", "cpu"]  # fmt: skip
+                "--hypernet.hidden_features", "32", "--training.batch_size", "8", "--training.log_every", "10",
+                "--training.validate_every", "20", "--device", "cpu"]  # fmt: skip
         words = [sys.executable, "-m", "hypersiren", "train", "--out", str(folder), *tiny]
         return subprocess.Popen([*words, "--training.steps", str(steps)], stdout=subprocess.DEVNULL)
 
     straight, cut = tmp_path / "straight", tmp_path / "cut"
     first, second = command(straight), command(cut)
     deadline = time.monotonic() + 600
-    while not (cut / "last.pt").exists() or last(cut)["step"] < 150:
+    while not (cut / "last.pt").exists() or last(cut)["step"] < 60:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     second.kill()
     second.wait()
     killed_at = last(cut)["step"]
-    assert killed_at >= 150
+    assert killed_at >= 60
     assert command(cut).wait() == 0
     assert first.wait() == 0
     a, b = last(straight), last(cut)
-    assert a["step"] == 300
+    assert a["step"] == 120
     assert_same(a, b)
     assert (cut / "completion" / "table.txt").exists()
 
