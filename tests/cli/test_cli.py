@@ -161,6 +161,7 @@ def test_a_folder_with_broken_files_names_and_counts_them(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["celeba_set", "celeba_set_relu", "celeba_cnn", "celeba_pconv", "celeba_fast"])
+@pytest.mark.slow
 def test_celeba_configurations_train_on_files_in_its_layout(name, tmp_path, capsys, monkeypatch):
     """A step of each, with a small hypernetwork and few images; what is tested is that all parts fit.
 

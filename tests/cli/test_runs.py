@@ -129,6 +129,7 @@ def test_a_run_that_is_being_trained_is_left_alone(here, capsys):
     assert "x: another process trains in this run folder" in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_completions_comparisons_and_renderings_do_not_overwrite_each_other(here, capsys):
     assert run(capsys, "train", "--out", "x", *TINY_SET)[0] == 0
     names = []

@@ -81,6 +81,7 @@ def assert_same(a, b):
         assert a == b
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_completes_unseen_people_better_than_the_mean_face(faces, tmp_path):
     torch.manual_seed(0)
     model = {
@@ -135,6 +136,7 @@ def test_a_run_of_a_hypernetwork_has_a_summary_and_a_history(faces, tmp_path):
     assert titles == [*pictures, "Loss", "Mean squared error on [0, 1], mean over contexts"]
 
 
+@pytest.mark.slow
 def test_a_run_cut_in_two_equals_a_straight_one(faces, tmp_path):
     run(faces, tmp_path / "straight", 40)
     assert run(faces, tmp_path / "cut", 40, validate_every=20)
@@ -169,6 +171,7 @@ class InterruptAfter:
         return objective
 
 
+@pytest.mark.slow
 def test_120_steps_straight_equal_60_kill_9_and_resume(tmp_path):
     """Through the command line, as a person would; killed in the middle of whatever it does."""
 
@@ -275,6 +278,7 @@ def test_muon_takes_the_matrices_and_adam_the_rest(faces, tmp_path):
     assert_same(last(tmp_path / "straight")["model"], last(tmp_path / "cut")["model"])
 
 
+@pytest.mark.slow
 def test_peak_memory_of_the_papers_set_encoder_model_at_batch_100():
     """Training steps of the paper's model in a process of its own stay under 6 GB."""
     script = Path(__file__).with_name("paper_memory.py")
@@ -283,6 +287,7 @@ def test_peak_memory_of_the_papers_set_encoder_model_at_batch_100():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted otherwise")
+@pytest.mark.slow
 def test_a_set_on_disk_is_not_held_in_memory():
     script = Path(__file__).with_name("large_set.py")
     done = subprocess.run([sys.executable, str(script), "20000"], capture_output=True, text=True, check=True)
@@ -291,6 +296,7 @@ def test_a_set_on_disk_is_not_held_in_memory():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted otherwise")
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_steps():
     """100 steps grew by 0.9 GB and more before freed memory was returned; one step needs 0.1 GB."""
     script = Path(__file__).with_name("long_training.py")
@@ -385,6 +391,7 @@ def test_the_average_follows_the_weights(faces, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.slow
 def test_compiled_training_equals_eager(tmp_path):
     """In a process of its own, without the run-time type checker, which cannot be traced."""
     script = Path(__file__).with_name("compiled_training.py")
