@@ -81,6 +81,7 @@ STAGES = {
 
 
 @pytest.mark.parametrize("command", STAGES)
+@pytest.mark.slow
 def test_every_stage_has_a_word_in_a_terminal(command, photo):  # noqa: F811
     text = in_terminal(*command.split(), *(TINY_SET if command == "train" else TINY))
     assert_in_order(text, *re.split(r"\s*[|\n]\s*", STAGES[command].strip()))

@@ -31,6 +31,7 @@ from hypersiren.training import checkpoints
 RUNS = Path(__file__).parent / "version_0_1"
 
 
+@pytest.mark.slow
 def test_a_script_outside_the_package_brings_everything_itself(tmp_path):
     """Own task on own data with an own field; an own HyperSiren on an array, saved, loaded in a new process."""
     script = Path(__file__).with_name("outside.py")
