@@ -51,10 +51,23 @@ def posterior_of(found: Prediction, asker: str) -> Uncertainty:
     return found.posterior
 
 
+HeldOut = tuple[Context, Tensor, Tensor, Tensor]
+"""Signals that a model has not learned from: their context, points (P, D), all values there (B, P, C), and which of
+these are unknown (B, P)."""
+
+
 class Adapter(Protocol):
     """Fits a prediction to its context: differentiable, each signal by itself, never under autocast.
 
-    One that works without an encoder, from the hypernetwork alone, says its `latent_features` (and `tokens`).
+    An adapter answers for itself. What else it has of these, all of them optional, `HyperSiren` asks it for:
+
+    - `latent_features` (and `tokens`): it finds z by itself and works without an encoder, from a hypernetwork alone.
+    - `trains_siren`: whether those weights of the hypo-SIREN are trained that are not predicted; they are by default.
+    - `set_prior(siren, signals, ridge, shrinkage)`: starts at a prior from chunks of signals (M, *size, C) on a raster,
+      whose mean becomes the SIREN's own last layer. `hypersiren train` calls it before the first step.
+    - `calibrate(predict, cases)`: before each validation, with the model's `predict` and each `HeldOut` of its task.
+    - `lr_factors(siren)`: parameters, its own or the SIREN's, that learn at a multiple of the learning rate.
+    - `for_model(siren, hypernet, **arguments)`: a class method that `build` makes it by, for a row of `ADAPTERS`.
     """
 
     def __call__(

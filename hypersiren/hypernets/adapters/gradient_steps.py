@@ -12,6 +12,7 @@ Symbols: B signals, N points, T tokens, Z latent features.
 """
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -49,6 +50,11 @@ class GradientSteps(nn.Module):
         super().__init__()
         self.latent_features, self.tokens, self.steps = latent_features, tokens, steps
         self.log_step_size = nn.Parameter(torch.full((latent_features,), math.log(step_size)))
+
+    @classmethod
+    def for_model(cls, siren: Siren, hypernet: nn.Module | None, **arguments: Any) -> "GradientSteps":
+        """One that finds the latent which a hypernetwork takes."""
+        return cls(hypernet.latent_features, tokens=getattr(hypernet, "tokens", None), **arguments)  # type: ignore[union-attr, arg-type]
 
     def forward(
         self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None

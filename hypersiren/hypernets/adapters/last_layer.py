@@ -5,6 +5,10 @@ of a signal, see `hypersiren.hypernets.gaussian.posterior`. `set_prior` takes me
 the training signals themselves, in seconds and without a gradient step (empirical Bayes). With random hidden layers the
 field is then the conditional mean of a Gaussian, at any point and any resolution. Training begins there.
 
+This is Bayesian linear regression on SIREN features, a Gaussian process with a low-rank kernel. Why not GPyTorch: it
+waits for the device in every solve, has no kernel of a raster that all signals of a batch share, and returns values at
+given points, where what is wanted are the `Params` of a field.
+
 Symbols: B signals, M training signals, N known points, P points of a raster, C channels, F features, R columns of S.
 """
 
@@ -18,7 +22,8 @@ from torch import Tensor, nn
 from hypersiren.fields.last_layers import last_layer, with_last_layer
 from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import Params, Siren
-from hypersiren.hypernets.adapters.base import Decode, Prediction
+from hypersiren.hypernets.adapters.base import Prediction
+from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer, initial_factor, set_mean
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.linear_algebra import (
     gram_matrix,
@@ -34,7 +39,7 @@ from hypersiren.hypernets.gaussian.prior import Moments
 
 
 @savable
-class LastLayerSolve(nn.Module):
+class LastLayerSolve(BayesianLastLayer):
     """The conditional mean of the last layer, given the known points.
 
     The noise s^2 = exp(a + b log(N / 100)) may fall with the number N of known points: the more is known, the more
@@ -58,8 +63,6 @@ class LastLayerSolve(nn.Module):
         (torch.Size([3, 16, 1]), torch.Size([3, 16, 1]))
     """
 
-    spread: Tensor
-
     def __init__(
         self,
         features: int,
@@ -69,35 +72,12 @@ class LastLayerSolve(nn.Module):
         double: bool = False,
         length: float = 0.05,
     ):
-        super().__init__()
-        self.double_precision, self.length = double, length
-        # Until a prior is set: that of a SIREN's own initial weights, scaled to values of variance 1.
-        self.factor = nn.Parameter(torch.eye(features + 1) * (2 / (features + 1)) ** 0.5, requires_grad=learned)
+        super().__init__(length)
+        self.double_precision = double
+        self.factor = nn.Parameter(initial_factor(features), requires_grad=learned)
         self.noise = nn.Parameter(torch.tensor([math.log(noise), slope]), requires_grad=learned)
-        self.register_buffer("spread", torch.zeros(2))
 
-    def forward(
-        self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None
-    ) -> Prediction:
-        """The prediction with its last layer corrected.
-
-        Args:
-            siren: The hypo-SIREN.
-            z: Handed on.
-            params: What is predicted of its weights; what is missing is the SIREN's own, the same for all signals.
-            context: What is known of each signal.
-            decode: Not used.
-
-        Raises:
-            ValueError: If the SIREN's last sine layer has another width.
-        """
-        width = list(siren.shapes.values())[-2][1]
-        if len(self.factor) != width + 1:
-            raise ValueError(f"expected a SIREN of {len(self.factor) - 1} features in its last sine layer, got {width}")
-        with torch.autocast(context.y.device.type, enabled=False):
-            return self._solve(siren, z, params, context)
-
-    def _solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
+    def solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
         dtype = context.y.dtype
         work = torch.float64 if self.double_precision else dtype
         factor, full = self.factor.to(work), last_layer(siren, params).to(work)
@@ -155,6 +135,4 @@ class LastLayerSolve(nn.Module):
         theta, factor = moments.prior(shrinkage)
         # The fits have fewer directions than there are features; the other columns are 0.
         self.factor.zero_()[:, : factor.shape[1]] = factor.to(self.factor)
-        weight, bias = siren.last().values()
-        weight.copy_(theta[:-1].mT)
-        bias.copy_(theta[-1])
+        set_mean(siren, theta)

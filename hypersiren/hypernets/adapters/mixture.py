@@ -27,8 +27,8 @@ from hypersiren.fields.last_layers import last_layer, with_last_layer
 from hypersiren.fields.savable import savable
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import Params, Siren
-from hypersiren.hypernets.adapters.base import Decode, Prediction
-from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
+from hypersiren.hypernets.adapters.base import Prediction
+from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer, initial_factor, set_mean
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.calibration import spreads
 from hypersiren.hypernets.gaussian.clusters import clusters, random_part
@@ -52,7 +52,7 @@ MOST_VALUES = 2**26
 
 
 @savable
-class MixtureSolve(LastLayerSolve):
+class MixtureSolve(BayesianLastLayer):
     """The conditional mean of the last layer under a mixture of priors, given the known points.
 
     Args:
@@ -84,37 +84,30 @@ class MixtureSolve(LastLayerSolve):
         learned: bool = True,
         covariance: bool = False,
     ):
-        super().__init__(features, noise, slope, learned)
+        super().__init__()
         self.priors, self.rank, self.least = priors, rank, noise
-        one = self.factor.data if rank is None else self.factor.data[:, :rank]
+        one = initial_factor(features)[:, :rank]
         self.factor = nn.Parameter(one.expand(priors, -1, -1).clone(), requires_grad=covariance)
-        self.noise = nn.Parameter(self.noise.data.expand(priors, -1).clone(), requires_grad=learned)
+        level = torch.tensor([math.log(noise), slope])
+        self.noise = nn.Parameter(level.expand(priors, -1).clone(), requires_grad=learned)
         self.shares = nn.Parameter(torch.full((priors,), -math.log(priors)), requires_grad=learned)
         self.tempering = nn.Parameter(torch.zeros(()), requires_grad=learned)
 
-    def forward(
-        self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None
-    ) -> Prediction:
-        """The prediction with its last layer corrected; for the arguments see `LastLayerSolve`.
+    @property
+    def trains_siren(self) -> bool:
+        """No where the covariances are not trained: they belong to the features as these are."""
+        return self.factor.requires_grad
 
-        Raises:
-            ValueError: If the SIREN's last sine layer has another width.
-        """
-        width = list(siren.shapes.values())[-2][1]
-        if self.factor.shape[1] != width + 1:
-            raise ValueError(
-                f"expected a SIREN of {self.factor.shape[1] - 1} features in its last sine layer, got {width}"
-            )
-        with torch.autocast(context.y.device.type, enabled=False):
-            theta = last_layer(siren, params)
-            known = equations(siren, params, theta, context, self.length, one_system=True)
-            noise = self._noises(siren, context, len(known.mask))
-            some = portion(known, self.factor)
-            found = [solve_under(known, *part) for part in zip(self.factor.split(some), noise.split(some), strict=True)]
-            w, evidence = torch.cat([each.w for each in found]), torch.cat([each.evidence for each in found])
-            shares = (self.tempering.exp() * (evidence.mT + self.shares.log_softmax(0))).softmax(1)
-            mixed = changes(self.factor, shares.mT[..., None, None] * w).sum(0)
-            solved = with_last_layer(siren, params, theta + mixed)
+    def solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
+        theta = last_layer(siren, params)
+        known = equations(siren, params, theta, context, self.length, one_system=True)
+        noise = self._noises(siren, context, len(known.mask))
+        some = portion(known, self.factor)
+        found = [solve_under(known, *part) for part in zip(self.factor.split(some), noise.split(some), strict=True)]
+        w, evidence = torch.cat([each.w for each in found]), torch.cat([each.evidence for each in found])
+        shares = (self.tempering.exp() * (evidence.mT + self.shares.log_softmax(0))).softmax(1)
+        mixed = changes(self.factor, shares.mT[..., None, None] * w).sum(0)
+        solved = with_last_layer(siren, params, theta + mixed)
         posterior = MixturePosterior(siren, solved, self, params, known, noise, shares.detach())
         return Prediction(siren, solved, z, posterior)
 
@@ -163,9 +156,7 @@ class MixtureSolve(LastLayerSolve):
         for k, (factor, level, count) in enumerate(zip(factors, noises, counts, strict=True)):
             self.factor[k, :, : factor.shape[1]] = factor.to(self.factor)
             self.noise[k, 0], self.shares[k] = math.log(level), math.log(count)
-        weight, bias = siren.last().values()
-        weight.copy_(theta[:-1].mT)
-        bias.copy_(theta[-1])
+        set_mean(siren, theta)
 
 
 @dataclass(frozen=True)

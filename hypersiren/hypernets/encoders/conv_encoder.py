@@ -45,6 +45,9 @@ class ConvEncoder(nn.Module):
         torch.Size([2, 256])
     """
 
+    dimensions = 2
+    """Coordinate dimensions that it reads: it works on a raster (H, W)."""
+
     def __init__(
         self,
         channels: int,
