@@ -29,7 +29,7 @@ def test_a_network_inside_another_takes_one_line():
 def test_tensors_are_shown_by_their_shapes():
     siren = Siren(2, 3, (16, 32))
     context = Context.from_images(torch.rand(4, 8, 8, 3), torch.rand(4, 8, 8) < 0.5)
-    shown = "x (4, 64, 2), y (4, 64, 3), mask (4, 64), size=(8, 8), cells (4, 64), alike=False, surface=False"
+    shown = "x (4, 64, 2), y (4, 64, 3), mask (4, 64), size=(8, 8), cells (4, 64), shared_points=False, kind=Values()"
     assert repr(context) == f"Context({shown})"
     assert (
         repr(siren.jet(torch.rand(5, 2), second="full"))

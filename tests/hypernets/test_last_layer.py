@@ -231,7 +231,7 @@ def test_signals_known_alike_share_one_system(cells, size):
     mask = known.mask[:1].expand_as(known.mask)
     apart = Context(known.x, known.y, mask, known.size, known.cells)
     x = grid((3, 3), dtype=torch.float64)
-    a, b = (solve(siren, None, {}, c) for c in (apart, replace(apart, alike=True)))
+    a, b = (solve(siren, None, {}, c) for c in (apart, replace(apart, shared_points=True)))
     assert len(a.posterior.gram) == 3
     assert len(b.posterior.gram) == 1
     torch.testing.assert_close(a.params, b.params)
@@ -247,9 +247,9 @@ def test_compact_sees_whether_signals_are_known_alike():
     images = torch.rand(3, 4, 4, 1)
     mask = torch.zeros(3, 4, 4, dtype=torch.bool)
     mask[:, :2] = True
-    assert Context.from_images(images, mask).compact().alike
+    assert Context.from_images(images, mask).compact().shared_points
     mask[0, 3, 3] = True
-    assert not Context.from_images(images, mask).compact().alike
+    assert not Context.from_images(images, mask).compact().shared_points
 
 
 def test_what_belongs_to_the_prior_learns_relative_to_its_size():

@@ -199,9 +199,9 @@ def test_all_priors_at_once_are_as_one_after_the_other(count, rank, alike, raste
     for i in range(signals):
         mask[i, torch.randperm(40, generator=torch.Generator().manual_seed(0 if alike else i))[:count]] = True
     context = Context.from_rasters(values, mask).compact()
-    assert context.alike == alike
+    assert context.shared_points == alike
     if not raster:
-        context = Context(context.x, context.y, context.mask, alike=alike)
+        context = Context(context.x, context.y, context.mask, shared_points=alike)
     x, trained = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None], made.adapter
     names = ("noise", "shares", "tempering")
     for name in names:

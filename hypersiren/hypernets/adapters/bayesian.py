@@ -78,7 +78,7 @@ class BayesianLastLayer(nn.Module):
         self.spread.zero_()
         for context, x, y, unknown in cases:
             # Signals with a system each are taken some at a time: the known points times all others fill the memory.
-            some = len(y) if context.alike else max(1, MATRIX // (context.mask.shape[1] * len(x)))
+            some = len(y) if context.shared_points else max(1, MATRIX // (context.mask.shape[1] * len(x)))
             shares, ratios = [], []
             for start in range(0, len(y), some):
                 part = slice(start, start + some)

@@ -25,6 +25,7 @@ from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.adapters.base import Prediction
 from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer, initial_factor, set_mean
 from hypersiren.hypernets.context import Context
+from hypersiren.hypernets.gaussian.equations import equations
 from hypersiren.hypernets.gaussian.linear_algebra import (
     gram_matrix,
     signals_apart,
@@ -33,7 +34,6 @@ from hypersiren.hypernets.gaussian.linear_algebra import (
     solve_positive,
     spread_over,
 )
-from hypersiren.hypernets.gaussian.observations import equations
 from hypersiren.hypernets.gaussian.posterior import Posterior, effective_count
 from hypersiren.hypernets.gaussian.prior import Moments
 
@@ -55,6 +55,7 @@ class LastLayerSolve(BayesianLastLayer):
         length: For contexts of surfaces: the error of the distance that an error of 1 in the normal counts for.
 
     Example:
+        >>> from hypersiren import grid
         >>> siren = Siren(2, 1, hidden_features=(16, 64))
         >>> solve = LastLayerSolve(64)
         >>> context = Context.from_images(torch.rand(3, 8, 8, 1), torch.rand(3, 8, 8) < 0.5)

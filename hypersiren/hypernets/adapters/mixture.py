@@ -33,8 +33,8 @@ from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.calibration import spreads
 from hypersiren.hypernets.gaussian.clusters import clusters, random_part
 from hypersiren.hypernets.gaussian.components import changes, portion, solve_under
+from hypersiren.hypernets.gaussian.equations import Known, equations
 from hypersiren.hypernets.gaussian.linear_algebra import with_one
-from hypersiren.hypernets.gaussian.observations import Known, equations
 from hypersiren.hypernets.gaussian.posterior import Posterior, effective_count, probes
 from hypersiren.hypernets.gaussian.prior import Moments
 

@@ -36,7 +36,7 @@ def negative_log_likelihood(
     A variance is not taken to be below `ROUNDING`, so that a value that is met exactly does not count without limit.
 
     Example:
-        >>> from hypersiren import Context, LastLayerSolve
+        >>> from hypersiren import Context, LastLayerSolve, Siren
         >>> images, siren = torch.rand(1, 4, 4, 1), Siren(2, 1, hidden_features=(8, 16))
         >>> context = Context.from_images(images, torch.rand(1, 4, 4) < 0.5)
         >>> posterior = LastLayerSolve(16)(siren, None, {}, context).posterior

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from hypersiren.hypernets.gaussian.equations import Known
 from hypersiren.hypernets.gaussian.linear_algebra import signals_apart, signals_aside, solve_with_determinant
-from hypersiren.hypernets.gaussian.observations import Known
 
 AT_A_TIME, AT_A_TIME_ON_A_DEVICE = 2**20, 2**28
 """Numbers of the matrices that are worked on at a time: 4 MB, which a processor's cache holds, and 1 GB."""
