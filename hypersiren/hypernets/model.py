@@ -41,7 +41,7 @@ ADAPTERS: dict[str, Any] = {"solve": LastLayerSolve, "mixture": MixtureSolve, "g
 
 @savable
 class HyperSiren(nn.Module):
-    """Predicts a field for each of B signals from what is known of them.
+    """Predicts a field for each of B signals from their contexts.
 
     Weights that the hypernetwork predicts are frozen in `siren`; those it does not predict, if any, are shared by all
     signals and trained. An adapter fits the prediction to the context, in training too; with one, encoder and
@@ -122,6 +122,7 @@ class HyperSiren(nn.Module):
         _ask(self.hypernet, "start_at", self.siren.last())
         _ask(self.encoder, "start_at_zero")  # the prior's features have no tokens
 
+    @torch.no_grad()
     def calibrate(self, cases: Iterable[HeldOut]) -> None:
         """Let the adapter choose its calibration, so that 90 % intervals hold 90 % of what is not known.
 
@@ -228,7 +229,7 @@ def build(
     `layers` of the hypernetwork is the number of last layers of the hypo-SIREN that it predicts; None for all.
 
     Raises:
-        UserError: If the encoder cannot read coordinates of so many dimensions, or there are no tokens along them.
+        UserError: If the encoder cannot read coordinates of `in_features` dimensions, or they have no tokens.
 
     Example:
         >>> model = build({"hidden_features": 8}, {"kind": "set"}, {"kind": "full", "hidden_features": 8}, channels=1)

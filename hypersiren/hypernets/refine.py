@@ -1,4 +1,4 @@
-"""Warm starts: go on from predicted weights, for each of B signals by itself, on what is known of it.
+"""Warm starts: go on from predicted weights, for each of B signals by itself, on its context.
 
 A predicted field is the best initialisation there is. Refinement minimises, for every signal alone,
 

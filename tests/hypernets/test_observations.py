@@ -13,7 +13,7 @@ from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.adapters.mixture import MixtureSolve
 from hypersiren.hypernets.context import _warn_of_alike
 from hypersiren.hypernets.gaussian.equations import equations
-from hypersiren.hypernets.gaussian.linear_algebra import with_one
+from hypersiren.hypernets.gaussian.linear_algebra import append_bias
 from hypersiren.hypernets.gaussian.observations import SurfaceNormals
 from hypersiren.hypernets.refine import refine
 
@@ -40,7 +40,7 @@ def parts(features=24, dtype=torch.float64, solver=LastLayerSolve, **arguments):
 def rows_by_autograd(siren, x):
     """phi and its derivatives at points, one feature after the other."""
     x = x.clone().requires_grad_()
-    phi = with_one(siren.features(x))
+    phi = append_bias(siren.features(x))
     slopes = torch.stack(
         [torch.autograd.grad(column.sum(), x, retain_graph=True)[0] for column in phi[:, :-1].unbind(1)], 1
     )
@@ -53,7 +53,7 @@ def test_a_surface_is_least_squares_on_values_and_normals(n):
     siren, solve = parts()
     context = surfaces(n=n)
     found = solve(siren, None, {}, context)
-    assert found.posterior.dual == (4 * n <= 25)
+    assert found.posterior.gram.dual == (4 * n <= 25)
     mean, factor, s = last_layer(siren, {}), solve.factor, 1e-2
     for i in range(2):
         x, normals = (v[i][context.mask[i]] for v in (context.x, context.y))

@@ -10,7 +10,7 @@ from hypersiren.errors import UserError
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import BoundSiren, Params, Siren
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.gaussian.base import Uncertainty
+from hypersiren.hypernets.gaussian.base import Posterior
 
 Decode = Callable[[Tensor], Params]
 """From the latents to the weights that the hypernetwork predicts."""
@@ -24,13 +24,13 @@ class Prediction:
         siren: The hypo-SIREN.
         params: Their weights, after adaptation.
         z: The latents (B, Z), or tokens (B, T, Z), that the weights are predicted from; None where there are none.
-        posterior: What is still open of the last layers; None where nothing says.
+        posterior: That over the last layers; None where the prediction is not a distribution.
     """
 
     siren: Siren
     params: Params
     z: Tensor | None = None
-    posterior: Uncertainty | None = None
+    posterior: Posterior | None = None
 
     __repr__ = by_shape
 
@@ -40,7 +40,7 @@ class Prediction:
         return self.siren.bind(self.params)
 
 
-def posterior_of(found: Prediction, asker: str) -> Uncertainty:
+def posterior_of(found: Prediction, asker: str) -> Posterior:
     """The posterior of a prediction, for what `asker` names.
 
     Raises:

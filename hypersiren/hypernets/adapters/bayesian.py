@@ -1,6 +1,6 @@
 """What adapters share that take the last layer as a Gaussian: their prior, calibration and learning rates.
 
-Symbols: B signals, M training signals, P points, C channels, F features, G = F + 1.
+Symbols: B signals, P points, C channels, F features, G = F + 1.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,18 +13,18 @@ from hypersiren.fields.last_layers import last_width
 from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.adapters.base import Decode, HeldOut, Prediction
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.gaussian.calibration import fit_spread
+from hypersiren.hypernets.gaussian.calibration import fit_calibration
 
 MATRIX = 2**25
 """Numbers of the matrices that calibration works on at a time: 128 MB."""
 
 
 class BayesianLastLayer(nn.Module):
-    """The last layer solved from what is known, under a prior: the base of `LastLayerSolve` and `MixtureSolve`.
+    """The last layer solved from known points, under a prior: the base of `LastLayerSolve` and `MixtureSolve`.
 
     Attributes:
         factor: (*, G, R), a square root of the prior's covariance.
-        spread: The calibration, see `hypersiren.hypernets.gaussian.posterior`.
+        spread: The calibration (files have this name), see `hypersiren.hypernets.gaussian.posterior`.
         length: For contexts of surfaces: the error of the distance that an error of 1 in the normal counts for.
     """
 
@@ -66,7 +66,6 @@ class BayesianLastLayer(nn.Module):
         """As `forward`, of a SIREN that fits."""
         raise NotImplementedError
 
-    @torch.no_grad()
     def calibrate(self, predict: Callable[[Context], Prediction], cases: Iterable[HeldOut]) -> None:
         """Choose the calibration so that 90 % intervals hold 90 % of what is not known.
 
@@ -78,20 +77,20 @@ class BayesianLastLayer(nn.Module):
         self.spread.zero_()
         for context, x, y, unknown in cases:
             # Signals with a system each are taken some at a time: the known points times all others fill the memory.
-            some = len(y) if context.shared_points else max(1, MATRIX // (context.mask.shape[1] * len(x)))
-            shares, ratios = [], []
+            some = len(y) if context.shared_points else max(1, MATRIX // max(1, context.mask.shape[1] * len(x)))
+            remaining, ratios = [], []
             for start in range(0, len(y), some):
                 part = slice(start, start + some)
                 predicted = predict(context.signals(part))
                 assert predicted.posterior is not None
                 errors = (predicted.field(x) - y[part]).abs()
                 deviations = predicted.posterior.variance(x).sqrt().clamp(min=1e-6)
-                shares.append(predicted.posterior.open_share)
+                remaining.append(predicted.posterior.remaining_variance)
                 ratios.append((errors / deviations)[unknown[part]].flatten())
             if unknown.any():
-                found.append((torch.cat(shares).mean(), torch.cat(ratios)))
+                found.append((torch.cat(remaining).mean(), torch.cat(ratios)))
         if found:
-            self.spread.copy_(fit_spread(found))
+            self.spread.copy_(fit_calibration(found))
 
     def lr_factors(self, siren: Siren) -> dict[Tensor, float]:
         """The prior and the SIREN learn relative to their size: where features change fast, their prior is lost."""

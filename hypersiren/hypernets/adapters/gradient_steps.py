@@ -30,7 +30,7 @@ from hypersiren.hypernets.context import Context
 
 @savable
 class GradientSteps(nn.Module):
-    """Fits the latent of each signal to what is known of it, by a few steps of gradient descent.
+    """Fits the latent of each signal to its known points, by a few steps of gradient descent.
 
     Shifts that are linear in the latent did best in the literature: `TokenHypernet` and a `LocalSiren`, which with one
     token is the modulated SIREN of Functa.
@@ -99,7 +99,7 @@ class GradientSteps(nn.Module):
 
 
 def masked_error(field: Field, context: Context) -> Float[Tensor, " B"]:
-    """The mean squared error of a field over what is known of each signal; 0 if nothing is.
+    """The mean squared error of a field over the known points of each signal; 0 if there is none.
 
     Example:
         >>> context = Context.from_images(torch.ones(1, 1, 2, 1), torch.tensor([[[True, False]]]))

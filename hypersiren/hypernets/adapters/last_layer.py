@@ -1,7 +1,7 @@
 """The last layer solved inside the model: a hypernetwork that starts at the best linear prediction there is.
 
-`LastLayerSolve` corrects the last layer that was predicted (or, without an encoder, the SIREN's own) by what is known
-of a signal, see `hypersiren.hypernets.gaussian.posterior`. `set_prior` takes mean and covariance of the last layer from
+`LastLayerSolve` corrects the last layer that was predicted (or, without an encoder, the SIREN's own) by known points of
+a signal, see `hypersiren.hypernets.gaussian.posterior`. `set_prior` takes mean and covariance of the last layer from
 the training signals themselves, in seconds and without a gradient step (empirical Bayes). With random hidden layers the
 field is then the conditional mean of a Gaussian, at any point and any resolution. Training begins there.
 
@@ -26,15 +26,8 @@ from hypersiren.hypernets.adapters.base import Prediction
 from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer, initial_factor, set_mean
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.equations import equations
-from hypersiren.hypernets.gaussian.linear_algebra import (
-    gram_matrix,
-    signals_apart,
-    signals_aside,
-    solve_parts,
-    solve_positive,
-    spread_over,
-)
-from hypersiren.hypernets.gaussian.posterior import Posterior, effective_count
+from hypersiren.hypernets.gaussian.gram import Gram
+from hypersiren.hypernets.gaussian.posterior import GaussianPosterior, effective_count
 from hypersiren.hypernets.gaussian.prior import Moments
 
 
@@ -82,29 +75,13 @@ class LastLayerSolve(BayesianLastLayer):
         dtype = context.y.dtype
         work = torch.float64 if self.double_precision else dtype
         factor, full = self.factor.to(work), last_layer(siren, params).to(work)
-        found = equations(siren, params, full, context, self.length, one_system=True)
-        mask, cells = found.mask, found.cells
-        systems = slice(len(mask))  # one, or all
+        known = equations(siren, params, full, context, self.length, one_system=True)
+        systems = slice(len(known.mask))  # one, or all
         count = effective_count(siren, context.x[systems], context.mask[systems])
         noise = torch.exp(self.noise[0] + self.noise[1] * torch.log(count / 100)).to(work)
-        points = found.features @ factor
-        wrong = signals_aside(found.wrong, len(mask))
-        dual = mask.shape[1] <= factor.shape[1]
-        if cells is None:
-            points = found.rows(points)
-        if dual and cells is not None:
-            # One kernel for the whole batch: the raster's.
-            solution, lower = solve_parts(points @ points.mT, noise, wrong, cells, mask)
-            w = points.mT @ spread_over(solution * mask.unsqueeze(-1), cells, len(points))
-        elif dual:
-            solution, lower = solve_positive(gram_matrix(points, mask, noise, dual), wrong)
-            w = points.mT @ solution
-        else:
-            seen = points if cells is None else found.rows(points)
-            w, lower = solve_positive(gram_matrix(seen, mask, noise, dual), seen.mT @ wrong)
-        solved = with_last_layer(siren, params, (full + factor @ signals_apart(w, len(context.mask))).to(dtype))
-        points, factor, lower, noise = (part.to(dtype) for part in (points, factor, lower, noise))
-        posterior = Posterior(siren, solved, factor, points, cells, mask, lower, noise, dual, self.spread)
+        w, gram = Gram.solve(known, factor, noise)
+        solved = with_last_layer(siren, params, (full + factor @ w).to(dtype))
+        posterior = GaussianPosterior(siren, solved, factor.to(dtype), gram.to(dtype), self.spread)
         return Prediction(siren, solved, z, posterior)
 
     @torch.no_grad()
@@ -134,6 +111,6 @@ class LastLayerSolve(BayesianLastLayer):
         if moments is None:
             raise ValueError("expected signals to take a prior from, got none")
         theta, factor = moments.prior(shrinkage)
-        # The fits have fewer directions than there are features; the other columns are 0.
+        # The fits have fewer directions than there are features; the other columns of S are 0.
         self.factor.zero_()[:, : factor.shape[1]] = factor.to(self.factor)
         set_mean(siren, theta)

@@ -19,7 +19,7 @@ from hypersiren.fields.last_layers import without_last_layer
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.gaussian.linear_algebra import with_one
+from hypersiren.hypernets.gaussian.linear_algebra import append_bias
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,13 @@ class Known:
         features: (P, G) of a whole raster, or (S, N, G), a row for each equation.
         cells: Which of the raster's rows are known; None where features are those of the equations.
         mask: Which of the N equations there are.
-        wrong: Their right-hand sides less what the mean says, 0 where there is no equation.
-        shared_points: Whether the equations of all signals differ in their right-hand sides alone.
+        residual: Their right-hand sides less what the mean says, 0 where there is no equation.
     """
 
     features: Float[Tensor, "*b P G"]
     cells: Int[Tensor, "S N"] | None
     mask: Bool[Tensor, "S N"]
-    wrong: Float[Tensor, "B N C"]
-    shared_points: bool
+    residual: Float[Tensor, "B N C"]
 
     __repr__ = by_shape
 
@@ -72,7 +70,7 @@ def equations(
         >>> siren = Siren(3, 1, hidden_features=(8, 16))
         >>> normals = torch.tensor([[[0.0, 0.0, 1.0]]])
         >>> context = Context(torch.zeros(1, 1, 3), normals, torch.ones(1, 1, dtype=torch.bool), surface=True)
-        >>> equations(siren, {}, torch.zeros(17, 1), context, length=0.1).wrong.flatten().tolist()
+        >>> equations(siren, {}, torch.zeros(17, 1), context, length=0.1).residual.flatten().tolist()
         [0.0, 0.0, 0.0, 0.10000000149011612]
     """
     hidden = without_last_layer(siren, params)
@@ -82,17 +80,17 @@ def equations(
     y = torch.where(every.unsqueeze(-1), context.y, 0).to(theta.dtype)
     if context.cells is not None and context.size is not None and not hidden and context.kind.on_raster:
         # One set of features for the whole batch: the raster's.
-        features = with_one(siren.features(_raster(context.size, context.x.device, context.y.dtype)))
+        features = append_bias(siren.features(_raster(context.size, context.x.device, context.y.dtype)))
         features, cells = features.to(theta.dtype), torch.where(mask, context.cells[systems], 0)
         mean = (features @ theta).expand(signals, -1, -1)
         mean = mean.gather(1, cells.unsqueeze(-1).expand(signals, -1, mean.shape[-1]))
-        return Known(features, cells, mask, torch.where(every.unsqueeze(-1), y - mean, 0), shared)
+        return Known(features, cells, mask, torch.where(every.unsqueeze(-1), y - mean, 0))
     x = torch.where(mask.unsqueeze(-1), context.x[systems], 0)
     features, y = context.kind.equations(siren, hidden, x, y, length)
     each = features.shape[-2] // max(1, x.shape[-2])
     mask, every = mask.repeat(1, each), every.repeat(1, each)
     features = features.to(theta.dtype)
-    return Known(features, None, mask, torch.where(every.unsqueeze(-1), y - features @ theta, 0), shared)
+    return Known(features, None, mask, torch.where(every.unsqueeze(-1), y - features @ theta, 0))
 
 
 @lru_cache(maxsize=4)

@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 
 from hypersiren.fields.operators import Prior, value_and_gradient
 from hypersiren.fields.siren import Params, Siren
-from hypersiren.hypernets.gaussian.linear_algebra import with_one
+from hypersiren.hypernets.gaussian.linear_algebra import append_bias
 
 LENGTH = 0.05
 """The error of a distance that an error of 1 in a normal counts for, where no solver says another."""
@@ -62,7 +62,7 @@ class Values:
         self, siren: Siren, hidden: Params, x: Float[Tensor, "S N D"], y: Float[Tensor, "B N C"], length: float
     ) -> tuple[Float[Tensor, "S N G"], Float[Tensor, "B N C"]]:
         """phi(x) theta = y."""
-        return with_one(siren.features(x, hidden)), y
+        return append_bias(siren.features(x, hidden)), y
 
     def residual(
         self, field: Any, x: Float[Tensor, "B N D"], y: Float[Tensor, "B N C"], length: float = LENGTH
@@ -128,4 +128,4 @@ def _with_slopes(siren: Siren, x: Float[Tensor, "B N D"], hidden: Params, length
     found = siren.jet(x, {**hidden, weight: identity, bias: torch.zeros_like(identity[0])})
     assert found.gradient is not None
     slopes = length * pad(found.gradient.movedim(-1, -3), (0, 1))  # the constant has none
-    return torch.cat([with_one(found.value).unsqueeze(-3), slopes], -3).flatten(-3, -2)
+    return torch.cat([append_bias(found.value).unsqueeze(-3), slopes], -3).flatten(-3, -2)
