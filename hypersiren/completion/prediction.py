@@ -16,7 +16,7 @@ from hypersiren.fields.render import render_image, unit
 from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.adapters.base import Prediction, posterior_of
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.gaussian.base import Uncertainty
+from hypersiren.hypernets.gaussian.base import Posterior
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.hypernets.refine import refine
 from hypersiren.plotting import sheet
@@ -58,7 +58,7 @@ def completed(
     return means, torch.cat(variances).unflatten(1, images.size).sqrt() / 2 if variances else None
 
 
-def posterior_for_samples(found: Prediction) -> Uncertainty:
+def posterior_for_samples(found: Prediction) -> Posterior:
     """The posterior of a prediction.
 
     Raises:
@@ -87,7 +87,7 @@ def render_fields(field: BoundSiren, size: tuple[int, int], extent: float = 1.0)
 
 
 @torch.no_grad()
-def render_deviation(posterior: Uncertainty, size: tuple[int, int], extent: float = 1.0) -> Float[Tensor, "B H W 1"]:
+def render_deviation(posterior: Posterior, size: tuple[int, int], extent: float = 1.0) -> Float[Tensor, "B H W 1"]:
     """The standard deviation of B fields as images on [0, 1] have it, its mean square over channels."""
     x = grid(size, -extent, extent, device=posterior.mask.device)
     variance = evaluate(posterior.variance, x, _chunk(posterior))
@@ -96,7 +96,7 @@ def render_deviation(posterior: Uncertainty, size: tuple[int, int], extent: floa
 
 @torch.no_grad()
 def render_samples(
-    posterior: Uncertainty, count: int, size: tuple[int, int], extent: float = 1.0, seed: int = 0
+    posterior: Posterior, count: int, size: tuple[int, int], extent: float = 1.0, seed: int = 0
 ) -> Float[Tensor, "B K H W C"]:
     """So many samples of each of B fields, as images on [0, 1]."""
     generator = torch.Generator(posterior.mask.device).manual_seed(seed)
@@ -104,7 +104,7 @@ def render_samples(
     return render_fields(field, size, extent).unflatten(0, (-1, count))
 
 
-def _chunk(posterior: Uncertainty) -> int:
+def _chunk(posterior: Posterior) -> int:
     """Points at which variances are asked for at once: a matrix of these times the known points is 64 MB."""
     signals, known = posterior.mask.shape
-    return max(1, 2**24 // (signals * (known + posterior.columns)))
+    return max(1, 2**24 // (signals * (known + posterior.rank)))

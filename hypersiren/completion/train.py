@@ -15,7 +15,6 @@ from hypersiren.completion.objective import HypernetObjective
 from hypersiren.completion.registry import SetRow, set_row
 from hypersiren.completion.settings import Loss, SetSettings, Training
 from hypersiren.fields.savable import describe
-from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren, build
 from hypersiren.hypernets.settings import Prior
 from hypersiren.plotting import ZOOM, figure_pixels
@@ -53,13 +52,12 @@ def make_objective(task: SetTask, settings: SetSettings, device: torch.device | 
     with seeded(settings.seed):
         model = build(**description).to(device)
     loss = settings.loss
-    solves = isinstance(model.adapter, LastLayerSolve)
     return HypernetObjective(
         model,
         task,
         **weights_of(loss),
         autocast=settings.training.autocast,
-        start=partial(start_at_prior, model, task, settings.prior) if solves else None,
+        start=partial(start_at_prior, model, task, settings.prior) if model.has_prior else None,
     )
 
 

@@ -253,8 +253,8 @@ def test_a_batch_may_be_known_alike(sampling):
     generator = torch.Generator().manual_seed(0)
     known = [task.sample(generator).context for _ in range(20)]
     for drawn in known:
-        assert drawn.alike
-        assert drawn.compact().alike
+        assert drawn.shared_points
+        assert drawn.compact().shared_points
         assert drawn.y.shape[0] == 4
     assert not all(torch.equal(drawn.y[0], drawn.y[1]) for drawn in known)
     assert len({int(drawn.mask.sum()) for drawn in known}) > 5  # other pixels in other batches

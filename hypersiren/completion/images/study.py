@@ -43,7 +43,6 @@ from hypersiren.completion.train import SetRun
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import grid
 from hypersiren.fields.siren import BoundSiren, Params
-from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.calibration import NINETY
 from hypersiren.hypernets.model import HyperSiren
@@ -434,7 +433,7 @@ def read_prior(run: SetRun) -> HyperSiren | None:
         CheckpointError: If the file cannot be read.
     """
     path = run.checkpoint.parent / "prior.pt"
-    if not isinstance(run.model.adapter, LastLayerSolve) or not path.exists():
+    if not run.model.has_prior or not path.exists():
         return None
     model = checkpoints.restore(checkpoints.read(path), next(run.model.parameters()).device)
     return model if isinstance(model, HyperSiren) else None

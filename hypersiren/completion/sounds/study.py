@@ -134,7 +134,7 @@ def _numbers(model: HyperSiren, sounds: SoundSet) -> int:
     few = sounds.at(slice(1))
     found = prediction(model, known_context(few, few.inside)[0])
     numbers = numbers_per_signal(found)
-    return numbers if found.posterior is None else min(found.posterior.columns, numbers)
+    return numbers if found.posterior is None else min(found.posterior.rank, numbers)
 
 
 def _device(model: HyperSiren) -> torch.device:
