@@ -82,7 +82,7 @@ def train(
         return
     report_finished(done, checked.training.steps)
     LOG.info(str(draw_run(objective, folder)))
-    complete(folder, device=checked.device)
+    complete(folder, device=checked.device, task=objective.task)
 
 
 def read_train_settings(config: Path | None, words: Sequence[str] = ()) -> tuple[SetRow, SetSettings]:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from hypersiren.completion.base import Predict, SetTask
+from hypersiren.completion.base import Kind, Predict
 from hypersiren.completion.shapes.judging import PosedShape, judge, posed_shapes, rows_picture
 from hypersiren.completion.shapes.settings import ShapeContext, ShapeLoss, ShapeSettings
 from hypersiren.fields.coords import grid
@@ -44,7 +44,7 @@ class ShapesBatch:
     shape: ShapeBatch
 
 
-class Shapes(SetTask):
+class Shapes(Kind):
     """The task of a set of shapes.
 
     Args:
@@ -69,8 +69,8 @@ class Shapes(SetTask):
 
     name = "shapes"
     unit = "shapes"
-    skipped: tuple[str, ...] = ()
     train: ShapeSet
+    validation: ShapeSet
     criterion: str | None = "chamfer_l1"
 
     def __init__(
@@ -103,25 +103,26 @@ class Shapes(SetTask):
         self.count = points // 2, points - points // 2 - near, near
 
     @classmethod
-    def open(cls, settings: ShapeSettings, device: torch.device | str = "cpu") -> "Shapes":
-        """The task that settings describe, its shapes read or made.
+    def load(cls, settings: ShapeSettings, device: torch.device | str = "cpu") -> tuple[ShapeSet, ...]:
+        """Training, validation and test shapes, read or made, on the device.
 
         Raises:
             SignalError: If the folder holds fewer than three closed meshes that can be read.
         """
-        train, validation, _ = (shapes.to(device) for shapes in open_sets(settings))
-        task = cls(
-            train,
-            validation,
-            settings.context,
-            settings.loss,
-            batch_size=settings.training.batch_size,
-            target_points=settings.training.target_points,
-            poses=pose_arguments(settings.data),
-            resolution=settings.resolution,
-        )
-        task.skipped = train.skipped
-        return task
+        data = settings.data
+        sets = load_shapes(data.kind, data.root, count=data.count, seed=settings.seed)
+        return tuple(shapes.to(device) for shapes in sets)
+
+    @classmethod
+    def arguments(cls, settings: ShapeSettings) -> dict[str, Any]:
+        return {
+            "context": settings.context,
+            "loss": settings.loss,
+            "batch_size": settings.training.batch_size,
+            "target_points": settings.training.target_points,
+            "poses": pose_arguments(settings.data),
+            "resolution": settings.resolution,
+        }
 
     def describe(self) -> dict[str, int]:
         """What `hypersiren.hypernets.model.build` must know: D, channels of the context, channels of the field."""
@@ -221,9 +222,3 @@ def pose_arguments(data: ShapeData) -> dict[str, Any]:
     """Arguments of `hypersiren.shapes.sets.poses.random_poses`."""
     names = ("rotation", "scale", "stretch", "shift")
     return {**{name: getattr(data, name) for name in names}, "up": "xyz".index(data.up)}
-
-
-def open_sets(settings: ShapeSettings) -> tuple[ShapeSet, ShapeSet, ShapeSet]:
-    """Training, validation and test shapes, on the CPU."""
-    data = settings.data
-    return load_shapes(data.kind, data.root, count=data.count, seed=settings.seed)
