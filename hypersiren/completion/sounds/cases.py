@@ -67,6 +67,7 @@ def context_masks(
         ValueError: On another name.
 
     Example:
+        >>> from hypersiren.signals.sets.sounds import as_sounds
         >>> masks = context_masks(as_sounds(np.ones((2, 40))), ("25%", "gap"))
         >>> masks["25%"].sum(1).tolist(), masks["gap"].sum(1).tolist()
         ([10, 10], [35, 35])
