@@ -5,7 +5,6 @@ of images and sounds are: it says what a `Case` of its signals is, and what is d
 in `table` and `complete`. To add one, see `CaseTask` and `complete.Study`.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -24,8 +23,6 @@ from hypersiren.signals.sets.sources import skipped_files
 from hypersiren.tasks.panels import Panel
 from hypersiren.tasks.summary import Measure, Rows, panel_rows
 from hypersiren.tasks.task import share_of
-
-LOG = logging.getLogger(__name__)
 
 Predict = Callable[[Context], Field]
 """What a task on a set judges: a function from the contexts of signals to the fields predicted from them."""
@@ -64,7 +61,7 @@ class SetTask:
         """Named, weighted terms of the predicted fields; the loop sums them."""
         raise NotImplementedError
 
-    def likelihood(self, found: Any, batch: Any) -> Tensor:
+    def likelihood(self, prediction: Any, batch: Any) -> Tensor:
         """The mean negative log likelihood of a batch under a `Prediction`, for `loss.likelihood`; none by default.
 
         Raises:
@@ -172,7 +169,7 @@ class Case:
         return y * self.scale + self.offset
 
     def complete(self, field: Field, points: int = 131072) -> Float[Tensor, "B P C"]:
-        """The signals that fields stand for, at so many points at a time."""
+        """The signals that fields stand for, evaluated at most `points` points of all of them at a time."""
         return self.values(evaluate(field, self.x, chunk=max(1, points // len(self.truth))))
 
 
@@ -248,11 +245,11 @@ class CaseTask(Kind):
         """
         raise NotImplementedError
 
-    def numbers(self, found: Prediction) -> int:
+    def numbers(self, prediction: Prediction) -> int:
         """Numbers that a model has for each signal: of its latent or tokens, or of a last layer that is solved."""
-        if found.z is None or found.posterior is not None:
-            return last_layer(found.siren, found.params)[0].numel()
-        return found.z[0].numel()
+        if prediction.z is None or prediction.posterior is not None:
+            return last_layer(prediction.siren, prediction.params)[0].numel()
+        return prediction.z[0].numel()
 
     def notes(self, signals: int, few: int, numbers: int) -> list[str]:
         """The lines below the table: of the mean over test signals, of baselines on a few of them."""
@@ -269,7 +266,7 @@ class CaseTask(Kind):
         return context
 
     def some(self, known: int) -> int:
-        """Signals that may be completed at a time, where each has a linear system of so many known points."""
+        """Signals that may be completed at a time, where each has a linear system of `known` points."""
         return self.points
 
     def cases(self, signals: Any, context: str, seed: int = 0) -> Iterator[Case]:
@@ -277,7 +274,7 @@ class CaseTask(Kind):
         yield from self.split(signals, self.mask(signals, context, seed))
 
     def split(self, signals: Any, mask: Bool[Tensor, "M *size"], copies: int = 1) -> Iterator[Case]:
-        """As `cases`, of known points: as many signals at a time as `points` allow, with so many copies of each."""
+        """As `cases`, of known points: as many signals at a time as `points` allow, with `copies` of each."""
         some = max(1, self.points // (copies * mask[0].numel()))
         if not (mask == mask[:1]).all():
             some = max(1, min(some, self.some(int(mask.flatten(1).sum(1).max()))))

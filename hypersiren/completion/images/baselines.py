@@ -114,7 +114,7 @@ class GaussianConditional:
 
     Args:
         images: Training images, on [0, 1] or as bytes.
-        axes: At most so many principal axes.
+        axes: Largest number of principal axes.
 
     Example:
         >>> ramps = torch.linspace(0, 1, 50)[:, None, None, None] * torch.ones(50, 1, 2, 1)
@@ -163,11 +163,11 @@ class GaussianConditional:
 
 
 class PrincipalAxes:
-    """Principal component analysis of training images: what so many numbers for each image are worth.
+    """Principal component analysis of training images: whole images from `numbers` numbers each.
 
     Args:
         images: Training images, on [0, 1] or as bytes.
-        numbers: Numbers for each image; fewer where the images do not span so many axes.
+        numbers: Numbers for each image; fewer where the images span fewer axes.
 
     Attributes:
         numbers: Those that it has.

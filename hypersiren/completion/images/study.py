@@ -71,7 +71,7 @@ def completion_picture(model: HyperSiren, test: ImageSet, *, rows: int = 6, zoom
 def samples_picture(
     model: HyperSiren, test: ImageSet, *, count: int = 4, rows: int = 3, zoom: int = 4, seed: int = 0
 ) -> np.ndarray | None:
-    """Samples of some test images, from 10 and from 100 pixels, beside what is known, the mean and the truth.
+    """Samples of some test images, from 10 and from 100 pixels, beside context, mean and truth.
 
     None where the images have no more than 10 pixels.
 
@@ -96,7 +96,7 @@ def samples_picture(
 
 @torch.no_grad()
 def latent_line(model: HyperSiren, ends: Context, steps: int) -> BoundSiren:
-    """The fields along the way between two signals, as so many signals: a straight line in latent space.
+    """`steps` fields along the way between two signals: a straight line in latent space.
 
     What an adapter has changed at the ends is faded from one to the other. Without an encoder this is all there is: the
     weights are faded.

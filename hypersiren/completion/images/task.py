@@ -148,7 +148,7 @@ class Completion(CaseTask):
         return {"in_features": 2, "channels": channels, "out_features": channels}
 
     def prior_signals(self, copies: int, finer: int, chunk: int = 1000) -> Iterator[Float[Tensor, "M FH FW C"]]:
-        """Training images, and augmented copies of them, on a raster so many times as fine (see `set_prior`).
+        """Training images, and augmented copies of them, on a raster `finer` times as fine (see `set_prior`).
 
         At most `chunk` at a time, and fewer where these would have more than `PRIOR_VALUES` values.
         """
@@ -209,9 +209,9 @@ class Completion(CaseTask):
         terms = {"mse": errors.mean()}
         return terms | {"log": self.log * (errors + 1e-4).log().mean()} if self.log else terms
 
-    def likelihood(self, found: Prediction, batch: CompletionBatch) -> Tensor:
+    def likelihood(self, prediction: Prediction, batch: CompletionBatch) -> Tensor:
         """The mean negative log likelihood of the target points, values in [-1, 1]."""
-        return negative_log_likelihood(posterior_of(found, "loss.likelihood"), batch.x, batch.y).mean()
+        return negative_log_likelihood(posterior_of(prediction, "loss.likelihood"), batch.x, batch.y).mean()
 
     def share(self, batch: CompletionBatch, index: int, count: int) -> CompletionBatch:
         """A part of the images, see `share_signals`."""
@@ -231,7 +231,7 @@ class Completion(CaseTask):
         return image_mse(completion, case.truth)
 
     def some(self, known: int) -> int:
-        return SYSTEMS // known**2
+        return SYSTEMS // max(1, known) ** 2
 
     def notes(self, signals: int, few: int, numbers: int) -> list[str]:
         some = f" (baselines, and the choice of *: the first {few})" if few < signals else ""
@@ -271,7 +271,7 @@ class Completion(CaseTask):
 
 
 def on_finer_raster(images: Float[Tensor, "M H W C"], factor: int) -> Float[Tensor, "M FH FW C"]:
-    """Images on a raster so many times as fine, interpolated by cubics."""
+    """Images on a raster `factor` times as fine, interpolated by cubics."""
     if factor == 1:
         return images
     x = interpolate(images.movedim(-1, 1), scale_factor=factor, mode="bicubic", align_corners=False)

@@ -5,7 +5,7 @@ Beside the predicted fields stand, for the same context points,
     planes      s(x) = (x - p) . n with p the context point nearest to x and n its normal (Hoppe et al. 1992)
     ellipsoid   the one whose surface has the points' mean and second moments: half axes sqrt(3 lambda)
     mean        the field of the mean latent of the training shapes, of a model with an encoder
-    truth       other points of the true surface: what an error of zero looks like with so many points
+    truth       other points of the true surface: the error of the truth, at this count of points
 
 Symbols: N context points.
 """
@@ -100,7 +100,7 @@ def shape_table(
         sets: Posed shapes, by the name of their set.
         resolution: Cells along the longest side of the meshes.
         known: Training shapes for the mean latent.
-        refine_steps: Show also the prediction refined so many steps on the context; 0 for not.
+        refine_steps: Show also the prediction refined on the context by this many updates; 0 for not.
         before: The model before its training, for a row of its own.
     """
     methods: dict[str, Callable[[Context], Any]] = {"hypersiren": predictor(model)}
@@ -134,13 +134,13 @@ def predictor(model: HyperSiren) -> Callable[[Context], BoundSiren]:
 
 
 def _floor(shapes: list[PosedShape]) -> dict[str, float]:
-    found = []
+    rows = []
     for shape in shapes:
         percent = 100 / float(np.linalg.norm(np.ptp(shape.points, axis=0)))
         error = compare_surfaces(*shape.again, shape.points, shape.normals, 1 / percent)
-        found.append((percent * error.chamfer_l1, error.f_score, error.normal_consistency, 1.0))
+        rows.append((percent * error.chamfer_l1, error.f_score, error.normal_consistency, 1.0))
     names = ("chamfer_l1", "f_score", "normal_consistency", "watertight")
-    return dict(zip(names, np.mean(found, 0).tolist(), strict=True))
+    return dict(zip(names, np.mean(rows, 0).tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -168,11 +168,11 @@ def complete_cloud(
     Args:
         model: Predicts; the upward axis of the cloud must be that of its training.
         cloud: Oriented points.
-        context: So many random ones of them are shown; all if there are no more.
+        context: Number of random points that are known; all if there are no more.
         resolution: Cells along the longest side.
         size: How large the shape shall be for the model, as a multiple of a training shape that is not posed.
         seed: Fixes the choice.
-        refine_steps: Fit the field so many steps further to the whole cloud.
+        refine_steps: Updates that fit the field further to the whole cloud.
         device: Where the model is.
 
     Raises:

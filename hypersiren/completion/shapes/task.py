@@ -146,7 +146,7 @@ class Shapes(Kind):
             LOG.debug("prior from data: pose %d of %d of each shape", copy + 1, copies + 1)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> ShapesBatch:
-        """Draw B shapes, their poses, their context, and what is asked; the same law at any progress."""
+        """Draw B shapes, their poses, their context, and the target points; the same law at any progress."""
         shapes, b, device = self.train, self.batch_size, self.train.points.device
         index = torch.randint(len(shapes), (b, 1), generator=generator, device=device)
         poses = random_poses(b, generator, device, **self.poses)
@@ -186,10 +186,10 @@ class Shapes(Kind):
 
     def evaluate(self, predict: Predict) -> dict[str, float]:
         """Errors of predicted surfaces of unseen shapes for each number of context points, and their means."""
-        found = {count: judge(self._posed(count), predict, self.resolution) for count in self.evaluation}
-        names = next(iter(found.values()))
-        means = {name: sum(numbers[name] for numbers in found.values()) / len(found) for name in names}
-        return means | {f"chamfer_l1_{count}": numbers["chamfer_l1"] for count, numbers in found.items()}
+        errors = {count: judge(self._posed(count), predict, self.resolution) for count in self.evaluation}
+        names = next(iter(errors.values()))
+        means = {name: sum(numbers[name] for numbers in errors.values()) / len(errors) for name in names}
+        return means | {f"chamfer_l1_{count}": numbers["chamfer_l1"] for count, numbers in errors.items()}
 
     def _posed(self, context: int, most: int = 8) -> list[PosedShape]:
         return posed_shapes(self.validation, context, most, **self.poses)
@@ -213,9 +213,9 @@ def sides(height: Float[Tensor, "B G G G"], x: Float[Tensor, "B M 3"]) -> Float[
     cell = 2 * HALF / CELLS
     # The function's last axis is the first of its coordinates.
     place = (x / HALF).flip(-1)[:, :, None, None]
-    found = grid_sample(height.unsqueeze(1), place, align_corners=True, padding_mode="border")[:, 0, :, 0, 0]
-    found = torch.where(x.abs().amax(-1) > HALF, torch.ones_like(found), found)
-    return (found > cell).to(found.dtype) - (found < -cell).to(found.dtype)
+    side = grid_sample(height.unsqueeze(1), place, align_corners=True, padding_mode="border")[:, 0, :, 0, 0]
+    side = torch.where(x.abs().amax(-1) > HALF, torch.ones_like(side), side)
+    return (side > cell).to(side.dtype) - (side < -cell).to(side.dtype)
 
 
 def pose_arguments(data: ShapeData) -> dict[str, Any]:

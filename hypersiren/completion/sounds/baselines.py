@@ -52,7 +52,7 @@ def linear(waves: Float[Tensor, "M N"], mask: Bool[Tensor, "M N"]) -> Float[Tens
 def band_limited(
     waves: Float[Tensor, "M N"], mask: Bool[Tensor, "M N"], density: float, ridge: float, most: int | None = None
 ) -> Float[Tensor, "M N"]:
-    """The least-squares series of cosines: so many as known samples, times `density`, and no more than `most`.
+    """The least-squares series of cosines: as many as known samples, times `density`, and no more than `most`.
 
     Example:
         >>> wave = cosines(20, (torch.arange(40) + 0.5) / 40)[:, 3][None]

@@ -29,7 +29,7 @@ FLOOR = 1e-6
 
 
 def rms(waves: Float[Tensor, "B P"], mask: Bool[Tensor, "B P"]) -> Float[Tensor, "B 1"]:
-    """The root mean square over what is known, at least `FLOOR`.
+    """The root mean square over known samples, at least `FLOOR`.
 
     Example:
         >>> rms(torch.tensor([[3.0, 4.0, 9.0]]), torch.tensor([[True, True, False]])).square().item()

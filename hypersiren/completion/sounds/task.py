@@ -47,7 +47,7 @@ MOST = 100
 
 @dataclass(frozen=True)
 class SoundBatch:
-    """B windows, each divided by its scale: what is known, and what the field is asked.
+    """B windows, each divided by its scale: context and targets.
 
     Attributes:
         context: The known samples.
@@ -148,7 +148,7 @@ class SoundCompletion(CaseTask):
         return {"in_features": 1, "channels": 1, "out_features": 1}
 
     def prior_signals(self, copies: int = 0, finer: int = 1, chunk: int = 4096) -> Iterator[Float[Tensor, "M FN 1"]]:
-        """Training windows of root mean square 1, on a raster so many times as fine (see `set_prior`).
+        """Training windows of root mean square 1, on a raster `finer` times as fine (see `set_prior`).
 
         Windows that reach beyond their recording are left out, unless all do. Every second copy runs backwards.
         """
@@ -195,9 +195,9 @@ class SoundCompletion(CaseTask):
         """The mean squared error over the target samples, relative to their power, the mean over windows."""
         return {"mse": relative_mse(field(batch.x).squeeze(-1), batch.y.squeeze(-1), batch.inside).mean()}
 
-    def likelihood(self, found: Prediction, batch: SoundBatch) -> Tensor:
+    def likelihood(self, prediction: Prediction, batch: SoundBatch) -> Tensor:
         """The mean negative log likelihood of the target samples within their recordings."""
-        each = negative_log_likelihood(posterior_of(found, "loss.likelihood"), batch.x, batch.y).squeeze(-1)
+        each = negative_log_likelihood(posterior_of(prediction, "loss.likelihood"), batch.x, batch.y).squeeze(-1)
         return ((each * batch.inside).sum(1) / batch.inside.sum(1).clamp(min=1)).mean()
 
     def share(self, batch: SoundBatch, index: int, count: int) -> SoundBatch:
@@ -218,10 +218,10 @@ class SoundCompletion(CaseTask):
         """The squared error over the power of the truth."""
         return relative_mse(completion.squeeze(-1), case.truth.squeeze(-1), case.counted)
 
-    def numbers(self, found: Prediction) -> int:
+    def numbers(self, prediction: Prediction) -> int:
         """Those of a last layer that is solved are no more than its posterior's rank."""
-        numbers = super().numbers(found)
-        return numbers if found.posterior is None else min(found.posterior.columns, numbers)
+        numbers = super().numbers(prediction)
+        return numbers if prediction.posterior is None else min(prediction.posterior.columns, numbers)
 
     def notes(self, signals: int, few: int, numbers: int) -> list[str]:
         return [
@@ -231,7 +231,7 @@ class SoundCompletion(CaseTask):
         ]
 
     def tested(self, most: int) -> SoundSet:
-        """So many test windows, from all over the set."""
+        """`most` test windows, from all over the set."""
         return self.test.spread(most)
 
     def judged(self) -> SoundSet:
