@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from hypersiren.completion.images import task as completion
 from hypersiren.completion.images.settings import ContextSampling
 from hypersiren.completion.images.task import Completion
 from hypersiren.completion.train import train
@@ -14,7 +15,6 @@ from hypersiren.hypernets.model import HyperSiren
 from hypersiren.signals.sets import disk
 from hypersiren.signals.sets.disk import DiskPixels
 from hypersiren.signals.sets.images import ImageSet
-from hypersiren.tasks.images import completion
 
 
 @pytest.fixture
