@@ -106,14 +106,16 @@ class Context:
         return cls(x, values.flatten(1, -2), mask.flatten(1), size, cells.expand(b, -1))
 
     def compact(self) -> "Context":
-        """The same, with no more points than the most that are observed of any signal, and `shared_points` found out.
+        """The same, with no more points than the most that are observed of any signal, at least one.
+
+        Whether all signals are known at the same points, `shared_points`, is found out.
 
         Example:
             >>> mask = torch.tensor([[[True, False], [False, True]]])
             >>> Context.from_images(torch.rand(1, 2, 2, 3), mask).compact().y.shape
             torch.Size([1, 2, 3])
         """
-        most = int(self.mask.sum(1).max())
+        most = max(1, int(self.mask.sum(1).max()))
         order = self.mask.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :most, None]
         x, y = (torch.take_along_dim(values, order, dim=1) for values in (self.x, self.y))
         order = order.squeeze(-1)

@@ -74,7 +74,7 @@ STAGES = {
         train faces: loading PyTorch | <torch> | reading images: faces | building the model | run folder runs/faces
         0/4 | 4/4 | drawing summary.png | evaluating 6 methods on 40 test images
         evaluating 10 pixels: hypersiren (1 of 6) | evaluating 10 pixels: Gaussian (2 of 6)
-        evaluating full pixels: biharmonic (6 of 6) | drawing completion.png | hypersiren
+        evaluating full pixels: biharmonic (6 of 7) | drawing completion.png | hypersiren
         next: hypersiren complete runs/faces photo.jpg""",
 }
 """A command, and what stands in its terminal, in this order."""
