@@ -30,7 +30,7 @@ from .hypernets.encoders.set_encoder import SetEncoder as SetEncoder
 from .hypernets.encoders.token_encoder import TokenEncoder as TokenEncoder
 from .hypernets.encoders.token_encoder import TokenHypernet as TokenHypernet
 from .hypernets.full import FullHypernet as FullHypernet
-from .hypernets.gaussian.posterior import Posterior as Posterior
+from .hypernets.gaussian.base import Posterior as Posterior
 from .hypernets.model import HyperSiren as HyperSiren
 from .hypernets.refine import refine as refine
 from .shapes.cloud import open_cloud as open_cloud

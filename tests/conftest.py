@@ -29,6 +29,31 @@ def own_seeds(session_cache):
     seed_all()
 
 
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Figures are made but not painted: for tests of something else, as painting takes most of a small training."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    def blank(canvas):
+        return np.zeros((int(canvas.figure.bbox.height), int(canvas.figure.bbox.width), 4), np.uint8)
+
+    monkeypatch.setattr(FigureCanvasAgg, "draw", lambda canvas: None)
+    monkeypatch.setattr(FigureCanvasAgg, "buffer_rgba", blank)
+
+
+@pytest.fixture
+def empty_summaries(request, monkeypatch):
+    """Nor are their parts laid out, which other tests look at; for whole files, but for what is marked `painted`."""
+    if request.node.get_closest_marker("painted"):
+        return
+    request.getfixturevalue("unpainted")
+    from hypersiren.plotting import WIDTH, new_figure
+
+    monkeypatch.setattr(
+        "hypersiren.tasks.summary.draw_rows", lambda rows, title="", width=WIDTH: new_figure(9, width)[0]
+    )
+
+
 def seed_all() -> None:
     import torch
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import trimesh
 from PIL import Image
 
@@ -30,6 +31,7 @@ def run_script(name: str, folder: Path, **settings: object) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_own_image(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 16, 3), dtype=np.uint8)).save(tmp_path / "mine.png")
     run_script("own_image", tmp_path, PICTURE="mine.png", SIZE=None, STEPS=2)
@@ -39,16 +41,19 @@ def test_own_image(tmp_path):
     assert load(tmp_path / "own_image" / "field.safetensors").out_features == 3
 
 
+@pytest.mark.slow
 def test_own_task(tmp_path):
     assert run_script("own_task", tmp_path, STEPS=2).startswith("largest error of the angle: ")
 
 
+@pytest.mark.slow
 def test_own_data(tmp_path):
     assert "mse_full" in run_script("own_data", tmp_path, COUNT=20, SIZE=12, STEPS=1)
     assert Image.open(tmp_path / "own_data" / "completed.png").height == 48
     assert load(tmp_path / "own_data" / "model.safetensors").siren.out_features == 3
 
 
+@pytest.mark.slow
 def test_points_to_mesh(tmp_path):
     normals = np.random.default_rng(0).normal(size=(2000, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -64,6 +69,7 @@ def test_points_to_mesh(tmp_path):
 NOTEBOOK = json.loads((ROOT / "eval" / "tour.ipynb").read_text())
 
 
+@pytest.mark.slow
 def test_the_cells_of_the_notebook_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

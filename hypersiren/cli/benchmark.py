@@ -109,13 +109,13 @@ def warm(run: File, *, context: str = "1000", steps: int = 500, device: str = "a
     """
     check_least(1, steps=steps)
     announce("benchmark warm")
-    from hypersiren.completion.images.task import open_sets
+    from hypersiren.completion.images.task import Completion
     from hypersiren.studies.benchmarks.loop import warm_start
 
     opened = open_run(run, device)
     if opened.row.unit != "images":
         fail(f"{opened.checkpoint}: expected a run of images, got one of {opened.row.unit}")
-    test = open_sets(opened.settings, next(opened.model.parameters()).device)[2]
+    test = Completion.load(opened.settings, next(opened.model.parameters()).device)[2]
     try:
         errors = warm_start(opened.model, test, context, steps)
     except ValueError as error:

@@ -2,7 +2,9 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from hypersiren.cli.console import File, Out, check_least, choose_device, fail, make_folder, print_next, report_skipped
 from hypersiren.cli.lines import LOG, announce, show
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 
 EXAMPLES = {"images": "photo.jpg", "shapes": "cloud.ply", "sounds": "speech.wav"}
-"""A file of a person's own, by what a run is of."""
+"""A user's file, by the signals of a run."""
 
 
 def complete(
@@ -32,6 +34,7 @@ def complete(
     seed: int = 0,
     baseline_images: int = 100,
     device: str = "auto",
+    task: Annotated[Any, Parameter(parse=False)] = None,
 ) -> None:
     """Complete your images, shapes or sounds with a trained run, or evaluate it on its test set.
 
@@ -61,6 +64,7 @@ def complete(
         baseline_images: Number of test images on which the slow baselines are evaluated; the largest number of test
             shapes, or windows of sound, that are used.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
+        task: That of the run, from Python, where its sets are read already.
     """
     options = {
         "context": context,
@@ -81,6 +85,7 @@ def complete(
     if refine and interpolate is not None:
         fail("--refine and --interpolate exclude each other: between two pictures there is nothing to fit to")
     announce(f"complete {run}")
+    from hypersiren.completion.complete import complete_files, complete_test
     from hypersiren.training.checkpoints import results_folder
 
     opened = open_run(run, device)
@@ -89,17 +94,15 @@ def complete(
     folder = out or results_folder(opened.checkpoint) / name
     if out and not files:
         check_folder(out)
-    study = opened.row.load_study()
-    if wrong := [f"--{name}" for name in given if name not in study.OPTIONS]:
+    if wrong := [f"--{name}" for name in given if name not in opened.row.load_study().OPTIONS]:
         fail(f"{wrong[0]} is not for {opened.row.unit}; {opened.checkpoint} is a run of {opened.row.unit}")
     make_folder(folder)
     if files:
-        for made in study.complete_files(opened, files, folder, size=size, seed=seed, refine=refine, **given):
+        for made in complete_files(opened, files, folder, size=size, seed=seed, refine=refine, **given):
             show(made)
         return
-    wanted = {} if samples is None else {"samples": samples}
     sign(folder, "table")
-    table, skipped = study.complete_test(opened, folder, most=baseline_images, refine=refine, **wanted)
+    table, skipped = complete_test(opened, folder, most=baseline_images, refine=refine, samples=samples, task=task)
     report_skipped(skipped)
     show(table)
     LOG.info(f"table and pictures in {folder}")

@@ -23,7 +23,7 @@ from hypersiren.cli.console import (
 from hypersiren.cli.lines import LOG, announce, progress
 from hypersiren.completion.registry import SETS, SetRow, set_row
 from hypersiren.completion.settings import SetSettings
-from hypersiren.settings.flags import chosen_kind, load_settings
+from hypersiren.settings.flags import load_settings
 from hypersiren.training.display import is_first
 from hypersiren.training.folders import choose_folder
 from hypersiren.training.memory import keep_freed_memory
@@ -82,12 +82,12 @@ def train(
         return
     report_finished(done, checked.training.steps)
     LOG.info(str(draw_run(objective, folder)))
-    complete(folder, device=checked.device)
+    complete(folder, device=checked.device, task=objective.task)
 
 
 def read_train_settings(config: Path | None, words: Sequence[str] = ()) -> tuple[SetRow, SetSettings]:
     """The row of the task that data.kind says, and its settings."""
     if config is not None:
         config = find_config(config, list(SETS))
-    row = set_row(chosen_kind("data", config, words))
-    return row, load_settings(row.settings, config, words)
+    settings: SetSettings = load_settings(lambda kind: set_row(kind).settings, config, words)
+    return set_row(settings.data.kind), settings

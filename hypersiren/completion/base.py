@@ -1,20 +1,31 @@
-"""What a task on a set of signals is: a hypernetwork predicts a field for each of them."""
+"""What a task on a set of signals is: a hypernetwork predicts a field for each of them.
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields, replace
+A kind of signal is a `Kind`, and a `CaseTask` where completions are compared with the truth point by point, as those
+of images and sounds are: it says what a `Case` of its signals is, and what is done with cases is written once, here and
+in `table` and `complete`. To add one, see `CaseTask` and `complete.Study`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import torch
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from hypersiren.errors import UserError
+from hypersiren.fields.coords import evaluate
+from hypersiren.fields.last_layers import last_layer
 from hypersiren.fields.operators import Field
+from hypersiren.hypernets.adapters.base import Prediction
 from hypersiren.hypernets.context import Context
+from hypersiren.signals.sets.sources import skipped_files
 from hypersiren.tasks.panels import Panel
 from hypersiren.tasks.summary import Measure, Rows, panel_rows
 from hypersiren.tasks.task import share_of
 
 Predict = Callable[[Context], Field]
-"""What a task on a set judges: a function from what is known of signals to the fields predicted from it."""
+"""What a task on a set judges: a function from the contexts of signals to the fields predicted from them."""
 
 
 class SetTask:
@@ -50,7 +61,7 @@ class SetTask:
         """Named, weighted terms of the predicted fields; the loop sums them."""
         raise NotImplementedError
 
-    def likelihood(self, found: Any, batch: Any) -> Tensor:
+    def likelihood(self, prediction: Any, batch: Any) -> Tensor:
         """The mean negative log likelihood of a batch under a `Prediction`, for `loss.likelihood`; none by default.
 
         Raises:
@@ -88,6 +99,226 @@ class SetTask:
     def digest(self) -> str | None:
         """What its signals are known by when a run is resumed, see `content_digest`; None: by nothing."""
         return None
+
+
+class Kind(SetTask):
+    """A task of `hypersiren train`: its sets are described by settings, see `registry`.
+
+    Attributes:
+        validation, test: Signals that it is judged on, during training and after it.
+    """
+
+    validation: Any
+    test: Any = None
+
+    @classmethod
+    def open(cls, settings: Any, device: torch.device | str = "cpu") -> Any:
+        """The task that settings describe, its signals read: those of the test too, so that missing ones are found
+        before the training.
+
+        Raises:
+            UserError: If a set cannot be read.
+        """
+        sets = cls.load(settings, device)
+        task = cls(*sets[:2], **cls.arguments(settings))
+        task.test, task.skipped = sets[2], skipped_files(*sets)
+        return task
+
+    @classmethod
+    def load(cls, settings: Any, device: torch.device | str = "cpu") -> tuple[Any, ...]:
+        """Training, validation and test signals that settings describe, on the device."""
+        raise NotImplementedError
+
+    @classmethod
+    def arguments(cls, settings: Any) -> dict[str, Any]:
+        """What else it is made with, from its settings."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Case:
+    """B signals to complete: their contexts, and the truth at P points.
+
+    The value of a signal is `offset` + `scale` times that of its field.
+
+    Attributes:
+        context: The known points.
+        x: (P, D) coordinates.
+        truth: (B, P, C) values of the signals.
+        known: (B, P), which points are in the context.
+        counted: (B, P), which points have a truth.
+        scale: (B, 1, 1), or a number for all; 0 where the completion is `offset` whatever is predicted.
+        offset: The value of a field that is 0.
+    """
+
+    context: Context
+    x: Float[Tensor, "P D"]
+    truth: Float[Tensor, "B P C"]
+    known: Bool[Tensor, "B P"]
+    counted: Bool[Tensor, "B P"]
+    scale: Float[Tensor, "*b"] | float = 1.0
+    offset: float = 0.0
+
+    @property
+    def unknown(self) -> Bool[Tensor, "B P"]:
+        """The points to complete."""
+        return self.counted & ~self.known
+
+    def values(self, y: Float[Tensor, "*b P C"]) -> Float[Tensor, "*b P C"]:
+        """The signals' values, from those of their fields."""
+        return y * self.scale + self.offset
+
+    def complete(self, field: Field, points: int = 131072) -> Float[Tensor, "B P C"]:
+        """The signals that fields stand for, evaluated at most `points` points of all of them at a time."""
+        return self.values(evaluate(field, self.x, chunk=max(1, points // len(self.truth))))
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A method without a hypernetwork.
+
+    Attributes:
+        name: In tables.
+        complete: From a case on the CPU to its signals (B, P, C).
+        keeps: Whether known points keep their values.
+        fast: Whether it is evaluated on all test signals, not on the first of them only.
+    """
+
+    name: str
+    complete: Callable[[Case], Float[Tensor, "B P C"]]
+    keeps: bool = False
+    fast: bool = False
+
+
+class CaseTask(Kind):
+    """A set of signals whose completions are compared with the truth point by point. The base of images and sounds.
+
+    It says what a set, a context and an error are; training, calibration, evaluation, the table and the command
+    `complete` follow.
+
+    Attributes:
+        contexts: Names of the contexts that it is evaluated from.
+        whole: That of them in which all points are known.
+        quantity: What an error is, with the signals' unit.
+        element: What points are called: "pixels", "samples".
+        inside: What intervals hold: "values", "samples".
+        points: Points of signals that are completed at a time.
+        decibels: Whether the table has the mean signal to noise ratio of the signals, not the peak one of mean errors.
+    """
+
+    criterion: str | None = "mse"
+    contexts: Sequence[str]
+    whole: str
+    quantity: str = "error"
+    element: str = "points"
+    inside: str = "values"
+    points: int = 131072
+    decibels: bool = False
+
+    @property
+    def measures(self) -> Sequence[Measure]:  # type: ignore[override]
+        """The errors of `evaluate`."""
+        each = [Measure(f"mse_{self.label(name)}", f"{self.quantity}, {self.words(name)}") for name in self.contexts]
+        return [Measure("mse", f"{self.quantity}, mean over contexts"), *each]
+
+    def mask(self, signals: Any, context: str, seed: int = 0) -> Bool[Tensor, "M *size"]:
+        """Which points of each signal of a set are known in a context; the same on every machine for a seed."""
+        raise NotImplementedError
+
+    def case(self, signals: Any, mask: Bool[Tensor, "M *size"]) -> Case:
+        """Signals with their known points."""
+        raise NotImplementedError
+
+    def error(self, case: Case, completion: Float[Tensor, "B P C"]) -> Float[Tensor, " B"]:
+        """The error of each signal over the points that have a truth."""
+        raise NotImplementedError
+
+    def baselines(self, numbers: int) -> Callable[[Case], Sequence[Baseline]]:
+        """Methods without a hypernetwork, fitted to the training signals.
+
+        Args:
+            numbers: Numbers that the model has for each signal.
+
+        Returns:
+            A function that chooses their settings on a case of validation signals, on the CPU: the methods for such a
+            context.
+        """
+        raise NotImplementedError
+
+    def numbers(self, prediction: Prediction) -> int:
+        """Numbers that a model has for each signal: of its latent or tokens, or of a last layer that is solved."""
+        if prediction.z is None or prediction.posterior is not None:
+            return last_layer(prediction.siren, prediction.params)[0].numel()
+        return prediction.z[0].numel()
+
+    def notes(self, signals: int, few: int, numbers: int) -> list[str]:
+        """The lines below the table: of the mean over test signals, of baselines on a few of them."""
+        return [f"{self.quantity}, mean over {signals} test {self.unit}", f"{numbers} numbers for each of them"]
+
+    @staticmethod
+    def words(context: str) -> str:
+        """A context in words: "from 10 pixels"."""
+        return f"from {context}"
+
+    @staticmethod
+    def label(context: str) -> str:
+        """A context as a part of names."""
+        return context
+
+    def some(self, known: int) -> int:
+        """Signals that may be completed at a time, where each has a linear system of `known` points."""
+        return self.points
+
+    def cases(self, signals: Any, context: str, seed: int = 0) -> Iterator[Case]:
+        """All signals of a set in a context, as many at a time as `points` allow."""
+        yield from self.split(signals, self.mask(signals, context, seed))
+
+    def split(self, signals: Any, mask: Bool[Tensor, "M *size"], copies: int = 1) -> Iterator[Case]:
+        """As `cases`, of known points: as many signals at a time as `points` allow, with `copies` of each."""
+        some = max(1, self.points // (copies * mask[0].numel()))
+        if not (mask == mask[:1]).all():
+            some = max(1, min(some, self.some(int(mask.flatten(1).sum(1).max()))))
+        for index in torch.arange(len(mask), device=mask.device).split(some):
+            yield self.case(signals.at(index), mask[index])
+
+    def tested(self, most: int) -> Any:
+        """The test signals that the table is made of; baselines see the first `most`."""
+        return self.test
+
+    def choosing(self, most: int) -> Any:
+        """The validation signals that the settings of baselines are chosen on."""
+        return self.validation.spread(min(most, 100))
+
+    def judged(self) -> Any:
+        """The validation signals that a model is judged on during training."""
+        return self.validation
+
+    def held_out(self, most: int = 32) -> Iterator[tuple[Context, Tensor, Tensor, Tensor]]:
+        """Validation signals from each context that leaves points unknown, see `HyperSiren.calibrate`."""
+        shown = self.validation.spread(most)
+        for name in self.contexts:
+            if name != self.whole:
+                case = self.case(shown, self.mask(shown, name))
+                scale = torch.as_tensor(case.scale)
+                y = (case.truth - case.offset) / torch.where(scale == 0, 1, scale)
+                yield case.context, case.x, y, case.unknown & (scale != 0).squeeze(-1)
+
+    @torch.no_grad()
+    def evaluate(self, predict: Predict) -> dict[str, float]:
+        """The validation error for each context, the mean over signals, and the mean of these."""
+        errors, judged = {}, self.judged()
+        for name in self.contexts:
+            each = [
+                self.error(case, case.complete(predict(case.context), self.points)) for case in self.cases(judged, name)
+            ]
+            errors[f"mse_{self.label(name)}"] = torch.cat(each).mean().item()
+        return {"mse": sum(errors.values()) / len(errors), **errors}
+
+    @torch.no_grad()
+    def complete(self, predict: Predict, signals: Any, mask: Bool[Tensor, "M *size"]) -> Float[Tensor, "M P C"]:
+        """All signals of a set, completed from their known points."""
+        cases = self.split(signals, mask)
+        return torch.cat([case.complete(predict(case.context), self.points) for case in cases])
 
 
 def share_signals(batch: Any, index: int, count: int) -> Any:

@@ -47,16 +47,16 @@ class HypernetObjective(Objective):
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         with torch.autocast(batch.context.y.device.type, torch.bfloat16, enabled=self.autocast):
-            found = self.model.predict(batch.context)
-        params = found.params
-        terms = dict(named_terms(self.task, self.task.loss(found.field, batch)))
-        if self.latent and found.z is not None:
-            terms["latent_prior"] = self.latent * found.z.float().square().mean()
+            prediction = self.model.predict(batch.context)
+        params = prediction.params
+        terms = dict(named_terms(self.task, self.task.loss(prediction.field, batch)))
+        if self.latent and prediction.z is not None:
+            terms["latent_prior"] = self.latent * prediction.z.float().square().mean()
         if self.weights:
             squares = torch.stack([p.square().sum() for p in params.values()]).sum()
             terms["weight_prior"] = self.weights * squares / sum(p.numel() for p in params.values())
         if self.likelihood:
-            terms["likelihood"] = self.likelihood * self.task.likelihood(found, batch)
+            terms["likelihood"] = self.likelihood * self.task.likelihood(prediction, batch)
         return terms
 
     def begin(self) -> None:

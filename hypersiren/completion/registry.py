@@ -8,8 +8,9 @@ from hypersiren.completion.images.settings import CompletionSettings
 from hypersiren.completion.settings import SetSettings
 from hypersiren.completion.shapes.settings import ShapeSettings
 from hypersiren.completion.sounds.settings import SoundSettings
+from hypersiren.errors import UserError, clear_line, did_you_mean
 from hypersiren.shapes.sets.settings import SHAPE_KINDS
-from hypersiren.signals.sets.settings import SOUND_KINDS
+from hypersiren.signals.sets.settings import IMAGE_KINDS, SOUND_KINDS, TORCHVISION
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class SetRow:
     settings: type[SetSettings]
     home: str
     unit: str
-    kinds: tuple[str, ...] = ()
+    kinds: tuple[str, ...]
 
     def load(self) -> Any:
         """The class of the task. Imports torch."""
@@ -39,19 +40,32 @@ class SetRow:
 
 
 SETS: dict[str, SetRow] = {
-    "completion": SetRow(CompletionSettings, "images:Completion", "images"),
+    "completion": SetRow(CompletionSettings, "images:Completion", "images", (*IMAGE_KINDS, "CelebA")),
     "shapes": SetRow(ShapeSettings, "shapes:Shapes", "shapes", SHAPE_KINDS),
     "sounds": SetRow(SoundSettings, "sounds:SoundCompletion", "sounds", SOUND_KINDS),
 }
-"""The tasks of `hypersiren train`: a hypernetwork for a set of signals; data.kind chooses, images where it says none of
-the others' kinds."""
+"""The tasks of `hypersiren train`: a hypernetwork for a set of signals; data.kind chooses."""
 
 
-def set_row(kind: object) -> SetRow:
-    """The task on sets that a value of data.kind chooses.
+def set_row(kind: object = None) -> SetRow:
+    """The task on sets that a value of data.kind chooses; images where there is none.
+
+    Raises:
+        UserError: If no task has this kind.
 
     Example:
         >>> set_row("solids").unit, set_row("faces").unit
         ('shapes', 'images')
+        >>> set_row("soldis")
+        Traceback (most recent call last):
+        ...
+        hypersiren.errors.UserError: data.kind: expected one of faces, ... got "soldis"; did you mean "solids"?
     """
-    return next((row for row in SETS.values() if kind in row.kinds), SETS["completion"])
+    rows = [row for row in SETS.values() if kind is None or kind in row.kinds]
+    if not rows:
+        kinds = [kind for row in SETS.values() for kind in row.kinds]
+        own = ", ".join(kind for kind in kinds if kind not in (*TORCHVISION, "CelebA"))
+        near = did_you_mean(str(kind), kinds)
+        message = f"data.kind: expected one of {own} or a set of torchvision such as CIFAR10, got"
+        raise UserError(f'{message} "{clear_line(str(kind))}"{near}')
+    return rows[0]

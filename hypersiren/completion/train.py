@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,9 @@ from pydantic import ValidationError
 from hypersiren.completion.base import SetTask
 from hypersiren.completion.objective import HypernetObjective
 from hypersiren.completion.registry import SetRow, set_row
-from hypersiren.completion.settings import Loss, SetSettings, Training
+from hypersiren.completion.settings import Loss, PredictiveLoss, SetSettings, Training
+from hypersiren.errors import UserError, did_you_mean
 from hypersiren.fields.savable import describe
-from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren, build
 from hypersiren.hypernets.settings import Prior
 from hypersiren.plotting import ZOOM, figure_pixels
@@ -33,7 +34,7 @@ LOG = logging.getLogger(__name__)
 def prepare(
     row: SetRow, settings: SetSettings, device: torch.device | str = "cpu"
 ) -> tuple[HypernetObjective, dict[str, Any]]:
-    """What is trained, and its record for checkpoints.
+    """A training objective, and its record for checkpoints.
 
     Raises:
         UserError: If the set of signals cannot be read.
@@ -53,19 +54,18 @@ def make_objective(task: SetTask, settings: SetSettings, device: torch.device | 
     with seeded(settings.seed):
         model = build(**description).to(device)
     loss = settings.loss
-    solves = isinstance(model.adapter, LastLayerSolve)
     return HypernetObjective(
         model,
         task,
         **weights_of(loss),
         autocast=settings.training.autocast,
-        start=partial(start_at_prior, model, task, settings.prior) if solves else None,
+        start=partial(start_at_prior, model, task, settings.prior) if model.has_prior else None,
     )
 
 
 def weights_of(loss: Loss) -> dict[str, Any]:
     """The weights of the terms that `HypernetObjective` adds to those of the task."""
-    return loss.model_dump(include={"latent", "weights", "likelihood"})
+    return loss.model_dump(include=set(PredictiveLoss.model_fields))
 
 
 def start_at_prior(model: HyperSiren, task: Any, prior: Prior = Prior()) -> None:  # noqa: B008 - frozen
@@ -113,17 +113,18 @@ def train(
 
     Args:
         model: What is trained, in place; its parts may be your own modules.
-        task: The set and what is asked, such as `Completion(images)`: any object with what `hypersiren.SetTask` has.
+        task: The set and its loss, such as `Completion(images)`: any object with what `hypersiren.SetTask` has.
         run_dir: Folder for checkpoints and TensorBoard events; a run that it holds is resumed. None keeps nothing.
         seed: Fixes the batches.
         loss: Weights of the paper's two priors, or a `CompletionLoss` with that of the likelihood; none by default.
         progress: Show a progress bar; a text is its name; None: if stderr is a terminal, or in a notebook.
         on_log: Called as on_log(step, values) with each row of the history; True from it stops. See `hypersiren.fit`.
-        training: Changes of the optimisation, see `hypersiren.completion.settings.Training`.
+        training: Changes of the optimisation, see `hypersiren.completion.settings.Training`; all but `batch_size` and
+            `target_points`, which the task has: `Completion(images, batch_size=16)`.
 
     Raises:
         TrainingError: If the loss is not finite, or the folder holds a run with other settings.
-        UserError: If the task lacks something, or a setting does not exist.
+        UserError: If the task lacks something, a setting does not exist, or belongs to the task.
 
     Example:
         >>> from hypersiren import Completion, FullHypernet, HyperSiren, SetEncoder, Siren, train
@@ -135,6 +136,7 @@ def train(
         (True, ['mse', 'mse_10', 'mse_full', 'mse_half'])
     """
     check_task(task, SetTask)
+    check_keywords(type(task).__name__, loss, training)
     used = Training().replace(**training)
     settings = {"training": used.model_dump(mode="json"), "loss": loss.model_dump(mode="json"), "seed": seed}
     objective = HypernetObjective(model, task, **weights_of(loss), autocast=used.autocast)
@@ -142,6 +144,45 @@ def train(
         objective, run_dir, {"settings": settings}, used, seed=seed, progress=shows_progress(progress), on_log=on_log
     )
     return Trained(model, **outcome)
+
+
+KEYWORDS = ("run_dir", "seed", "loss", "progress", "on_log")
+"""Of `train`, beside the settings of the optimisation."""
+
+OF_THE_TASK = ("batch_size", "target_points")
+"""Settings of the optimisation that a task is made with."""
+
+
+def check_keywords(task: str, loss: Loss, training: Mapping[str, Any]) -> None:
+    """Refuse what `train` would not use, and say where it belongs or what was meant.
+
+    Args:
+        task: The name of the task's class.
+        loss, training: As of `train`.
+
+    Raises:
+        UserError: If there is anything.
+
+    Example:
+        >>> check_keywords("Completion", Loss(), {"batch_size": 2})
+        Traceback (most recent call last):
+        ...
+        hypersiren.errors.UserError: train: batch_size belongs to the task: Completion(..., batch_size=2)
+        >>> check_keywords("Completion", Loss(), {"step": 2})
+        Traceback (most recent call last):
+        ...
+        hypersiren.errors.UserError: train: unknown setting "step"; did you mean "steps"?
+    """
+    own = set(type(loss).model_fields) - set(PredictiveLoss.model_fields)
+    changed = {name: getattr(loss, name) for name in sorted(own & loss.model_fields_set)}
+    if given := {name: training[name] for name in OF_THE_TASK if name in training} | changed:
+        name, value = next(iter(given.items()))
+        raise UserError(f"train: {name} belongs to the task: {task}(..., {name}={value!r})")
+    known = [name for name in Training.model_fields if name not in OF_THE_TASK]
+    for name in training:
+        if name not in known:
+            near = did_you_mean(name, [*known, *KEYWORDS, *OF_THE_TASK])
+            raise UserError(f'train: unknown setting "{name}"' + (near or f"; expected one of {', '.join(known)}"))
 
 
 def draw_run(objective: HypernetObjective, run: Path) -> Path:
@@ -190,5 +231,5 @@ def open_run(run: Path, device: torch.device | str = "cpu") -> SetRun:
         record = content["record"]["settings"]
         row = set_row(record["data"]["kind"])
         return SetRun(row, row.settings.model_validate(record), model, path)
-    except (ValidationError, KeyError, TypeError):
+    except (ValidationError, UserError, KeyError, TypeError):
         raise checkpoints.CheckpointError(f"{path}: its settings are not those of this version of hypersiren") from None

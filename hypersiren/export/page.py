@@ -53,7 +53,7 @@ def fit_page(field: Any, about: Mapping[str, Any], title: str) -> str:
     if kind not in KINDS:
         raise UserError(
             f"--html shows fields of the kinds {', '.join(KINDS)}, and completions of pictures; "
-            f"got one of the task {about.get('task', 'of a file that does not say it')}"
+            f"got one of {about.get('task') or 'a kind that is not known'}"
         )
     data: dict[str, Any] = {"kind": kind, "samples": list(about["samples"]), "axes": [0, 1], "names": ["row", "column"]}
     if kind == "sound":

@@ -23,3 +23,18 @@ def with_last_layer(siren: Siren, params: Params, theta: Float[Tensor, "*b G C"]
     """The parameters with another last layer."""
     weight, bias = siren.last()
     return {**params, weight: theta[..., :-1, :].mT, bias: theta[..., -1, :]}
+
+
+def without_last_layer(siren: Siren, params: Params) -> Params:
+    """Those of the parameters that the last layer is not of."""
+    return {name: p for name, p in params.items() if name not in siren.last()}
+
+
+def last_width(siren: Siren) -> int:
+    """F, the width of the last sine layer: the features that the last layer is linear in.
+
+    Example:
+        >>> last_width(Siren(2, 3, hidden_features=(8, 32)))
+        32
+    """
+    return list(siren.shapes.values())[-2][1]

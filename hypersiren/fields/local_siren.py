@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hypersiren.errors import UserError
 from hypersiren.fields.coords import grid
 from hypersiren.fields.jets import Jet, Second, Shift, check_second, forward_jet, products
 from hypersiren.fields.layers import linear
@@ -72,7 +73,7 @@ class LocalSiren(Siren):
         generator: torch.Generator | None = None,
     ):
         if len(token_size) != in_features:
-            raise ValueError(f"expected tokens along each of {in_features} axes, got token_size {tuple(token_size)}")
+            raise UserError(f"expected tokens along each of {in_features} axes, got token_size {tuple(token_size)}")
         super().__init__(
             in_features, out_features, hidden_features, hidden_layers, first_omega, hidden_omega, generator=generator
         )

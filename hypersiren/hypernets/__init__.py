@@ -1,1 +1,1 @@
-"""From what is known of a signal to the weights of its field (paper, section 4.4)."""
+"""From the context of a signal to the weights of its field (paper, section 4.4)."""

@@ -3,7 +3,9 @@
 Symbols: B signals, N points, D coordinate dimensions, C channels, H height, W width.
 """
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from einops import rearrange
@@ -12,9 +14,10 @@ from torch import Tensor
 
 from hypersiren.fields.coords import grid, nearest_cell
 from hypersiren.fields.shown import by_shape
+from hypersiren.hypernets.gaussian.observations import VALUES, Observation, SurfaceNormals
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Context:
     """What is known of B signals: values at coordinates, each of them observed or not.
 
@@ -25,13 +28,13 @@ class Context:
         size: Cells along each axis of the raster that a convolutional encoder shall see, (H, W) of an image; None for
             point sets.
         cells: Which cell of the raster each point is the centre of; None if they are not, or nobody knows.
-        alike: Whether all signals are known at the same points, so that one linear system serves them all.
-        surface: Whether x lie on a surface and y are its unit normals: a signed distance has the value 0 and the
-            gradient y there.
+        shared_points: Whether all signals are known at the same points, so that one linear system serves them all.
+        kind: What y says of the field at x: its `Values`, or, with `surface=True`, `SurfaceNormals`: x lie on a surface
+            and y are its unit normals, so that a signed distance has the value 0 and the gradient y there.
 
     Example:
         >>> Context(torch.zeros(4, 10, 2), torch.zeros(4, 10, 3), torch.ones(4, 10, dtype=torch.bool))
-        Context(x (4, 10, 2), y (4, 10, 3), mask (4, 10), alike=False, surface=False)
+        Context(x (4, 10, 2), y (4, 10, 3), mask (4, 10), shared_points=False, kind=Values())
     """
 
     x: Float[Tensor, "B N D"]
@@ -39,10 +42,41 @@ class Context:
     mask: Bool[Tensor, "B N"]
     size: tuple[int, ...] | None = None
     cells: Int[Tensor, "B N"] | None = None
-    alike: bool = False
-    surface: bool = False
+    shared_points: bool = False
+    kind: Observation = VALUES
 
     __repr__ = by_shape
+
+    def __init__(
+        self,
+        x: Float[Tensor, "B N D"],
+        y: Float[Tensor, "B N C"],
+        mask: Bool[Tensor, "B N"],
+        size: tuple[int, ...] | None = None,
+        cells: Int[Tensor, "B N"] | None = None,
+        shared_points: bool = False,
+        surface: bool = False,
+        *,
+        kind: Observation = VALUES,
+        alike: bool | None = None,
+    ):
+        if alike is not None:
+            _warn_of_alike()
+        values = {"x": x, "y": y, "mask": mask, "size": size, "cells": cells}
+        said = {"shared_points": bool(shared_points or alike), "kind": SurfaceNormals() if surface else kind}
+        for name, value in {**values, **said}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def surface(self) -> bool:
+        """Whether it is one of surfaces and their normals."""
+        return isinstance(self.kind, SurfaceNormals)
+
+    @property
+    def alike(self) -> bool:
+        """The name of `shared_points` before version 0.2."""
+        _warn_of_alike()
+        return self.shared_points
 
     @classmethod
     def from_images(cls, images: Float[Tensor, "B H W C"], mask: Bool[Tensor, "B H W"]) -> "Context":
@@ -72,27 +106,33 @@ class Context:
         return cls(x, values.flatten(1, -2), mask.flatten(1), size, cells.expand(b, -1))
 
     def compact(self) -> "Context":
-        """The same, with no more points than the most that are observed of any signal, and with `alike` found out.
+        """The same, with no more points than the most that are observed of any signal, at least one.
+
+        Whether all signals are known at the same points, `shared_points`, is found out.
 
         Example:
             >>> mask = torch.tensor([[[True, False], [False, True]]])
             >>> Context.from_images(torch.rand(1, 2, 2, 3), mask).compact().y.shape
             torch.Size([1, 2, 3])
         """
-        most = int(self.mask.sum(1).max())
+        most = max(1, int(self.mask.sum(1).max()))
         order = self.mask.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :most, None]
         x, y = (torch.take_along_dim(values, order, dim=1) for values in (self.x, self.y))
         order = order.squeeze(-1)
         cells = None if self.cells is None else self.cells.gather(1, order)
         mask = self.mask.gather(1, order)
-        alike = bool((mask == mask[:1]).all()) and bool((x == x[:1]).all())
-        return Context(x, y, mask, self.size, cells, alike, self.surface)
+        shared = bool((mask == mask[:1]).all()) and bool((x == x[:1]).all())
+        return replace(self, x=x, y=y, mask=mask, cells=cells, shared_points=shared)
 
     def signals(self, index: slice) -> "Context":
         """Some of the signals."""
         cells = None if self.cells is None else self.cells[index]
-        x, y, mask = self.x[index], self.y[index], self.mask[index]
-        return Context(x, y, mask, self.size, cells, self.alike, self.surface)
+        return replace(self, x=self.x[index], y=self.y[index], mask=self.mask[index], cells=cells)
+
+
+@cache
+def _warn_of_alike() -> None:
+    warnings.warn("Context.alike is now Context.shared_points", DeprecationWarning, stacklevel=3)
 
 
 def rasterise(context: Context) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B 1 H W"]]:

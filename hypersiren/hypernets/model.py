@@ -4,16 +4,18 @@ Context -> encoder -> z -> hypernetwork -> Params -> SIREN(x) -> y
 """
 
 from collections.abc import Iterable, Mapping
+from inspect import signature
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hypersiren.errors import UserError
 from hypersiren.fields.local_siren import LocalSiren
 from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import BoundSiren, Params, Siren
-from hypersiren.hypernets.adapters.base import Prediction
+from hypersiren.hypernets.adapters.base import HeldOut, Prediction
 from hypersiren.hypernets.adapters.gradient_steps import GradientSteps
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.adapters.mixture import MixtureSolve
@@ -24,7 +26,6 @@ from hypersiren.hypernets.encoders.precision import convolutions
 from hypersiren.hypernets.encoders.set_encoder import SetEncoder
 from hypersiren.hypernets.encoders.token_encoder import TokenEncoder, TokenHypernet
 from hypersiren.hypernets.full import FullHypernet
-from hypersiren.hypernets.gaussian.calibration import fit_spread
 
 ENCODERS: dict[str, type[nn.Module]] = {
     "set": SetEncoder,
@@ -35,13 +36,12 @@ ENCODERS: dict[str, type[nn.Module]] = {
 
 HYPERNETS: dict[str, type[nn.Module]] = {"full": FullHypernet}
 
-MATRIX = 2**25
-"""Numbers of the matrices that calibration works on at a time: 128 MB."""
+ADAPTERS: dict[str, Any] = {"solve": LastLayerSolve, "mixture": MixtureSolve, "gradient": GradientSteps}
 
 
 @savable
 class HyperSiren(nn.Module):
-    """Predicts a field for each of B signals from what is known of them.
+    """Predicts a field for each of B signals from their contexts.
 
     Weights that the hypernetwork predicts are frozen in `siren`; those it does not predict, if any, are shared by all
     signals and trained. An adapter fits the prediction to the context, in training too; with one, encoder and
@@ -51,9 +51,11 @@ class HyperSiren(nn.Module):
         encoder: From a context to a latent z for each signal, or to tokens; None for none.
         hypernet: From z to weights; None where there is no z.
         siren: The hypo-SIREN.
-        adapter: Fits the prediction to the context: `LastLayerSolve` its last layer, `GradientSteps` its z.
+        adapter: Fits the prediction to the context: `LastLayerSolve` its last layer, `GradientSteps` its z. One of your
+            own may have a prior, a calibration and learning rates: see `hypersiren.hypernets.adapters.base.Adapter`.
 
     Raises:
+        UserError: If the encoder cannot read the dimensions of the hypo-SIREN's coordinates.
         ValueError: If nothing gives a z that the hypernetwork takes, or nothing takes the encoder's, or the latent has
             another number of features or tokens than the hypernetwork takes, or the hypernetwork predicts what the
             hypo-SIREN does not have.
@@ -88,71 +90,51 @@ class HyperSiren(nn.Module):
             _check_latent(encoder, hypernet)
             _check_latent(adapter, hypernet)
             _check_shapes(hypernet, siren)
+            _check_dimensions(encoder, siren.in_features)
             places, anchors = getattr(encoder, "token_size", None), getattr(siren, "token_size", None)
             if None not in (places, anchors) and places != anchors:
                 raise ValueError(f"expected an encoder with token_size {anchors} as the hypo-SIREN has, got {places}")
         self.encoder, self.hypernet, self.siren, self.adapter = encoder, hypernet, siren, adapter
         predicted: Any = {} if hypernet is None else hypernet.shapes
-        # A mixture whose covariances are not trained: they belong to the features as these are.
-        fixed = isinstance(adapter, MixtureSolve) and not adapter.factor.requires_grad
+        trained = getattr(adapter, "trains_siren", True)
         for name, parameter in siren.named_parameters():
-            parameter.requires_grad_(name not in predicted and not fixed)
+            parameter.requires_grad_(name not in predicted and trained)
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether the adapter takes a prior from data."""
+        return hasattr(self.adapter, "set_prior")
 
     def set_prior(
         self, signals: Iterable[Float[Tensor, "M *size C"]], ridge: float = 1e-6, shrinkage: float = 0.2
     ) -> None:
-        """Start at the prior from data: see `LastLayerSolve.set_prior`. The hypernetwork predicts its mean at first.
+        """Start at the adapter's prior from data, such as `LastLayerSolve.set_prior`.
+
+        A hypernetwork that has `start_at` predicts its mean at first, an encoder that has `start_at_zero` no tokens.
 
         Raises:
-            ValueError: If the model's adapter has no prior.
+            UserError: If the model's adapter has no prior.
         """
-        if not isinstance(self.adapter, LastLayerSolve):
-            raise ValueError("expected a model with LastLayerSolve as its adapter")
-        self.adapter.set_prior(self.siren, signals, ridge, shrinkage)
-        if isinstance(self.hypernet, FullHypernet):
-            self.hypernet.start_at(self.siren.last())
-        if isinstance(self.encoder, TokenEncoder):  # the prior's features have none
-            self.encoder.start_at_zero()
+        if not self.has_prior:
+            none = "none" if self.adapter is None else type(self.adapter).__name__
+            raise UserError(f"expected an adapter with a prior, such as LastLayerSolve, got {none}")
+        _ask(self.adapter, "set_prior", self.siren, signals, ridge, shrinkage)
+        _ask(self.hypernet, "start_at", self.siren.last())
+        _ask(self.encoder, "start_at_zero")  # the prior's features have no tokens
 
     @torch.no_grad()
-    def calibrate(self, cases: Iterable[tuple[Context, Tensor, Tensor, Tensor]]) -> None:
-        """Choose the spread of `LastLayerSolve` so that 90 % intervals hold 90 % of what is not known.
+    def calibrate(self, cases: Iterable[HeldOut]) -> None:
+        """Let the adapter choose its calibration, so that 90 % intervals hold 90 % of what is not known.
 
         Args:
             cases: Signals that the model has not learned from: their context, points (P, D), all values there
                 (B, P, C), and which of these are unknown (B, P). A case for each kind of context.
         """
-        if not isinstance(self.adapter, LastLayerSolve):
-            return
-        found = []
-        self.adapter.spread.zero_()
-        for context, x, y, unknown in cases:
-            # Signals with a system each are taken some at a time: the known points times all others fill the memory.
-            some = len(y) if context.alike else max(1, MATRIX // (context.mask.shape[1] * len(x)))
-            shares, ratios = [], []
-            for start in range(0, len(y), some):
-                part = slice(start, start + some)
-                predicted = self.predict(context.signals(part))
-                if predicted.posterior is None:
-                    return
-                errors = (predicted.field(x) - y[part]).abs()
-                deviations = predicted.posterior.variance(x).sqrt().clamp(min=1e-6)
-                shares.append(predicted.posterior.open_share)
-                ratios.append((errors / deviations)[unknown[part]].flatten())
-            if unknown.any():
-                found.append((torch.cat(shares).mean(), torch.cat(ratios)))
-        if found:
-            self.adapter.spread.copy_(fit_spread(found))
+        _ask(self.adapter, "calibrate", self.predict, cases)
 
     def lr_factors(self) -> dict[Tensor, float]:
-        """Parameters that learn at a multiple of the learning rate: the prior and the SIREN, each relative to its size.
-
-        The prior belongs to the SIREN's features: where these change fast, it is lost.
-        """
-        if not isinstance(self.adapter, LastLayerSolve):
-            return {}
-        parts = [self.adapter.factor, *(p for p in self.siren.parameters() if p.requires_grad)]
-        return {part: part.detach().square().mean().sqrt().item() or 1.0 for part in parts}
+        """Parameters that learn at a multiple of the learning rate, as the adapter says."""
+        return _ask(self.adapter, "lr_factors", self.siren) or {}
 
     def encode(self, context: Context) -> Tensor | None:
         """The latent z of each signal, (B, Z) or (B, T, Z); None without an encoder.
@@ -194,6 +176,19 @@ class HyperSiren(nn.Module):
         return self.field(context)(x)
 
 
+def _ask(part: nn.Module | None, hook: str, *arguments: Any) -> Any:
+    """What a part of the model answers by one of its optional hooks; None where it has no such hook."""
+    return getattr(part, hook)(*arguments) if hasattr(part, hook) else None
+
+
+def _check_dimensions(encoder: Any, dimensions: int) -> None:
+    """Refuse coordinates that an encoder, or its class, cannot read; one that does not say reads any."""
+    reads = getattr(encoder, "dimensions", None)
+    if reads not in (None, dimensions):
+        name = getattr(encoder, "__name__", type(encoder).__name__)
+        raise UserError(f"expected signals over {reads} coordinate dimensions, which {name} reads, got {dimensions}")
+
+
 def _check_latent(source: nn.Module | None, hypernet: nn.Module) -> None:
     """Refuse a latent that the hypernetwork cannot take; parts from outside need not say theirs.
 
@@ -228,10 +223,13 @@ def build(
     """A HyperSiren from plain keyword arguments (and a `kind` each): for images, or for other coordinates and values.
 
     The context has `channels` values at coordinates of `in_features` dimensions; the field has `out_features` values,
-    by default as many. Convolutional encoders take two dimensions only. An encoder of kind "none" leaves out the
-    hypernetwork too. Tokens, from an encoder or found by gradient steps, shift the phases of a `LocalSiren`.
+    by default as many. An encoder of kind "none" leaves out the hypernetwork too. Tokens, from an encoder or found by
+    gradient steps, shift the phases of a `LocalSiren`.
 
     `layers` of the hypernetwork is the number of last layers of the hypo-SIREN that it predicts; None for all.
+
+    Raises:
+        UserError: If the encoder cannot read coordinates of `in_features` dimensions, or they have no tokens.
 
     Example:
         >>> model = build({"hidden_features": 8}, {"kind": "set"}, {"kind": "full", "hidden_features": 8}, channels=1)
@@ -245,6 +243,7 @@ def build(
     outputs = channels if out_features is None else out_features
     encoder, hypernet, adapter = dict(encoder), dict(hypernet), dict(adapter or {"kind": "none"})
     kind, adapting = encoder.pop("kind"), adapter.pop("kind")
+    _check_dimensions(ENCODERS.get(kind), in_features)
     tokens: dict[str, Any] = {}
     own_tokens: dict[str, Any] = {
         name: adapter.pop(name) for name in ("token_size", "token_features") if name in adapter
@@ -257,8 +256,9 @@ def build(
     made: nn.Module | None = None
     predicting: nn.Module | None = TokenHypernet(field.shapes) if tokens else None
     if kind != "none":
-        encoder["in_features" if kind == "set" else "channels"] = channels + (in_features if kind == "set" else 0)
-        made = ENCODERS[kind](**encoder)
+        says = {"in_features": in_features + channels, "channels": channels}
+        takes = signature(ENCODERS[kind]).parameters
+        made = ENCODERS[kind](**encoder, **{name: number for name, number in says.items() if name in takes})
     if predicting is None and made is not None:
         names = list(field.shapes)
         if (layers := hypernet.pop("layers", None)) is not None:
@@ -266,15 +266,5 @@ def build(
         shapes = {name: field.shapes[name] for name in names}
         latent: Any = made.latent_features
         predicting = HYPERNETS[hypernet.pop("kind")](shapes, latent, **hypernet)
-    return HyperSiren(made, predicting, field, _adapter(adapting, adapter, field, predicting))
-
-
-def _adapter(kind: str, arguments: Mapping[str, Any], field: Siren, hypernet: nn.Module | None) -> nn.Module | None:
-    if kind in ("solve", "mixture"):
-        solve = LastLayerSolve if kind == "solve" else MixtureSolve
-        return solve(list(field.shapes.values())[-2][1], **arguments)
-    if kind == "gradient":
-        assert hypernet is not None
-        latent: Any = hypernet.latent_features
-        return GradientSteps(latent, tokens=getattr(hypernet, "tokens", None), **arguments)
-    return None
+    adapts = None if adapting == "none" else ADAPTERS[adapting].for_model(field, predicting, **adapter)
+    return HyperSiren(made, predicting, field, adapts)

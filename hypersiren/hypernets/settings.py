@@ -174,7 +174,7 @@ class MixtureSolve(Section):
     slope: float = 0.0
     """The noise is multiplied by (N / 100) to this power: N points are known, or fewer that are spread as widely."""
     learned: bool = True
-    """Train the noise and the shares of the priors."""
+    """Train the noise and the weights of the priors."""
     covariance: bool = False
     """Train the covariances and the SIREN's hidden layers too, several times as slowly."""
 

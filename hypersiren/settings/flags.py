@@ -5,9 +5,9 @@ came and what may have been meant. A path is taken as it is typed. The sections 
 takes them. Imports no torch.
 """
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -28,11 +28,14 @@ OPTIONS = ["config", "out", "preset", "restart", "quiet", "verbose"]
 """Options of the commands that also take settings."""
 
 
-def load_settings(root: type[S], path: str | Path | None = None, flags: Sequence[str] = ()) -> S:
+def load_settings(
+    root: type[S] | Callable[[Any], type[S]], path: str | Path | None = None, flags: Sequence[str] = ()
+) -> S:
     """Settings from a YAML file, if any, overridden by flags.
 
     Args:
-        root: What is configured; the settings of each task stand in `hypersiren.tasks.registry`.
+        root: What is configured; the settings of each task stand in `hypersiren.tasks.registry`. Or a function that
+            chooses it by `data.kind`, which is None if neither file nor flags say it.
         path: YAML file; None for the defaults.
         flags: Command-line words such as `--training.lr 1e-3`, `--training.lr=1e-3` or `--data.gray` (true). Paths and
             names are taken as typed, other values are read as YAML. A new `kind` drops the file's other keys of that
@@ -54,6 +57,12 @@ def load_settings(root: type[S], path: str | Path | None = None, flags: Sequence
         hypersiren.settings.section.ConfigError: --trainig.lr: unknown key "trainig"; did you mean "training"?
     """
     data = _read_yaml(Path(path)) if path is not None else {}
+    chosen = root if isinstance(root, type) else root(_chosen_kind(data.get("data"), flags))
+    return _checked(cast(type[S], chosen), data, path, flags)
+
+
+def _checked(root: type[S], data: dict[Any, Any], path: str | Path | None, flags: Sequence[str]) -> S:
+    """What a YAML file holds, overridden by flags, as settings."""
     if path is not None:
         _check_keys(root, data, str(path))
     # What a task's settings say otherwise than its sections' own defaults holds for the keys that are not overridden.
@@ -88,25 +97,16 @@ def load_settings(root: type[S], path: str | Path | None = None, flags: Sequence
         raise ConfigError(f"{where}: {_message(first)}{got}") from None
 
 
-def chosen_kind(section: str, path: str | Path | None = None, flags: Sequence[str] = ()) -> Any:
-    """The `kind` that a section has in a YAML file or in flags, which win; None if neither says.
-
-    Example:
-        >>> chosen_kind("data", flags=["--data.kind", "solids"])
-        'solids'
-    """
-    data = _read_yaml(Path(path)) if path is not None else {}
-    given = [text for key, text in _split_flags(flags) if key == f"{section}.kind"]
-    inner = data.get(section)
-    return given[-1] if given else inner.get("kind") if isinstance(inner, dict) else None
+def _chosen_kind(section: Any, flags: Sequence[str]) -> Any:
+    """The `kind` of the section `data`: that of flags, or of a YAML file; None if neither says it."""
+    given = [text for key, text in _split_flags(flags) if key == "data.kind"]
+    return given[-1] if given else section.get("kind") if isinstance(section, dict) else None
 
 
 _Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def _read_yaml(path: Path) -> dict[Any, Any]:
-    if path.exists() and not path.is_file() and not path.is_dir():  # it is read twice
-        raise ConfigError(f"{path}: a pipe or a device, not a file")
     try:
         with open(path, encoding="utf-8") as file:
             data = from_yaml(file.read(MOST_TEXT + 1))

@@ -4,12 +4,10 @@ import numpy as np
 from jaxtyping import Float
 
 
-def heights(points: np.ndarray, normals: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return _seen_from_nearest(points, normals, x)[1]
-
-
-def _seen_from_nearest(points: np.ndarray, normals: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far each x is from the nearest point, and how high above the plane there."""
+def from_nearest(
+    points: Float[np.ndarray, "N 3"], normals: Float[np.ndarray, "N 3"], x: Float[np.ndarray, "M 3"]
+) -> tuple[Float[np.ndarray, " M"], Float[np.ndarray, " M"]]:
+    """The distance of each x to the nearest point, and its height above the plane there."""
     from scipy.spatial import cKDTree
 
     distance, nearest = cKDTree(points).query(x, workers=-1)
@@ -30,7 +28,11 @@ def facing(
         >>> facing(flat, upwards, np.array([[0.0, 0.0, 2.0], [0.0, 0.0, -0.1], [5.0, 0.0, 0.0]])).tolist()
         [1.0, -1.0, 0.0]
     """
-    distance, height = _seen_from_nearest(points, normals, x)
+    return cosines(*from_nearest(points, normals, x))
+
+
+def cosines(distance: Float[np.ndarray, " M"], height: Float[np.ndarray, " M"]) -> Float[np.ndarray, " M"]:
+    """What `facing` gives, from what `from_nearest` gives."""
     return height / np.maximum(distance, 1e-9)
 
 
@@ -44,7 +46,7 @@ def signed_distances(
         >>> signed_distances(ends, ends, np.array([[3.0, 0.0, 0.0], [0.5, 0.0, 0.0]])).tolist()
         [2.0, -0.5]
     """
-    distance, height = _seen_from_nearest(points, normals, x)
+    distance, height = from_nearest(points, normals, x)
     return np.where(height < 0, -distance, distance)
 
 

@@ -161,8 +161,18 @@ def test_a_folder_with_broken_files_names_and_counts_them(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["celeba_set", "celeba_set_relu", "celeba_cnn", "celeba_pconv", "celeba_fast"])
-def test_celeba_configurations_train_on_files_in_its_layout(name, tmp_path, capsys):
-    """A step of each, with a small hypernetwork and few images; what is tested is that all parts fit."""
+@pytest.mark.slow
+def test_celeba_configurations_train_on_files_in_its_layout(name, tmp_path, capsys, monkeypatch):
+    """A step of each, with a small hypernetwork and few images; what is tested is that all parts fit.
+
+    Pictures ask for most of the time and have no settings of their own: other trainings of this file draw them.
+    """
+    for picture in ("completion_picture", "samples_picture", "interpolation_picture", "outside_picture"):
+        blank = np.zeros((1, 1, 3), np.uint8)
+        monkeypatch.setattr(
+            f"hypersiren.completion.images.study.{picture}", lambda *words, _blank=blank, **more: _blank
+        )
+    monkeypatch.setattr("hypersiren.completion.images.task.Completion.panels", lambda *words, **more: {})
     images = tmp_path / "celeba" / "img_align_celeba"
     images.mkdir(parents=True)
     rng = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import soundfile
 
 from hypersiren.signals.sound.files import read_sound, write_sound
 from tests.cli.test_cli import run
@@ -25,9 +26,19 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_train_and_complete_sounds(folder, capsys):
+def test_train_and_complete_sounds(folder, capsys, monkeypatch):
+    opened = []
+
+    class SoundFile(soundfile.SoundFile):
+        def __init__(self, file, *more, **options):
+            if "set/" in str(file):
+                opened.append(str(file))
+            super().__init__(file, *more, **options)
+
+    monkeypatch.setattr(soundfile, "SoundFile", SoundFile)
     code, out, err = run(capsys, "train", *SMALL, "--data.root", "set")
     assert code == 0, err
+    assert len(opened) == len(set(opened)) == 21  # each file once, for training and table
     assert "band-limited" in out
     assert "training windows" in err
     assert "notes.txt: not a sound that libsndfile can read" in err

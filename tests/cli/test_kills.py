@@ -96,6 +96,7 @@ def check(folder: Path, straight: Path) -> None:
     assert (folder / "completion/table.txt").read_text() == (straight / "completion/table.txt").read_text()
 
 
+@pytest.mark.slow
 def test_killed_while_decoding_while_caching_and_while_drawing(run, pictures, straight):
     folder = pictures.parent / "sample"
     assert train(run, pictures, folder, moment="decoding by several", passes=4, how="kill") == -9
@@ -106,6 +107,7 @@ def test_killed_while_decoding_while_caching_and_while_drawing(run, pictures, st
     check(folder, straight)
 
 
+@pytest.mark.slow
 def test_killed_with_images_on_disk_and_resumed_with_them_in_memory(run, pictures, straight):
     folder = pictures.parent / "disk"
     on_disk = ["--data.in_memory", "false"]

@@ -161,7 +161,8 @@ train faces  ->  unexpected argument 'faces'; settings are given as --key value
 train --config missing.yaml  ->  missing.yaml: no such file; did you mean "list.yaml"?
 train --config fases  ->  --config: no such file or configuration "fases"; did you mean "faces"?
 train --config open.yaml  ->  open.yaml: not valid YAML (expected ',' or '}', but got '<stream end>',
-train --data.kind face  ->  unknown kind of images 'face'; did you mean 'faces'?
+train --data.kind face  ->  data.kind: expected one of faces, photos, folder, celeba, solids, meshes, sounds or a
+train --data.kind soldis  ->  data.kind: expected one of faces, photos, folder, celeba, solids, meshes, sounds or a
 train --data.kind folder  ->  images of kind 'folder' need a root, the folder that holds them
 train --data.kind folder --data.root missing  ->  no such folder: missing
 train --data.kind folder --data.root a.png  ->  expected a folder, got a file: a.png

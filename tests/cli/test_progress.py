@@ -74,13 +74,14 @@ STAGES = {
         train faces: loading PyTorch | <torch> | reading images: faces | building the model | run folder runs/faces
         0/4 | 4/4 | drawing summary.png | evaluating 6 methods on 40 test images
         evaluating 10 pixels: hypersiren (1 of 6) | evaluating 10 pixels: Gaussian (2 of 6)
-        evaluating full pixels: biharmonic (6 of 6) | drawing completion.png | hypersiren
+        evaluating full pixels: biharmonic (6 of 7) | drawing completion.png | hypersiren
         next: hypersiren complete runs/faces photo.jpg""",
 }
 """A command, and what stands in its terminal, in this order."""
 
 
 @pytest.mark.parametrize("command", STAGES)
+@pytest.mark.slow
 def test_every_stage_has_a_word_in_a_terminal(command, photo):  # noqa: F811
     text = in_terminal(*command.split(), *(TINY_SET if command == "train" else TINY))
     assert_in_order(text, *re.split(r"\s*[|\n]\s*", STAGES[command].strip()))

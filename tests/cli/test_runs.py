@@ -15,6 +15,8 @@ from tests.cli.test_cli import run
 from tests.cli.test_cli_fit import TINY
 from tests.lines import refusal
 
+pytestmark = pytest.mark.usefixtures("empty_summaries")
+
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (9, 8)) -> Path:
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)).save(path)
@@ -127,6 +129,7 @@ def test_a_run_that_is_being_trained_is_left_alone(here, capsys):
     assert "x: another process trains in this run folder" in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_completions_comparisons_and_renderings_do_not_overwrite_each_other(here, capsys):
     assert run(capsys, "train", "--out", "x", *TINY_SET)[0] == 0
     names = []

@@ -7,7 +7,6 @@ import jaxtyping
 import numpy as np
 import pytest
 import soundfile
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from tests.device.fake_cuda import FakeCuda
@@ -40,18 +39,12 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def cuda(files, tmp_path, monkeypatch):
+def cuda(files, tmp_path, monkeypatch, unpainted):
     """The device, entered, in an empty folder from which `in/` leads to the files."""
     from hypersiren.cli import train as command  # imported at last, so that its types are checked in other tests
 
     monkeypatch.chdir(tmp_path)
     Path("in").symlink_to(files)
-
-    def blank(canvas):
-        return np.zeros((int(canvas.figure.bbox.height), int(canvas.figure.bbox.width), 4), np.uint8)
-
-    monkeypatch.setattr(FigureCanvasAgg, "draw", lambda canvas: None)
-    monkeypatch.setattr(FigureCanvasAgg, "buffer_rgba", blank)
     monkeypatch.setattr(command, "complete", partial(command.complete, baseline_images=2))
     # The checker of shapes asks for properties, which are calculated: launches and waits that nobody else has.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -25,6 +25,7 @@ def test_the_solve_is_the_least_squares_of_autograd_rows(channels):
     assert torch.equal(siren.layers[-1].bias, bias)
 
 
+@pytest.mark.slow
 def test_solves_on_the_way_bring_an_image_back_sooner():
     pixels = open_picture("camera", size=32)
     psnr = []

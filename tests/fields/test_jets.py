@@ -61,6 +61,7 @@ def example(dimensions, channels, width, layers, omegas, seed):
     second=st.sampled_from(list(PIECES)),
     seed=st.integers(0, 2**31),
 )
+@pytest.mark.slow
 def test_jets_and_their_gradients_by_the_weights_equal_autograd(
     signals, points, dimensions, channels, width, layers, omegas, own_points, first, second, seed
 ):
@@ -171,6 +172,7 @@ def test_what_is_wrong_is_refused():
 
 
 @pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.slow
 def test_compiled_jets_equal_eager():
     """In a process of its own, without the run-time type checker, which cannot be traced."""
     script = Path(__file__).with_name("compiled_jets.py")

@@ -29,7 +29,7 @@ def test_a_network_inside_another_takes_one_line():
 def test_tensors_are_shown_by_their_shapes():
     siren = Siren(2, 3, (16, 32))
     context = Context.from_images(torch.rand(4, 8, 8, 3), torch.rand(4, 8, 8) < 0.5)
-    shown = "x (4, 64, 2), y (4, 64, 3), mask (4, 64), size=(8, 8), cells (4, 64), alike=False, surface=False"
+    shown = "x (4, 64, 2), y (4, 64, 3), mask (4, 64), size=(8, 8), cells (4, 64), shared_points=False, kind=Values()"
     assert repr(context) == f"Context({shown})"
     assert (
         repr(siren.jet(torch.rand(5, 2), second="full"))
@@ -39,7 +39,8 @@ def test_tensors_are_shown_by_their_shapes():
     found = HyperSiren(None, None, siren, LastLayerSolve(32)).predict(context)
     assert repr(found.field) == f"BoundSiren({name}, 2 of 6 weights given, for 4 signals)"
     assert repr(found.field.signal(0)) == f"BoundSiren({name}, 2 of 6 weights given)"
-    assert repr(found).startswith(f"Prediction(siren={name}, params of 2 tensors, posterior=Posterior(siren={name}, ")
+    posterior = f"posterior=GaussianPosterior(siren={name}, "
+    assert repr(found).startswith(f"Prediction(siren={name}, params of 2 tensors, {posterior}")
     mixed = HyperSiren(None, None, Siren(2, 3, (16, 32)), MixtureSolve(32, priors=2)).predict(context)
     images = ImageSet(torch.zeros(9, 8, 6, 3, dtype=torch.uint8), "flat")
     batch = Completion(images, batch_size=2).sample(torch.Generator())

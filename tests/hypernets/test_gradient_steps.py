@@ -28,7 +28,7 @@ def model(size=(1, 1), encoder=None, **kwargs):
 
 
 def error(hyper, context):
-    return masked_error(hyper(context, context.x), context)
+    return masked_error(hyper.field(context), context)
 
 
 def test_a_step_is_one_of_gradient_descent():
@@ -109,7 +109,7 @@ def test_training_goes_through_the_steps():
 
 def test_starts_from_an_encoder_and_trains_it():
     hyper, context = model((3, 2), TokenEncoder(2, (3, 2), 8, widths=(8,))), example()
-    start = masked_error(hyper.siren(context.x, hyper.decode(hyper.encode(context))), context)
+    start = masked_error(hyper.siren.bind(hyper.decode(hyper.encode(context))), context)
     after = error(hyper, context)
     assert (after < start).all()
     after.mean().backward()
@@ -150,3 +150,22 @@ def test_what_does_not_fit_is_refused_when_the_model_is_built():
     ):
         with pytest.raises(ValueError, match="expected an encoder and a hypernetwork"):
             HyperSiren(*parts)
+
+
+def test_surfaces_are_met_in_values_and_normals():
+    """The values of a context of surfaces are normals: the field is not to be them."""
+    torch.manual_seed(0)
+    siren = LocalSiren(3, 1, 16, 1, 4, 4, token_size=(1, 1, 1), token_features=8)
+    hyper = HyperSiren(None, TokenHypernet(siren.shapes), siren, GradientSteps(8, steps=50, tokens=1, step_size=3.0))
+    normals = torch.nn.functional.normalize(torch.randn(2, 30, 3), dim=-1)
+    context = Context(0.5 * normals, normals, torch.rand(2, 30) < 0.8, surface=True)
+    junk = torch.where(context.mask.unsqueeze(-1), 0, float("nan"))
+    hidden = Context(context.x, context.y + junk, context.mask, surface=True)
+    start, field = siren.bind({"tokens": torch.zeros(2, 1, 8)}), hyper.field(context)
+    assert (masked_error(field, context) < 0.7 * masked_error(start, context)).all()
+    assert (field(context.x)[context.mask].square().mean() < start(context.x)[context.mask].square().mean()).all()
+    torch.testing.assert_close(hyper.field(hidden)(context.x), field(context.x))
+    masked_error(field, context).sum().backward()
+    assert hyper.adapter.log_step_size.grad.isfinite().all()
+    with pytest.raises(ValueError, match="expected normals of 3 numbers and a field of 1 value"):
+        hyper.predict(Context(context.x, context.y[..., :1], context.mask, surface=True))

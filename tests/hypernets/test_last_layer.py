@@ -14,7 +14,7 @@ from hypersiren.errors import UserError
 from hypersiren.fields.last_layers import last_layer
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.gaussian.calibration import NINETY, negative_log_likelihood
-from hypersiren.hypernets.gaussian.linear_algebra import _SolveParts, solve_parts, solve_positive, with_one
+from hypersiren.hypernets.gaussian.linear_algebra import _SolveParts, append_bias, solve_parts, solve_positive
 from hypersiren.hypernets.gaussian.posterior import effective_count
 from hypersiren.hypernets.model import build
 
@@ -43,7 +43,7 @@ def expected(siren, solve, known):
     mean, factor = last_layer(siren, {}), solve.factor
     found = []
     for x, y, mask in zip(known.x, known.y, known.mask, strict=True):
-        phi = with_one(siren.features(x[mask]))
+        phi = append_bias(siren.features(x[mask]))
         s = (0.01) ** 0.5
         rows = torch.cat([phi @ factor / s, torch.eye(factor.shape[1], dtype=x.dtype)])
         right = torch.cat([(y[mask] - phi @ mean) / s, torch.zeros(factor.shape[1], y.shape[-1], dtype=x.dtype)])
@@ -57,7 +57,7 @@ def test_it_is_regularised_least_squares(cells, size):
     siren, solve = parts()
     known = context(h=size[0], w=size[1], cells=cells)
     found = solve(siren, None, {}, known)
-    assert found.posterior.dual == (size[0] * size[1] <= F + 1)
+    assert found.posterior.gram.dual == (size[0] * size[1] <= F + 1)
     torch.testing.assert_close(last_layer(siren, found.params), expected(siren, solve, known), rtol=1e-7, atol=1e-8)
 
 
@@ -231,9 +231,9 @@ def test_signals_known_alike_share_one_system(cells, size):
     mask = known.mask[:1].expand_as(known.mask)
     apart = Context(known.x, known.y, mask, known.size, known.cells)
     x = grid((3, 3), dtype=torch.float64)
-    a, b = (solve(siren, None, {}, c) for c in (apart, replace(apart, alike=True)))
-    assert len(a.posterior.gram) == 3
-    assert len(b.posterior.gram) == 1
+    a, b = (solve(siren, None, {}, c) for c in (apart, replace(apart, shared_points=True)))
+    assert len(a.posterior.mask) == 3
+    assert len(b.posterior.mask) == 1
     torch.testing.assert_close(a.params, b.params)
     torch.testing.assert_close(a.posterior.variance(x), b.posterior.variance(x))
     assert b.posterior.variance(x).shape == (3, 9, 2)
@@ -247,9 +247,9 @@ def test_compact_sees_whether_signals_are_known_alike():
     images = torch.rand(3, 4, 4, 1)
     mask = torch.zeros(3, 4, 4, dtype=torch.bool)
     mask[:, :2] = True
-    assert Context.from_images(images, mask).compact().alike
+    assert Context.from_images(images, mask).compact().shared_points
     mask[0, 3, 3] = True
-    assert not Context.from_images(images, mask).compact().alike
+    assert not Context.from_images(images, mask).compact().shared_points
 
 
 def test_what_belongs_to_the_prior_learns_relative_to_its_size():
@@ -321,7 +321,7 @@ def test_the_likelihood_is_that_of_the_posterior_and_has_its_gradients(cells, si
     found.backward()
     with torch.no_grad():  # there the variance comes from the Cholesky factor
         posterior = solve(siren, None, {}, known).posterior
-        gaussian = torch.distributions.Normal(siren(x, posterior.params), (posterior.variance(x) + 1e-5).sqrt())
+        gaussian = torch.distributions.Normal(posterior.mean(x), (posterior.variance(x) + 1e-5).sqrt())
         constant = 0.5 * math.log(2 * math.pi)
         torch.testing.assert_close(found.detach(), -(gaussian.log_prob(y) + constant).sum())
         slopes = solve.factor.grad.clone(), solve.noise.grad.clone()

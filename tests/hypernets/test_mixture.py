@@ -14,7 +14,7 @@ from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.adapters.mixture import MixtureSolve
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.clusters import clusters
-from hypersiren.hypernets.gaussian.linear_algebra import solve_with_determinant, with_one
+from hypersiren.hypernets.gaussian.linear_algebra import append_bias, solve_with_determinant
 from hypersiren.hypernets.gaussian.posterior import effective_count
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.training.checkpoints import load, save
@@ -43,7 +43,7 @@ def prepared(**arguments):
 def oracle(made, x, y, at):
     """Mean, variance and shares at some places, of one signal, by dense formulas on function values."""
     solve, siren = made.adapter, made.siren
-    phi, other = with_one(siren.features(x)), with_one(siren.features(at))
+    phi, other = append_bias(siren.features(x)), append_bias(siren.features(at))
     theta = torch.cat([siren.last()["layers.2.weight"], siren.last()["layers.2.bias"][:, None]], 1).T
     wrong, logs, means, variances = y - phi @ theta, [], [], []
     count = effective_count(siren, x[None], torch.ones(1, len(x), dtype=torch.bool))
@@ -86,7 +86,7 @@ def test_the_mixture_equals_a_slow_oracle(counts, rank, raster, tempering):
         mean, within, shares = oracle(made, x, y, at)
         torch.testing.assert_close(value[i], mean, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(variance[i], within, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(found.posterior.shares[i], shares, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found.posterior.weights[i], shares, rtol=1e-4, atol=1e-6)
 
 
 def test_all_known_of_all_is_as_all_known_of_each():
@@ -199,9 +199,9 @@ def test_all_priors_at_once_are_as_one_after_the_other(count, rank, alike, raste
     for i in range(signals):
         mask[i, torch.randperm(40, generator=torch.Generator().manual_seed(0 if alike else i))[:count]] = True
     context = Context.from_rasters(values, mask).compact()
-    assert context.alike == alike
+    assert context.shared_points == alike
     if not raster:
-        context = Context(context.x, context.y, context.mask, alike=alike)
+        context = Context(context.x, context.y, context.mask, shared_points=alike)
     x, trained = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None], made.adapter
     names = ("noise", "shares", "tempering")
     for name in names:
@@ -214,7 +214,7 @@ def test_all_priors_at_once_are_as_one_after_the_other(count, rank, alike, raste
     mine = [found.field(x), found.posterior.variance(x)]
     mine += gradients(mine[0].square().sum() + mine[1].sum())
     theta = last_layer(made.siren, {})
-    phi, other = with_one(made.siren.features(context.x)), with_one(made.siren.features(x))
+    phi, other = append_bias(made.siren.features(context.x)), append_bias(made.siren.features(x))
     noise = trained._noises(made.siren, context, signals)
     logs, means, variances = [], [], []
     for k in range(3):
@@ -235,3 +235,21 @@ def test_all_priors_at_once_are_as_one_after_the_other(count, rank, alike, raste
     slow = [mean, variance, *gradients(mean.square().sum() + variance.sum())]
     for a, b in zip(mine, slow, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("solver", ["solve", "mixture"])
+def test_nothing_known_of_any_signal_leaves_the_prior(solver):
+    made = prepared(priors=2)
+    if solver == "solve":
+        single = LastLayerSolve(64, noise=1e-2)
+        made = HyperSiren(None, None, made.siren, single).double().requires_grad_(False)
+        made.set_prior([tones().double()])
+    nothing = torch.zeros(3, 40, dtype=torch.bool)
+    found = made.predict(Context.from_rasters(tones(3).double(), nothing).compact())
+    x = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None]
+    assert found.posterior.mask.shape == (1, 0)
+    torch.testing.assert_close(found.posterior.mean(x), made.siren(x).expand(3, -1, -1))
+    torch.testing.assert_close(found.posterior.remaining_variance.max().item(), 1.0)
+    assert (found.posterior.variance(x) > 0).all()
+    params = found.posterior.sample(2, torch.Generator().manual_seed(0))
+    assert made.siren.bind(params)(x).shape == (6, 9, 1)

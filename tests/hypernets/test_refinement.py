@@ -1,8 +1,10 @@
 """Refinement: each signal by itself, on what is known of it alone."""
 
+import pytest
 import torch
 
 from hypersiren import Context, Siren
+from hypersiren.fields.operators import value_and_gradient
 from hypersiren.hypernets.refine import refine
 
 
@@ -48,3 +50,36 @@ def test_no_steps_change_nothing():
     _, field = predicted()
     known = Context.from_images(torch.rand(3, 6, 6, 1), torch.ones(3, 6, 6, dtype=torch.bool))
     assert torch.equal(refine(field, known, steps=0)(known.x), field(known.x))
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3])
+@pytest.mark.parametrize("prior", ["tv", "hessian"])
+def test_signals_of_any_dimension_are_refined(dimensions, prior):
+    torch.manual_seed(0)
+    siren = Siren(dimensions, 1, 8, 1, 5.0, 5.0)
+    field = siren.bind({n: p + 0.01 * torch.randn(2, *p.shape) for n, p in siren.named_parameters()})
+    known = Context(torch.rand(2, 20, dimensions) * 2 - 1, torch.rand(2, 20, 1), torch.ones(2, 20, dtype=torch.bool))
+    refined = refine(field, known, steps=50, lr=1e-2, prior=prior, weight=1e-3)
+    error = lambda f: (f(known.x) - known.y).square().mean()  # noqa: E731
+    assert error(refined) < 0.8 * error(field)
+
+
+def test_surfaces_are_refined_in_values_and_normals():
+    torch.manual_seed(0)
+    siren = Siren(3, 1, 16, 1, 4.0, 4.0)
+    field = siren.bind({n: p.expand(2, *p.shape) for n, p in siren.named_parameters()})
+    normals = torch.nn.functional.normalize(torch.randn(2, 30, 3), dim=-1)
+    known = Context(0.5 * normals, normals, torch.ones(2, 30, dtype=torch.bool), surface=True)
+    refined = refine(field, known, steps=200, lr=1e-2)
+    for values, slopes in (value_and_gradient(refined, known.x),):
+        assert values.abs().mean() < 0.05
+        assert (slopes.squeeze(-2) - normals).norm(dim=-1).mean() < 0.3
+    with pytest.raises(ValueError, match="expected normals of 3 numbers and a field of 1 value"):
+        refine(field, Context(known.x, known.y[..., :2], known.mask, surface=True), steps=1)
+
+
+def test_nothing_known_changes_nothing_without_a_prior():
+    _, field = predicted()
+    known = Context(torch.rand(3, 4, 2), torch.full((3, 4, 1), torch.nan), torch.zeros(3, 4, dtype=torch.bool))
+    refined = refine(field, known, steps=3, lr=1e-2, prior="none")
+    torch.testing.assert_close(refined.params, field.params)

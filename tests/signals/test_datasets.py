@@ -17,6 +17,7 @@ from hypersiren.signals.image.files import fit_image, read_image
 from hypersiren.signals.sets import decoding, sources, torchvision_sets
 from hypersiren.signals.sets import images as datasets
 from hypersiren.signals.sets.images import ImageSet, augment, find_source, load_images
+from hypersiren.signals.sets.settings import TORCHVISION
 from hypersiren.signals.sets.sources import DatasetError
 
 
@@ -627,7 +628,7 @@ def test_broken_items_of_torchvision_are_skipped(tmp_path, shapes):
 def test_sets_of_torchvision_are_known_by_name_and_shape():
     import torchvision.datasets
 
-    for name in torchvision_sets.NAMES:
+    for name in TORCHVISION:
         assert hasattr(torchvision.datasets, name), name
     names = {
         "MNIST": {"train": {"train": True}, "test": {"train": False}},

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
-from hypersiren.signals.sets.sounds import as_sounds, at_rate, cut, load_sounds, split_sounds
+from hypersiren.signals.sets.sounds import as_sounds, at_rate, cut, load_all_sounds, load_sounds, split_sounds
 from hypersiren.signals.sets.sources import DatasetError
 from hypersiren.signals.sound.cosines import resampled
 from hypersiren.signals.sound.files import write_sound
@@ -75,6 +75,9 @@ def test_a_folder_is_split_by_file(folder):
     others = {tuple(load_sounds(folder, "val", window=64, seed=s).waves[0].tolist()) for s in range(4)}
     assert len(others) > 1
     assert load_sounds(folder, "test", window=64).waves.shape[1] == 64
+    for made, one in zip(load_all_sounds(folder, window=64), sets.values(), strict=True):
+        assert torch.equal(made.waves, one.waves)
+        assert (made.name, made.skipped) == (one.name, one.skipped)
 
 
 def test_folders_train_and_test_are_the_splits(tmp_path):

@@ -1,4 +1,4 @@
-"""The completion task, its contexts, its table and pictures, and a person's own photographs."""
+"""The completion task, its contexts, its table and pictures, and a user's photographs."""
 
 import math
 
@@ -20,19 +20,19 @@ from hypersiren.completion.images.photos import (
 from hypersiren.completion.images.pictures import context_completion_truth, known_pixels
 from hypersiren.completion.images.settings import ContextSampling
 from hypersiren.completion.images.study import (
-    UNKNOWN,
-    WHOLE,
+    PRIOR,
     completion_picture,
-    completion_table,
     interpolation_picture,
     latent_line,
     line_title,
+    metrics,
     outside_picture,
     samples_picture,
     whole,
 )
-from hypersiren.completion.images.task import Completion, available_contexts, complete, context_masks
+from hypersiren.completion.images.task import Completion, available_contexts, context_masks
 from hypersiren.completion.prediction import completed, prediction, render_deviation, render_fields, render_samples
+from hypersiren.completion.table import OURS, Table, completion_table
 from hypersiren.errors import UserError
 from hypersiren.fields.siren import Siren
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
@@ -139,14 +139,25 @@ def test_context_masks():
 
 
 def test_complete_in_batches_equals_at_once():
-    made, mask = model(), context_masks(images(), ["10"])["10"]
-    chunks, parts, whole = (complete(made.field, images(), mask, points=n) for n in (70, 160, 100000))
+    made, mask, found = model(), context_masks(images(), ["10"])["10"], []
+    for points in (70, 160, 100000):
+        task = Completion(images(), images())
+        task.points = points
+        found.append(task.complete(made.field, images(), mask))
+    chunks, parts, whole = found
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(chunks, whole, rtol=1e-4, atol=1e-4)
 
 
+def table_of(made, train, validation, test, *, prior=None, **options) -> Table:
+    task = Completion(train, validation)
+    task.test = test
+    models = {OURS: made} | ({} if prior is None else {PRIOR: prior})
+    return completion_table(task, models, **options)
+
+
 def test_table_has_every_method_and_says_how_many_images():
-    table = completion_table(model(), images(m=30), images(seed=1), images(seed=2), baseline_images=5)
+    table = table_of(model(), images(m=30), images(seed=1), images(seed=2), most=5)
     methods = ["hypersiren", "Gaussian", "mean colour", "nearest pixel", "linear", "biharmonic"]
     assert list(table.rows) == [*methods, "PCA of all pixels, 59 numbers"]  # 60 images have 59 axes
     assert all(set(table.rows[method]) == {"10", "half", "full"} for method in methods)
@@ -158,8 +169,8 @@ def test_table_has_every_method_and_says_how_many_images():
     assert table.coverage == {}
     assert "12 test images (baselines, and the choice of *: the first 5)" in str(table)
     few = ImageSet(images(seed=2).pixels[:5], "few")
-    alone = completion_table(model(), images(m=30), images(seed=1), few)
-    assert table.first[WHOLE] == pytest.approx(alone.rows["hypersiren"], rel=1e-4)  # what compares with the baselines
+    alone = table_of(model(), images(m=30), images(seed=1), few)
+    assert table.blocks[0].first == pytest.approx(alone.rows["hypersiren"], rel=1e-4)
     assert str(table).count("  first 5") == 2
     assert "  first" not in str(alone)
     assert "in the 90 % interval" not in str(table)
@@ -167,10 +178,7 @@ def test_table_has_every_method_and_says_how_many_images():
 
 def test_the_table_of_sets_on_disk_is_that_of_sets_in_memory(tmp_path):
     held = images(m=30), images(m=9, seed=1), images(m=12, seed=2)
-    tables = [
-        completion_table(solving(), *sets, baseline_images=5)
-        for sets in (held, [on_disk(part, tmp_path) for part in held])
-    ]
+    tables = [table_of(solving(), *sets, most=5) for sets in (held, [on_disk(part, tmp_path) for part in held])]
     assert tables[0] == tables[1]
     assert (completion_picture(solving(), held[2]) == completion_picture(solving(), on_disk(held[2], tmp_path))).all()
 
@@ -190,7 +198,7 @@ def test_table_counts_all_pixels_and_unknown_ones_and_marks_the_best():
     with torch.no_grad():
         for parameter in made.hypernet.parameters():
             parameter.zero_()  # all weights 0
-    table = completion_table(made, images(m=30), images(seed=1), test)
+    table = table_of(made, images(m=30), images(seed=1), test)
     error = (test.unit - 0.5).square()
     masks = context_masks(test, ["10", "half"])
     for name, mask in masks.items():
@@ -198,15 +206,16 @@ def test_table_counts_all_pixels_and_unknown_ones_and_marks_the_best():
         expected = (error.squeeze(-1) * ~mask).mean().item()
         assert table.unknown["hypersiren"][name] == pytest.approx(expected, rel=1e-5)
         assert table.unknown["linear"][name] == table.rows["linear"][name]
-    assert table.psnr[UNKNOWN]["hypersiren"]["half"] == pytest.approx(-10 * np.log10(expected), abs=1e-4)
+    assert metrics(table)["psnr_unknown"]["hypersiren"]["half"] == pytest.approx(-10 * np.log10(expected), abs=1e-4)
     text = str(table)
-    assert f"{-10 * np.log10(expected):.1f}" in text.splitlines()[text.splitlines().index(UNKNOWN) + 2]
-    for block, rows in ((WHOLE, table.rows), (UNKNOWN, table.unknown)):
+    title = "unknown pixels only (known ones put back)"
+    assert f"{-10 * np.log10(expected):.1f}" in text.splitlines()[text.splitlines().index(title) + 2]
+    for block in table.blocks:
         for name in ("10", "half"):
-            lowest = min(row[name] for row in rows.values() if name in row)
-            assert [rows[method][name] for method in table.best[block][name]] == [lowest]
+            lowest = min(row[name] for row in block.rows.values() if name in row)
+            assert [block.rows[method][name] for method in block.best[name]] == [lowest]
     pca = "PCA of all pixels, 59 numbers"
-    assert table.best[WHOLE]["full"] == [pca]  # interpolations keep what is known: that is no merit
+    assert table.blocks[0].best["full"] == [pca]  # interpolations keep what is known: that is no merit
     assert f"{table.rows[pca]['full']:.4f}*" in text
     assert text.count("*") == 2 + 1 + 2 + 1  # one for each column, and its explanation
     assert text.count("kept\n") == 5  # of the Gaussian and the four interpolations
@@ -231,18 +240,21 @@ def smooth(m=12, h=10, w=8, c=1, seed=3) -> ImageSet:
 
 def test_the_posterior_has_its_coverage_and_the_prior_its_row():
     made, test = solving(), smooth(40, seed=4)
-    table = completion_table(made, smooth(60), smooth(seed=5), test, prior=solving(spread=3.0))
+    table = table_of(made, smooth(60), smooth(seed=5), test, prior=solving(spread=3.0))
     assert list(table.rows)[:2] == ["hypersiren", "prior alone"]
     assert set(table.coverage) == {"hypersiren", "prior alone"}
     assert set(table.coverage["hypersiren"]) == {"10", "half"}
-    images, deviation = completed(made, test, mask := context_masks(test, ["10"])["10"])
-    inside = (images - test.unit).abs() <= 1.645 * deviation
-    assert table.coverage["hypersiren"]["10"] == pytest.approx(100 * inside[~mask].float().mean().item(), abs=1e-3)
+    task, mask = Completion(test, test), context_masks(test, ["10"])["10"]
+    images, deviation = completed(made, task, test, mask)
+    inside = (images - test.unit.flatten(1, 2)).abs() <= 1.645 * deviation
+    share = 100 * inside[~mask.flatten(1)].float().mean().item()
+    assert table.coverage["hypersiren"]["10"] == pytest.approx(share, abs=1e-3)
     assert 60 < table.coverage["hypersiren"]["10"] < 99
     assert table.coverage["prior alone"]["10"] > table.coverage["hypersiren"]["10"]  # three times as wide
     assert table.numbers == 65
     assert "65 numbers per image" in str(table)
-    chunks = completed(made, test, mask, points=90)
+    task.points = 90
+    chunks = completed(made, task, test, mask)
     torch.testing.assert_close((images, deviation), chunks, rtol=1e-3, atol=1e-3)
 
 
@@ -253,8 +265,8 @@ def test_a_batch_may_be_known_alike(sampling):
     generator = torch.Generator().manual_seed(0)
     known = [task.sample(generator).context for _ in range(20)]
     for drawn in known:
-        assert drawn.alike
-        assert drawn.compact().alike
+        assert drawn.shared_points
+        assert drawn.compact().shared_points
         assert drawn.y.shape[0] == 4
     assert not all(torch.equal(drawn.y[0], drawn.y[1]) for drawn in known)
     assert len({int(drawn.mask.sum()) for drawn in known}) > 5  # other pixels in other batches

@@ -1,4 +1,4 @@
-"""The table of a set of sounds, its baselines against plain formulas, and a person's own recordings."""
+"""The table of a set of sounds, its baselines against plain formulas, and a user's recordings."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,22 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from hypersiren.completion.complete import complete_files
+from hypersiren.completion.prediction import completed
 from hypersiren.completion.registry import set_row
-from hypersiren.completion.sounds.baselines import Baselines, Windows, band_limited, linear, on_axes
+from hypersiren.completion.sounds.baselines import band_limited, fitted, linear, on_axes
+from hypersiren.completion.sounds.cases import CONTEXTS, context_masks, relative_mse, sound_case
 from hypersiren.completion.sounds.settings import SoundSettings
-from hypersiren.completion.sounds.study import (
-    BEFORE,
-    KEEPING,
-    ONE,
-    OURS,
-    RATIO,
-    complete_files,
-    complete_recording,
-    completed,
-    drawn_windows,
-    sound_table,
-)
-from hypersiren.completion.sounds.task import CONTEXTS, SoundCompletion, context_masks, relative_mse
+from hypersiren.completion.sounds.study import BEFORE, ONE, complete_recording, sampled, table
+from hypersiren.completion.sounds.task import SoundCompletion
+from hypersiren.completion.table import OURS
 from hypersiren.completion.train import SetRun
 from hypersiren.errors import UserError
 from hypersiren.fields.siren import Siren
@@ -56,51 +49,58 @@ SETTINGS = load_settings(SoundSettings, flags=["--prior.finer", "1", "--prior.sh
 
 
 @pytest.fixture(scope="module")
-def table(model):
-    sets = [as_sounds(tones(seed=seed)) for seed in (0, 1, 2)]
-    return sound_table(model, *sets, SETTINGS, most=20, before=model)
+def found(model):
+    task = SoundCompletion(tones(seed=0), tones(seed=1))
+    task.test = as_sounds(tones(seed=2))
+    return table(SetRun(set_row("sounds"), SETTINGS, model, Path("best.pt")), task, model, most=20)
 
 
-def test_the_table_has_every_method_and_its_numbers(table, model):
+def test_the_table_has_every_method_and_its_numbers(found, model):
     methods = [OURS, BEFORE, ONE, "linear", "band-limited", "PCA, 16 numbers", "Gaussian"]
-    assert list(table.rows) == list(table.unknown) == list(table.ratio) == methods
-    assert all(tuple(row) == CONTEXTS for row in table.rows.values())
-    assert (table.numbers, table.windows) == (16, 20)
-    assert table.rows[BEFORE] == table.rows[OURS]
-    assert set(table.coverage) == {OURS, BEFORE, ONE}
+    ratio = found.blocks[2].rows
+    assert list(found.rows) == list(found.unknown) == list(ratio) == methods
+    assert all(tuple(row) == CONTEXTS for row in found.rows.values())
+    assert (found.numbers, found.signals) == (16, 20)
+    assert found.rows[BEFORE] == found.rows[OURS]
+    assert set(found.coverage) == {OURS, BEFORE, ONE}
     test = as_sounds(tones(seed=2)).spread(20)
     mask = context_masks(test, ["25%"])["25%"]
-    waves, deviation = completed(model, test, mask)
+    waves, deviation = (v.squeeze(-1) for v in completed(model, SoundCompletion(test, test), test, mask))
     each = relative_mse(waves, test.waves, test.inside)
-    assert table.rows[OURS]["25%"] == pytest.approx(each.mean().item(), rel=1e-4)
-    assert table.ratio[OURS]["25%"] == pytest.approx((-10 * each.log10()).mean().item(), rel=1e-4)
+    assert found.rows[OURS]["25%"] == pytest.approx(each.mean().item(), rel=1e-4)
+    assert ratio[OURS]["25%"] == pytest.approx((-10 * each.log10()).mean().item(), rel=1e-4)
     wrong = torch.where(mask, 0, waves - test.waves).square().sum(1) / test.waves.square().sum(1)
-    assert table.unknown[OURS]["25%"] == pytest.approx(wrong.mean().item(), rel=1e-4)
+    assert found.unknown[OURS]["25%"] == pytest.approx(wrong.mean().item(), rel=1e-4)
     inside = ((waves - test.waves).abs() <= 1.645 * deviation)[~mask]
-    assert table.coverage[OURS]["25%"] == pytest.approx(100 * inside.float().mean().item(), rel=1e-4)
+    assert found.coverage[OURS]["25%"] == pytest.approx(100 * inside.float().mean().item(), rel=1e-4)
 
 
-def test_two_kinds_of_tones_are_told_apart(table):
+def test_two_kinds_of_tones_are_told_apart(found):
     """What the mixture is for: from few samples it beats what knows one kind only."""
     for name in ("10%", "25%"):
-        ours = table.rows[OURS][name]
-        assert all(ours < 0.9 * table.rows[m][name] for m in (ONE, "band-limited", "PCA, 16 numbers"))
-    assert table.coverage[OURS]["25%"] > 90
+        ours = found.rows[OURS][name]
+        assert all(ours < 0.9 * found.rows[m][name] for m in (ONE, "band-limited", "PCA, 16 numbers"))
+    assert found.coverage[OURS]["25%"] > 90
 
 
-def test_the_table_marks_the_best(table):
-    lines = str(table).splitlines()
+def test_the_table_marks_the_best(found):
+    lines = str(found).splitlines()
     assert [line.count("kept") for line in lines if line.startswith(("linear", "Gaussian"))] == [1, 1, 0, 0, 1, 1]
-    for rows, sign in ((table.rows, 1), (table.unknown, 1), (table.ratio, -1)):
-        for name in rows[OURS]:
-            competing = {m: sign * row[name] for m, row in rows.items() if name != "all" or m not in KEEPING}
+    for block in found.blocks:
+        sign = 1 if block.decimals is None else -1
+        for name in block.rows[OURS]:
+            competing = {
+                m: sign * row[name] for m, row in block.rows.items() if name != "all" or m not in found.keeping
+            }
             (best,) = {m for m, value in competing.items() if value == min(competing.values())} - {BEFORE}
-            assert best in table.best(rows, name, largest=sign < 0)
-    best = table.best(table.ratio, "25%", largest=True)[0]
-    starred = next(line for line in lines[lines.index(RATIO) :] if line.startswith(best))
-    assert f"{table.ratio[best]['25%']:.1f}*" in starred
-    assert "mean over 20 test windows" in str(table)
-    assert "16 numbers per window" in str(table)
+            assert best in block.best[name]
+    ratio = found.blocks[2]
+    best = ratio.best["25%"][0]
+    starred = next(line for line in lines[lines.index(ratio.title) :] if line.startswith(best))
+    assert f"{ratio.rows[best]['25%']:.1f}*" in starred
+    assert found.keeping == {"linear", "Gaussian"}
+    assert "mean over 20 test windows" in str(found)
+    assert "16 numbers per window" in str(found)
 
 
 def test_baselines_equal_plain_formulas():
@@ -122,13 +122,13 @@ def test_baselines_equal_plain_formulas():
         other = on_axes(waves[i : i + 1], mask[i : i + 1], cosines(64, x), 0.01)[0]
         np.testing.assert_allclose(other.numpy(), cosines(64, x).numpy() @ weights, atol=1e-8)
     assert torch.equal(linear(waves, mask)[mask], waves[mask])
-    baselines = Baselines(waves.float(), 3)
-    assert baselines.numbers == 3
-    windows = Windows(waves.float(), torch.ones_like(mask), torch.ones_like(mask))
-    found = baselines.complete(windows, windows)
+    sounds = as_sounds(waves.float())
+    case = sound_case(sounds, torch.ones_like(mask))
+    found = {one.name: one.complete(case).squeeze(-1) for one in fitted(sounds, 3)(case)}
     axes = torch.from_numpy(np.linalg.svd(_scaled(waves) - _scaled(waves).mean(0))[2][:3])
-    expected = relative_mse(waves @ axes.T @ axes, waves, windows.inside).mean().item()
-    assert windows.error(found["PCA, 3 numbers"]) == pytest.approx(expected, rel=1e-2)
+    expected = relative_mse(waves @ axes.T @ axes, waves, case.counted).mean().item()
+    error = relative_mse(found["PCA, 3 numbers"], sounds.waves, case.counted).mean().item()
+    assert error == pytest.approx(expected, rel=1e-2)
 
 
 def _scaled(waves):
@@ -166,7 +166,9 @@ def test_samples_of_a_recording_vary_as_its_posterior_does(model):
     known = torch.arange(96) % 48 < 30
     both = as_sounds(wave[:96].unfold(0, 64, 32).numpy(), rate=8000, window=64)
     mask = known.unfold(0, 64, 32)
-    drawn, (mean, expected) = drawn_windows(model, both, mask, 1000), completed(model, both, mask)
+    task = SoundCompletion(both, both)
+    drawn = sampled(model, task, both, mask, 1000)
+    mean, expected = (v.squeeze(-1) for v in completed(model, task, both, mask))
     torch.testing.assert_close(drawn.mean(1), mean, rtol=0, atol=0.15 * expected.max().item())
     torch.testing.assert_close(drawn.std(1), expected, rtol=0.15, atol=0.02 * expected.max().item())
     found = complete_recording(model, wave[:96], known, 64, 8000, samples=1000).samples.std(0)
@@ -190,7 +192,7 @@ def write(path, rate=8000, n=500):
     return path
 
 
-def test_a_persons_recordings(run, tmp_path):
+def test_a_users_recordings(run, tmp_path):
     path = write(tmp_path / "a.wav", 16000, 1000)
     options = {"size": 256, "seed": 0, "refine": 0}
     (made,) = complete_files(run, [path], tmp_path, gap=2.0, share=0.5, **options)
@@ -212,7 +214,7 @@ def test_a_persons_recordings(run, tmp_path):
     assert np.flatnonzero(read_sound(tmp_path / "a_context-3.wav").wave[:, 0]).max() < 200
 
 
-def test_samples_of_a_persons_recordings(run, tmp_path):
+def test_samples_of_a_users_recordings(run, tmp_path):
     path = write(tmp_path / "a.wav")
     options = {"size": 256, "refine": 0, "gap": 2.0, "samples": 3}
     made = [path.name for path in complete_files(run, [path], tmp_path, seed=0, **options)]
@@ -248,7 +250,7 @@ def test_bad_options_are_one_line(run, tmp_path):
         ({"mask": tmp_path / "short.wav"}, "expected a mask of 500 samples as the recording has, got 3"),
         ({"mask": tmp_path / "none.wav"}, "the mask leaves no sample known"),
         ({"files": [path, tmp_path / "b" / "a.wav"]}, 'two files of the name "a"'),
-        ({"files": [path, path], "mask": path}, "--mask belongs to one recording, got 2"),
+        ({"files": [path, path], "mask": path}, "--mask belongs to one file, got 2"),
         ({"files": [tmp_path / "text.wav"]}, "not a sound that libsndfile can read"),
     ]
     for options, message in cases:

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from hypersiren.completion.images import task as completion
 from hypersiren.completion.images.settings import ContextSampling
 from hypersiren.completion.images.task import Completion
 from hypersiren.completion.train import train
 from hypersiren.fields.siren import Siren
-from hypersiren.hypernets import model as hypernet_model
+from hypersiren.hypernets.adapters import bayesian
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.signals.sets import disk
 from hypersiren.signals.sets.disk import DiskPixels
 from hypersiren.signals.sets.images import ImageSet
-from hypersiren.tasks.images import completion
 
 
 @pytest.fixture
@@ -77,5 +77,5 @@ def test_few_systems_at_a_time_give_the_same(tasks, monkeypatch):
 
     whole = found()
     monkeypatch.setattr(completion, "SYSTEMS", 1)
-    monkeypatch.setattr(hypernet_model, "MATRIX", 1)
+    monkeypatch.setattr(bayesian, "MATRIX", 1)
     assert found() == pytest.approx(whole, rel=1e-4)

@@ -6,8 +6,8 @@ import torch
 
 from hypersiren import HyperSiren, MixtureSolve, Siren, SoundCompletion, train
 from hypersiren.completion.base import SetTask
+from hypersiren.completion.sounds.cases import CONTEXTS, context_masks, relative_mse, rms
 from hypersiren.completion.sounds.settings import SoundContext
-from hypersiren.completion.sounds.task import CONTEXTS, complete, context_masks, known_context, relative_mse, rms
 from hypersiren.fields.coords import grid
 from hypersiren.signals.sets.sounds import as_sounds
 from hypersiren.tasks.panels import ImagePanel, SoundPanel
@@ -98,16 +98,32 @@ def test_completion_does_not_depend_on_loudness(task):
     made.set_prior(task.prior_signals())
     sounds = task.validation
     mask = context_masks(sounds, ["25%"])["25%"]
-    found = complete(made.field, sounds, mask)
+    found = task.complete(made.field, sounds, mask)
     louder = as_sounds(8 * sounds.waves)
-    torch.testing.assert_close(complete(made.field, louder, mask) / 8, found, rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(complete(made.field, sounds, mask, points=70), found, rtol=1e-3, atol=1e-5)
-    assert relative_mse(found, sounds.waves, sounds.inside).mean() < 0.1
+    torch.testing.assert_close(task.complete(made.field, louder, mask) / 8, found, rtol=1e-3, atol=1e-5)
+    few = SoundCompletion(sounds, sounds)
+    few.points = 70
+    torch.testing.assert_close(few.complete(made.field, sounds, mask), found, rtol=1e-3, atol=1e-5)
+    assert relative_mse(found.squeeze(-1), sounds.waves, sounds.inside).mean() < 0.1
     nothing = torch.zeros_like(mask)
-    assert (complete(made.field, sounds, nothing) == 0).all()
-    context, scale = known_context(sounds, mask)
+    assert (task.complete(made.field, sounds, nothing) == 0).all()
+    case = task.case(sounds, mask)
+    context = case.context
     torch.testing.assert_close(context.y.squeeze(-1).mul(context.mask).square().sum(1), mask.sum(1).float())
-    torch.testing.assert_close(scale, rms(sounds.waves, mask))
+    torch.testing.assert_close(case.scale.squeeze(-1), rms(sounds.waves, mask))
+
+
+def test_windows_whose_known_samples_are_silent_calibrate_nothing(task):
+    waves = tones(4)
+    waves[2, :56] = 0
+    sounds = as_sounds(waves)
+    quiet = SoundCompletion(sounds, sounds, SoundContext(gap=0.125))
+    mask = torch.arange(64).expand(4, -1) < 56
+    assert quiet.case(sounds, mask).scale.flatten().tolist()[2] == 0
+    quiet.mask = lambda signals, name, seed=0: mask
+    for _, _, y, unknown in quiet.held_out():
+        assert y.isfinite().all()
+        assert unknown.sum(1).tolist() == [8, 8, 0, 8]
 
 
 def test_the_prior_is_from_whole_windows_of_one_loudness():

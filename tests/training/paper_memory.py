@@ -18,7 +18,8 @@ from hypersiren.training.loop import optimise
 def main() -> None:
     settings = load_settings(CompletionSettings, Path(__file__).parents[2] / "configs/completion/celeba_set.yaml")
     images = ImageSet(torch.randint(0, 256, (100, 32, 32, 3), dtype=torch.uint8), "random")
-    task = Completion(images, images, settings.context, batch_size=100)
+    few = ImageSet(images.pixels[:4], "few")
+    task = Completion(images, few, settings.context, batch_size=100)
     parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet")}
     model = build(**parts, channels=3)
     assert sum(p.numel() for p in model.hypernet.parameters()) == 52_436_995

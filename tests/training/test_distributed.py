@@ -168,6 +168,7 @@ def assert_equal(one, other, tolerance=1e-5):  # sums of two halves are rounded 
         np.testing.assert_allclose(one[name], other[name], rtol=tolerance, atol=tolerance, err_msg=name)
 
 
+@pytest.mark.slow
 def test_hypernetworks_become_the_same_in_two_processes():
     found = in_processes(2, train_all)
     for name, first, second in zip(SETS, *found, strict=True):
@@ -340,6 +341,7 @@ def messages(folder):
     return told
 
 
+@pytest.mark.slow
 def test_fields_become_the_same_in_two_processes(tmp_path):
     one, many = tmp_path / "one", tmp_path / "many"
     for folder in (one, many):
@@ -416,6 +418,7 @@ def test_an_error_of_one_process_ends_all_with_one_line(file, tmp_path):
     assert first[1].startswith("hypersiren: expected train or fit")
 
 
+@pytest.mark.slow
 def test_torchrun_trains_and_is_stopped(file, tmp_path):
     settings = ["--points", "64", "--steps", "100000", "--validate_every", "50", "--hidden_features", "16"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]

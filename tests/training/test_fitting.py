@@ -29,6 +29,8 @@ from hypersiren.training.fit import fit
 from hypersiren.training.folders import clear
 from hypersiren.training.seeds import step_seed
 
+pytestmark = pytest.mark.usefixtures("empty_summaries")
+
 SMALL = {"hidden_features": 64}
 
 
@@ -232,6 +234,7 @@ def test_a_run_without_a_history_is_resumed_with_one(tmp_path):
     assert [row["step"] for row in fit(task, steps=20, run_dir=tmp_path, **arguments).history] == [15, 20]
 
 
+@pytest.mark.painted
 def test_a_result_is_drawn_rendered_and_saved(tmp_path):
     result = fit(Image(camera(12)), steps=2, run_dir=tmp_path / "run", network={"hidden_features": 8})
     assert result.render().shape == (12, 12, 1)
@@ -273,6 +276,7 @@ def test_pictures_of_a_fit_without_a_folder_are_not_drawn():
     assert fit(Proud(camera(8)), steps=2, network={"hidden_features": 8}).finished
 
 
+@pytest.mark.painted
 def test_tensorboard_gets_figures_at_the_end_and_now_and_then(tmp_path, monkeypatch):
     arguments = {"steps": 3, "validate_every": 1, "network": {"hidden_features": 8}}
 

@@ -26,11 +26,13 @@ from hypersiren import (
     save,
     train,
 )  # fmt: skip
+from hypersiren.completion.images.settings import CompletionLoss
 from hypersiren.training import checkpoints
 
 RUNS = Path(__file__).parent / "version_0_1"
 
 
+@pytest.mark.slow
 def test_a_script_outside_the_package_brings_everything_itself(tmp_path):
     """Own task on own data with an own field; an own HyperSiren on an array, saved, loaded in a new process."""
     script = Path(__file__).with_name("outside.py")
@@ -67,6 +69,22 @@ def test_fitting_and_training_leave_the_random_state_alone():
     train(model, Completion(np.zeros((12, 6, 6), np.uint8), batch_size=2), steps=2)
     assert torch.equal(torch.get_rng_state(), state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+def test_training_uses_or_refuses_every_keyword():
+    siren = Siren(2, 1, 8)
+    model = HyperSiren(SetEncoder(3, 4, 4), FullHypernet(siren.shapes, 4, 4), siren)
+    task = Completion(np.zeros((12, 6, 6), np.uint8), batch_size=2)
+    for given, message in (
+        ({"batch_size": 2}, r"train: batch_size belongs to the task: Completion\(..., batch_size=2\)"),
+        ({"target_points": 5}, r"train: target_points belongs to the task: Completion\(..., target_points=5\)"),
+        ({"loss": CompletionLoss(log=1.0)}, r"train: log belongs to the task: Completion\(..., log=1.0\)"),
+        ({"step": 5}, 'train: unknown setting "step"; did you mean "steps"?'),
+        ({"hidden_features": 5}, 'train: unknown setting "hidden_features"; expected one of steps, '),
+    ):
+        with pytest.raises(UserError, match=message):
+            train(model, task, **given)
+    assert train(model, task, steps=1, loss=CompletionLoss(latent=0.1)).finished
 
 
 def test_what_is_no_task_is_told_what_it_lacks():

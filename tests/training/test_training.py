@@ -32,6 +32,8 @@ from hypersiren.training.optimizers import THIN, learning_rate, make_optimizers
 from hypersiren.training.run import TrainingError
 from hypersiren.training.seeds import step_seed
 
+pytestmark = pytest.mark.usefixtures("empty_summaries")
+
 MODEL = {
     "siren": {"hidden_features": 16, "hidden_layers": 1, "first_omega": 10.0, "hidden_omega": 10.0},
     "encoder": {"kind": "set", "latent_features": 32, "hidden_features": 32},
@@ -79,6 +81,7 @@ def assert_same(a, b):
         assert a == b
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_completes_unseen_people_better_than_the_mean_face(faces, tmp_path):
     torch.manual_seed(0)
     model = {
@@ -99,6 +102,7 @@ def test_the_best_checkpoint_completes_unseen_people_better_than_the_mean_face(f
     assert found["mse_full"] < 0.5 * found["mse_10"]
 
 
+@pytest.mark.painted
 def test_tensorboard_holds_what_a_person_wants_to_see(faces, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -114,6 +118,7 @@ def test_tensorboard_holds_what_a_person_wants_to_see(faces, tmp_path):
     assert picture.height > 8 * 128
 
 
+@pytest.mark.painted
 def test_a_run_of_a_hypernetwork_has_a_summary_and_a_history(faces, tmp_path):
     run(faces, tmp_path, 10)
     run(faces, tmp_path, 20)
@@ -131,6 +136,7 @@ def test_a_run_of_a_hypernetwork_has_a_summary_and_a_history(faces, tmp_path):
     assert titles == [*pictures, "Loss", "Mean squared error on [0, 1], mean over contexts"]
 
 
+@pytest.mark.slow
 def test_a_run_cut_in_two_equals_a_straight_one(faces, tmp_path):
     run(faces, tmp_path / "straight", 40)
     assert run(faces, tmp_path / "cut", 40, validate_every=20)
@@ -165,31 +171,32 @@ class InterruptAfter:
         return objective
 
 
-def test_300_steps_straight_equal_150_kill_9_and_resume(tmp_path):
+@pytest.mark.slow
+def test_120_steps_straight_equal_60_kill_9_and_resume(tmp_path):
     """Through the command line, as a person would; killed in the middle of whatever it does."""
 
-    def command(folder, steps=300):
+    def command(folder, steps=120):
         tiny = ["--data.size", "8", "--siren.hidden_features", "16", "--siren.hidden_layers", "1",
                 "--encoder.kind", "set", "--encoder.hidden_features", "32", "--encoder.latent_features", "32",
-                "--hypernet.hidden_features", "32", "--training.batch_size", "8", "--training.log_every", "25",
-                "--training.validate_every", "50", "--device", "cpu"]  # fmt: skip
+                "--hypernet.hidden_features", "32", "--training.batch_size", "8", "--training.log_every", "10",
+                "--training.validate_every", "20", "--device", "cpu"]  # fmt: skip
         words = [sys.executable, "-m", "hypersiren", "train", "--out", str(folder), *tiny]
         return subprocess.Popen([*words, "--training.steps", str(steps)], stdout=subprocess.DEVNULL)
 
     straight, cut = tmp_path / "straight", tmp_path / "cut"
     first, second = command(straight), command(cut)
     deadline = time.monotonic() + 600
-    while not (cut / "last.pt").exists() or last(cut)["step"] < 150:
+    while not (cut / "last.pt").exists() or last(cut)["step"] < 60:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     second.kill()
     second.wait()
     killed_at = last(cut)["step"]
-    assert killed_at >= 150
+    assert killed_at >= 60
     assert command(cut).wait() == 0
     assert first.wait() == 0
     a, b = last(straight), last(cut)
-    assert a["step"] == 300
+    assert a["step"] == 120
     assert_same(a, b)
     assert (cut / "completion" / "table.txt").exists()
 
@@ -271,6 +278,7 @@ def test_muon_takes_the_matrices_and_adam_the_rest(faces, tmp_path):
     assert_same(last(tmp_path / "straight")["model"], last(tmp_path / "cut")["model"])
 
 
+@pytest.mark.slow
 def test_peak_memory_of_the_papers_set_encoder_model_at_batch_100():
     """Training steps of the paper's model in a process of its own stay under 6 GB."""
     script = Path(__file__).with_name("paper_memory.py")
@@ -279,6 +287,7 @@ def test_peak_memory_of_the_papers_set_encoder_model_at_batch_100():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted otherwise")
+@pytest.mark.slow
 def test_a_set_on_disk_is_not_held_in_memory():
     script = Path(__file__).with_name("large_set.py")
     done = subprocess.run([sys.executable, str(script), "20000"], capture_output=True, text=True, check=True)
@@ -287,6 +296,7 @@ def test_a_set_on_disk_is_not_held_in_memory():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted otherwise")
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_steps():
     """100 steps grew by 0.9 GB and more before freed memory was returned; one step needs 0.1 GB."""
     script = Path(__file__).with_name("long_training.py")
@@ -381,6 +391,7 @@ def test_the_average_follows_the_weights(faces, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.slow
 def test_compiled_training_equals_eager(tmp_path):
     """In a process of its own, without the run-time type checker, which cannot be traced."""
     script = Path(__file__).with_name("compiled_training.py")

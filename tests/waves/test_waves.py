@@ -191,6 +191,7 @@ def test_jets_without_what_is_needed_are_refused():
 
 
 @pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.slow
 def test_compiled_residuals_equal_eager():
     """In a process of its own, without the run-time type checker, which cannot be traced."""
     script = Path(__file__).with_name("compiled_waves.py")

@@ -1,4 +1,4 @@
-"""Completing an image without a network: what a person would try first, and the honest yardsticks of completion.
+"""Baselines of image completion: methods without a network.
 
 Each method takes images (M, H, W, C) on [0, 1], of which only the pixels under `mask` (M, H, W) are looked at, and
 returns completed images of the same shape; known pixels keep their values.
@@ -9,15 +9,19 @@ returns completed images of the same shape; known pixels keep their values.
 - biharmonic: scikit-image's `inpaint_biharmonic` (Damelin and Hoang 2018)
 - Gaussian: the conditional mean of a Gaussian fitted to training images, the best linear prediction there is
 
-`PrincipalAxes` completes nothing: it says what a whole image is worth in so many numbers.
+`PrincipalAxes` keeps a whole image as a given count of numbers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
+
+from hypersiren.completion.base import Baseline, Case
+from hypersiren.signals.sets.images import ImageSet
 
 Images = Float[Tensor, "M H W C"]
 
@@ -110,7 +114,7 @@ class GaussianConditional:
 
     Args:
         images: Training images, on [0, 1] or as bytes.
-        axes: At most so many principal axes.
+        axes: Largest number of principal axes.
 
     Example:
         >>> ramps = torch.linspace(0, 1, 50)[:, None, None, None] * torch.ones(50, 1, 2, 1)
@@ -146,22 +150,24 @@ class GaussianConditional:
         known = mask.unsqueeze(-1).expand_as(images).flatten(1)
         out = torch.empty(len(noises), *known.shape, dtype=torch.float64, device=images.device)
         for i, y in enumerate(images.flatten(1).double()):
-            seen, offset = self.factor[known[i]], (y - self.mean)[known[i]]
+            design, offset = self.factor[known[i]], (y - self.mean)[known[i]]
             # One eigendecomposition, of the smaller of the two Gram matrices, serves every noise.
-            few = len(seen) < seen.shape[1]
-            values, vectors = torch.linalg.eigh(seen @ seen.T if few else seen.T @ seen)
-            left, right = (seen.T @ vectors, vectors.T @ offset) if few else (vectors, vectors.T @ (seen.T @ offset))
+            few = len(design) < design.shape[1]
+            values, vectors = torch.linalg.eigh(design @ design.T if few else design.T @ design)
+            left, right = (
+                (design.T @ vectors, vectors.T @ offset) if few else (vectors, vectors.T @ (design.T @ offset))
+            )
             for j, noise in enumerate(noises):
                 out[j, i] = self.mean + self.factor @ (left @ (right / (values + noise)))
         return [torch.where(mask.unsqueeze(-1), images, o.view_as(images).to(images.dtype)) for o in out]
 
 
 class PrincipalAxes:
-    """Principal component analysis of training images: what so many numbers for each image are worth.
+    """Principal component analysis of training images: whole images from `numbers` numbers each.
 
     Args:
         images: Training images, on [0, 1] or as bytes.
-        numbers: Numbers for each image; fewer where the images do not span so many axes.
+        numbers: Numbers for each image; fewer where the images span fewer axes.
 
     Attributes:
         numbers: Those that it has.
@@ -199,6 +205,48 @@ SIMPLE: dict[str, Callable[[Images, Masks], Images]] = {
     "biharmonic": biharmonic,
 }
 """The baselines that need no training images."""
+
+
+FITTED = 20_000
+"""Training images that baselines are fitted to, at most."""
+
+
+def fitted(train: ImageSet, numbers: int) -> Callable[[Case], list[Baseline]]:
+    """All baselines, fitted to training images and mirrored ones: the first `FITTED`, or 100 MB.
+
+    Args:
+        train: Training images.
+        numbers: Numbers that principal axes keep of each image, at most one for each pixel.
+
+    Returns:
+        The baselines for contexts as that of a case, on which the Gaussian's noise is chosen.
+    """
+    pixels = train.pixels[: min(FITTED, 10**8 // train.pixels[:1].numel() + 1)].cpu()
+    pixels = torch.cat([pixels, pixels.flip(2)])
+    gaussian = GaussianConditional(pixels)
+
+    def on_case(method: Callable[..., Images], case: Case) -> Float[Tensor, "M P C"]:
+        return method(*_raster(case)).flatten(1, 2)
+
+    def choose(case: Case) -> list[Baseline]:
+        methods: dict[str, Callable[..., Images]] = {
+            "Gaussian": partial(gaussian, noise=gaussian.choose_noise(*_raster(case))),
+            **SIMPLE,
+        }
+        found = [Baseline(name, partial(on_case, method), keeps=True) for name, method in methods.items()]
+        if not case.unknown.any():
+            axes = PrincipalAxes(pixels, min(numbers, case.truth.shape[1]))
+            complete = partial(on_case, lambda images, _: axes(images))
+            found.append(Baseline(f"PCA of all pixels, {axes.numbers} numbers", complete, fast=True))
+        return found
+
+    return choose
+
+
+def _raster(case: Case) -> tuple[Images, Masks]:
+    size = case.context.size
+    assert size is not None
+    return case.truth.unflatten(1, size), case.known.unflatten(1, size)
 
 
 def _each(images: Images, mask: Masks, method: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> Images:

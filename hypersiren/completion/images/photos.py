@@ -1,4 +1,4 @@
-"""A person's own pictures: read with what is known of them, completed, shown."""
+"""Completion of a user's pictures: read with their known pixels, completed, shown."""
 
 import math
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from hypersiren.signals.image.files import read_image, read_mask
 
 @dataclass(frozen=True)
 class Photo:
-    """A person's picture, brought to the model's pixels.
+    """A user's picture, brought to the model's pixels.
 
     Attributes:
         values: (1, H, W, C) on [-1, 1].
@@ -55,7 +55,7 @@ def read_photo(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Photo:
-    """Read a picture and what is known of it: so many random pixels, or where a mask image is opaque and bright.
+    """Read a picture and its known pixels: `context` random ones, or where a mask image is opaque and bright.
 
     The picture is cropped and reduced as images of a data set are. With a mask a model pixel is the mean of the known
     picture pixels in it, and known if at least half of them are.
@@ -104,7 +104,7 @@ def photo_deviation(
 def sample_photo(
     model: HyperSiren, photo: Photo, count: int, size: tuple[int, int], extent: float = 1.0, seed: int = 0
 ) -> np.ndarray:
-    """What is known of a photo, so many samples of what it may be, their mean, and the picture.
+    """The context of a photo, `count` samples of the posterior, its mean, and the picture.
 
     Raises:
         UserError: If the model knows no posterior.
@@ -119,7 +119,7 @@ def sample_photo(
 
 
 def photo_pair(first: Photo, second: Photo) -> Context:
-    """What is known of two photos, as one context."""
+    """The context of two photos."""
     return Context.from_images(torch.cat([first.values, second.values]), torch.cat([first.mask, second.mask]))
 
 

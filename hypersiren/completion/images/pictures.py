@@ -1,4 +1,4 @@
-"""Pictures of image completion: what is known, what is completed, and the truth.
+"""Pictures of image completion: context, completion and truth.
 
 Symbols: M images, H x W pixels, C channels.
 """
@@ -19,7 +19,7 @@ TONES = ((1.0, 0.68, 0.91), (1.0, 0.88, 0.97))
 def known_pixels(
     truth: Float[Tensor, "M H W C"], mask: Bool[Tensor, "M H W"], size: tuple[int, int] | None = None
 ) -> Float[Tensor, "M h w 3"]:
-    """Images on [0, 1] as a person shall see their context: unknown pixels are a checkerboard of two pinks.
+    """Images on [0, 1] as pictures show their context: unknown pixels are a checkerboard of two pinks.
 
     Enlarged, every unknown pixel shows two by two squares of it, every known one a single tone.
 

@@ -7,20 +7,20 @@ Symbols: M images of a set, B images of a batch, N context points, P target poin
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from hypersiren.completion.base import Predict, SetTask, share_signals
+from hypersiren.completion.base import Baseline, Case, CaseTask, Predict, share_signals
+from hypersiren.completion.images.baselines import fitted
 from hypersiren.completion.images.pictures import context_completion_truth
 from hypersiren.completion.images.settings import CompletionSettings, ContextSampling
-from hypersiren.fields.coords import evaluate, grid
+from hypersiren.fields.coords import grid
 from hypersiren.fields.operators import Field
 from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.adapters.base import Prediction, posterior_of
@@ -28,9 +28,9 @@ from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.calibration import negative_log_likelihood
 from hypersiren.signals.metrics import image_mse
 from hypersiren.signals.sets.images import Images, ImageSet, as_images, augment, load_images, split_images
-from hypersiren.signals.sets.sources import SPLITS, skipped_files
+from hypersiren.signals.sets.sources import SPLITS
 from hypersiren.tasks.panels import ImagePanel, Panel
-from hypersiren.tasks.summary import Measure, Rows, panel_rows
+from hypersiren.tasks.summary import Rows, panel_rows
 from hypersiren.tasks.task import content_digest
 
 LOG = logging.getLogger(__name__)
@@ -47,12 +47,6 @@ PRIOR_VALUES = 2**24
 
 SYSTEMS = 2**24
 """Numbers of the linear systems of images that are completed at a time: 64 MB."""
-
-
-def _named(context: str) -> str:
-    """A context in words."""
-    words = {"half": "the upper half", "full": "all pixels"}
-    return f"from {words.get(context, f'{context} pixels')}"
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ class CompletionBatch:
     __repr__ = by_shape
 
 
-class Completion(SetTask):
+class Completion(CaseTask):
     """The completion task on a set of images.
 
     Args:
@@ -94,13 +88,10 @@ class Completion(SetTask):
 
     name = "completion"
     unit = "images"
-    skipped: tuple[str, ...] = ()
     train: ImageSet
-    criterion: str | None = "mse"
-    measures = (
-        Measure("mse", "mean squared error on [0, 1], mean over contexts"),
-        *(Measure(f"mse_{name}", f"mean squared error on [0, 1], {_named(name)}") for name in CONTEXTS),
-    )
+    validation: ImageSet
+    whole = "full"
+    quantity, element = "mean squared error on [0, 1]", "pixels"
 
     def __init__(
         self,
@@ -127,29 +118,29 @@ class Completion(SetTask):
         self.blocks, self.alike = context.blocks, context.alike
         self.fewest, self.most = min(context.fewest, points), min(context.most, points)
         self.grid = grid(self.size, device=train.pixels.device)
+        self.contexts = available_contexts(self.size)
 
     @classmethod
-    def open(cls, settings: CompletionSettings, device: torch.device | str = "cpu") -> "Completion":
-        """The task that settings describe, its images read.
+    def load(cls, settings: CompletionSettings, device: torch.device | str = "cpu") -> tuple[ImageSet, ...]:
+        """Training, validation and test images, on the device, or on disk if they are too large for its memory.
 
         Raises:
             DatasetError: If a set cannot be read.
         """
-        data, training = settings.data, settings.training
-        # The test set is read too, so that a missing one is found before the training.
-        sets = open_sets(settings, device)
-        train, validation, _ = sets
-        task = cls(
-            train,
-            validation,
-            settings.context,
-            batch_size=training.batch_size,
-            target_points=training.target_points,
-            augmentation=data.model_dump(include=set(AUGMENTATION)),
-            log=settings.loss.log,
-        )
-        task.skipped = skipped_files(*sets)
-        return task
+        data = settings.data.model_dump(exclude=set(AUGMENTATION))
+        kind = data.pop("kind")
+        return tuple(load_images(kind, split, seed=settings.seed, device=device, **data) for split in SPLITS)
+
+    @classmethod
+    def arguments(cls, settings: CompletionSettings) -> dict[str, Any]:
+        training = settings.training
+        return {
+            "context": settings.context,
+            "batch_size": training.batch_size,
+            "target_points": training.target_points,
+            "augmentation": settings.data.model_dump(include=set(AUGMENTATION)),
+            "log": settings.loss.log,
+        }
 
     def describe(self) -> dict[str, int]:
         """What `hypersiren.hypernets.model.build` must know: D, channels of the context, channels of the field."""
@@ -157,7 +148,7 @@ class Completion(SetTask):
         return {"in_features": 2, "channels": channels, "out_features": channels}
 
     def prior_signals(self, copies: int, finer: int, chunk: int = 1000) -> Iterator[Float[Tensor, "M FH FW C"]]:
-        """Training images, and augmented copies of them, on a raster so many times as fine (see `set_prior`).
+        """Training images, and augmented copies of them, on a raster `finer` times as fine (see `set_prior`).
 
         At most `chunk` at a time, and fewer where these would have more than `PRIOR_VALUES` values.
         """
@@ -218,9 +209,9 @@ class Completion(SetTask):
         terms = {"mse": errors.mean()}
         return terms | {"log": self.log * (errors + 1e-4).log().mean()} if self.log else terms
 
-    def likelihood(self, found: Prediction, batch: CompletionBatch) -> Tensor:
+    def likelihood(self, prediction: Prediction, batch: CompletionBatch) -> Tensor:
         """The mean negative log likelihood of the target points, values in [-1, 1]."""
-        return negative_log_likelihood(posterior_of(found, "loss.likelihood"), batch.x, batch.y).mean()
+        return negative_log_likelihood(posterior_of(prediction, "loss.likelihood"), batch.x, batch.y).mean()
 
     def share(self, batch: CompletionBatch, index: int, count: int) -> CompletionBatch:
         """A part of the images, see `share_signals`."""
@@ -229,42 +220,58 @@ class Completion(SetTask):
     def digest(self) -> str:
         return content_digest(self.train.pixels, self.validation.pixels)
 
-    def held_out(self, most: int = 32) -> Iterator[tuple[Context, Tensor, Tensor, Tensor]]:
-        """Validation images from each context that leaves pixels unknown, see `HyperSiren.calibrate`."""
-        shown = self.validation.spread(most)
-        images = shown.unit * 2 - 1
-        for name, mask in context_masks(shown, available_contexts(self.size)).items():
-            if name != "full":
-                known = Context.from_images(images, mask).compact()
-                yield known, self.grid, images.flatten(1, 2), ~mask.flatten(1)
+    def mask(self, signals: ImageSet, context: str, seed: int = 0) -> Bool[Tensor, "M H W"]:
+        return context_masks(signals, [context], seed)[context]
 
-    def evaluate(self, predict: Predict) -> dict[str, float]:
-        """The validation error for each context of the paper that fits the images, and their mean."""
-        errors = {}
-        for name in available_contexts(self.size):
-            mask = context_masks(self.validation, [name])[name]
-            each = [
-                image_mse(completed, self.validation.at(index).unit)
-                for index, completed in completions(predict, self.validation, mask)
-            ]
-            errors[f"mse_{name}"] = torch.cat(each).mean().item()
-        return {"mse": sum(errors.values()) / len(errors), **errors}
+    def case(self, signals: ImageSet, mask: Bool[Tensor, "M H W"]) -> Case:
+        return image_case(signals.unit, mask)
+
+    def error(self, case: Case, completion: Float[Tensor, "B P C"]) -> Float[Tensor, " B"]:
+        """The mean squared error on [0, 1], after clipping."""
+        return image_mse(completion, case.truth)
+
+    def some(self, known: int) -> int:
+        return SYSTEMS // max(1, known) ** 2
+
+    def notes(self, signals: int, few: int, numbers: int) -> list[str]:
+        some = f" (baselines, and the choice of *: the first {few})" if few < signals else ""
+        return [
+            f"mean squared error on [0, 1], {signals} test images{some}",
+            "* lowest of its column; PSNR of the mean error; kept: the method keeps what is known",
+            f"hypersiren has {numbers} numbers per image",
+        ]
+
+    def choosing(self, most: int) -> ImageSet:
+        return self.validation.at(torch.arange(min(most, len(self.validation))))
+
+    def baselines(self, numbers: int) -> Callable[[Case], list[Baseline]]:
+        """A Gaussian and principal axes of training images, mirrored ones too; and what needs no training images."""
+        return fitted(self.train, numbers)
+
+    @staticmethod
+    def words(context: str) -> str:
+        words = {"half": "the upper half", "full": "all pixels"}
+        return f"from {words.get(context, f'{context} pixels')}"
 
     def summary(self, predict: Predict) -> Rows:
         """Three images from each context."""
-        return panel_rows({_named(name).capitalize(): panel for name, panel in self.panels(predict, rows=3).items()})
+        return panel_rows(
+            {self.words(name).capitalize(): panel for name, panel in self.panels(predict, rows=3).items()}
+        )
 
     def panels(self, predict: Predict, rows: int = 8) -> dict[str, Panel]:
         """For each context a picture with a row for each image: context, completion, truth."""
         shown = self.validation.spread(rows)
-        return {
-            name: ImagePanel(context_completion_truth(shown.unit, mask, complete(predict, shown, mask)))
-            for name, mask in context_masks(shown, available_contexts(self.size)).items()
-        }
+        panels: dict[str, Panel] = {}
+        for name in self.contexts:
+            mask = self.mask(shown, name)
+            completion = self.complete(predict, shown, mask).unflatten(1, self.size)
+            panels[name] = ImagePanel(context_completion_truth(shown.unit, mask, completion))
+        return panels
 
 
 def on_finer_raster(images: Float[Tensor, "M H W C"], factor: int) -> Float[Tensor, "M FH FW C"]:
-    """Images on a raster so many times as fine, interpolated by cubics."""
+    """Images on a raster `factor` times as fine, interpolated by cubics."""
     if factor == 1:
         return images
     x = interpolate(images.movedim(-1, 1), scale_factor=factor, mode="bicubic", align_corners=False)
@@ -311,39 +318,13 @@ def context_masks(images: ImageSet, names: Sequence[str], seed: int = 0) -> dict
     return masks
 
 
-@torch.no_grad()
-def complete(
-    predict: Predict, images: ImageSet, mask: Bool[Tensor, "M H W"], points: int = 131072
-) -> Float[Tensor, "M H W C"]:
-    """Complete every image from its known pixels, about so many points at a time; values on [0, 1], not clipped."""
-    return torch.cat([completed for _, completed in completions(predict, images, mask, points)])
-
-
-@torch.no_grad()
-def completions(
-    predict: Predict, images: ImageSet, mask: Bool[Tensor, "M H W"], points: int = 131072
-) -> Iterator[tuple[Int[Tensor, " B"], Float[Tensor, "B H W C"]]]:
-    """As `complete`, of a set that is too large to be completed at once: which images, and these completed."""
-    h, w = images.size
-    x = grid((h, w), device=images.pixels.device)
-    some = max(1, points // len(x))
-    if not (mask == mask[:1]).all():  # a linear system for each, of as many rows as pixels are known
-        some = max(1, min(some, SYSTEMS // int(mask.sum((1, 2)).max().clamp(min=1)) ** 2))
-    for index in torch.arange(len(images), device=images.pixels.device).split(some):
-        context = Context.from_images(images.images(index), mask[index]).compact()
-        y = evaluate(predict(context), x, chunk=max(1, points // len(index)))
-        yield index, (rearrange(y, "b (h w) c -> b h w c", h=h) + 1) / 2
+def image_case(truth: Float[Tensor, "B H W C"], mask: Bool[Tensor, "B H W"]) -> Case:
+    """Images on [0, 1] with their known pixels; fields are on [-1, 1]."""
+    context = Context.from_images(2 * truth - 1, mask).compact()
+    known = mask.flatten(1)
+    x = grid((truth.shape[1], truth.shape[2]), device=truth.device)
+    return Case(context, x, truth.flatten(1, 2), known, torch.ones_like(known), 0.5, 0.5)
 
 
 def _take(y: Float[Tensor, "B M C"], index: Tensor) -> Float[Tensor, "B P C"]:
     return y.gather(1, index.unsqueeze(-1).expand(-1, -1, y.shape[-1]))
-
-
-def open_sets(settings: CompletionSettings, device: torch.device | str = "cpu") -> tuple[ImageSet, ImageSet, ImageSet]:
-    """Training, validation and test images, on the device, or on disk if they are too large for its memory."""
-    arguments = settings.data.model_dump(exclude=set(AUGMENTATION))
-    kind = arguments.pop("kind")
-    train, validation, test = (
-        load_images(kind, split, seed=settings.seed, device=device, **arguments) for split in SPLITS
-    )
-    return train, validation, test

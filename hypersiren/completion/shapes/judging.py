@@ -31,7 +31,7 @@ class PosedShape:
 
     Attributes:
         name: Of the shape.
-        context: What is known of it, as a batch of one.
+        context: Its known points, as a batch of one.
         points, normals: On its surface, apart from those of the context.
         again: Other points and normals of the same surface: how near these are to the first is the best to be had.
         placement: The box in which the surface is looked for, known from the context alone.
@@ -49,7 +49,7 @@ def posed_shapes(shapes: ShapeSet, context: int, most: int, seed: int = 0, **pos
     """Shapes to judge by, evenly through the set; drawn on the CPU, so that every device has the same."""
     device = shapes.points.device
     generator = torch.Generator().manual_seed(seed)
-    found: list[PosedShape] = []
+    posed: list[PosedShape] = []
     for i in np.linspace(0, len(shapes) - 1, min(most, len(shapes))).round().astype(int).tolist():
         pose = random_poses(1, generator, **poses)
         order = torch.randperm(shapes.points.shape[1], generator=generator)
@@ -58,7 +58,7 @@ def posed_shapes(shapes: ShapeSet, context: int, most: int, seed: int = 0, **pos
         first, second = rest[: len(rest) // 2], rest[len(rest) // 2 :]
         everything = torch.ones(1, len(known), dtype=torch.bool, device=device)
         seen = Context(x[:, known].to(device), n[:, known].to(device), everything, surface=True)
-        found.append(
+        posed.append(
             PosedShape(
                 shapes.names[i],
                 seen,
@@ -68,7 +68,7 @@ def posed_shapes(shapes: ShapeSet, context: int, most: int, seed: int = 0, **pos
                 box_around(x[0, known]),
             )
         )
-    return found
+    return posed
 
 
 def box_around(points: Float[Tensor, "N 3"]) -> Placement:
@@ -99,8 +99,8 @@ def judge(shapes: list[PosedShape], predict: Callable[[Context], Any], resolutio
 
 def shape_errors(mesh: Mesh | None, shape: PosedShape) -> dict[str, float]:
     """How far a mesh is from a shape."""
-    found = mesh_errors(mesh, shape.points, shape.normals, np.ptp(shape.points, axis=0))
-    kept = {name: found[name] for name in ("chamfer_l1", "f_score", "normal_consistency")}
+    errors = mesh_errors(mesh, shape.points, shape.normals, np.ptp(shape.points, axis=0))
+    kept = {name: errors[name] for name in ("chamfer_l1", "f_score", "normal_consistency")}
     return {**kept, "watertight": float(mesh is not None and is_watertight(mesh))}
 
 

@@ -1,11 +1,11 @@
-"""What a hypernetwork over shapes is worth: unseen shapes from a few points, beside what needs no learning.
+"""Evaluation of shape completion: unseen shapes from a few points; and completion of a user's points.
 
 Beside the predicted fields stand, for the same context points,
 
     planes      s(x) = (x - p) . n with p the context point nearest to x and n its normal (Hoppe et al. 1992)
     ellipsoid   the one whose surface has the points' mean and second moments: half axes sqrt(3 lambda)
     mean        the field of the mean latent of the training shapes, of a model with an encoder
-    truth       other points of the true surface: what an error of zero looks like with so many points
+    truth       other points of the true surface: the error of the truth, at this count of points
 
 Symbols: N context points.
 """
@@ -14,16 +14,17 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from hypersiren.completion.images.study import read_prior
+from hypersiren.completion.complete import Output
 from hypersiren.completion.shapes.baselines import ellipsoid, mean_field, planes
 from hypersiren.completion.shapes.judging import PosedShape, box_around, judge, posed_shapes, rows_picture
-from hypersiren.completion.shapes.task import open_sets, pose_arguments
+from hypersiren.completion.shapes.task import Shapes
 from hypersiren.completion.train import SetRun
 from hypersiren.fields.operators import Field
 from hypersiren.fields.siren import BoundSiren
@@ -40,7 +41,6 @@ from hypersiren.shapes.surface import surface
 from hypersiren.signals.image.files import write_image
 from hypersiren.tasks.shapes.sdf import SDF
 from hypersiren.training.fit import fit
-from hypersiren.training.folders import check_names, to_json, unused, write_text
 
 LOG = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def shape_table(
         sets: Posed shapes, by the name of their set.
         resolution: Cells along the longest side of the meshes.
         known: Training shapes for the mean latent.
-        refine_steps: Show also the prediction refined so many steps on the context; 0 for not.
+        refine_steps: Show also the prediction refined on the context by this many updates; 0 for not.
         before: The model before its training, for a row of its own.
     """
     methods: dict[str, Callable[[Context], Any]] = {"hypersiren": predictor(model)}
@@ -134,13 +134,13 @@ def predictor(model: HyperSiren) -> Callable[[Context], BoundSiren]:
 
 
 def _floor(shapes: list[PosedShape]) -> dict[str, float]:
-    found = []
+    rows = []
     for shape in shapes:
         percent = 100 / float(np.linalg.norm(np.ptp(shape.points, axis=0)))
         error = compare_surfaces(*shape.again, shape.points, shape.normals, 1 / percent)
-        found.append((percent * error.chamfer_l1, error.f_score, error.normal_consistency, 1.0))
+        rows.append((percent * error.chamfer_l1, error.f_score, error.normal_consistency, 1.0))
     names = ("chamfer_l1", "f_score", "normal_consistency", "watertight")
-    return dict(zip(names, np.mean(found, 0).tolist(), strict=True))
+    return dict(zip(names, np.mean(rows, 0).tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -168,11 +168,11 @@ def complete_cloud(
     Args:
         model: Predicts; the upward axis of the cloud must be that of its training.
         cloud: Oriented points.
-        context: So many random ones of them are shown; all if there are no more.
+        context: Number of random points that are known; all if there are no more.
         resolution: Cells along the longest side.
         size: How large the shape shall be for the model, as a multiple of a training shape that is not posed.
         seed: Fixes the choice.
-        refine_steps: Fit the field so many steps further to the whole cloud.
+        refine_steps: Updates that fit the field further to the whole cloud.
         device: Where the model is.
 
     Raises:
@@ -195,63 +195,49 @@ def complete_cloud(
     return CompletedShape(mesh.moved(framed.scale, framed.centre), mesh, known)
 
 
-OPTIONS = ("context",)
-"""Options of `complete_files` that not every study has."""
+OPTIONS = ("context", "refine")
+"""Options of the command that shapes have a meaning for."""
 
 
-def complete_test(run: SetRun, folder: Path, *, most: int, refine: int) -> tuple[ShapeTable, Sequence[str]]:
-    """The table over test shapes, and over as many training shapes in new poses, and pictures of both."""
-    model, settings = run.model, run.settings
-    device = next(model.parameters()).device
-    LOG.info("reading shapes: %s", settings.data.kind)
-    train_set, _, test_set = (shapes.to(device) for shapes in open_sets(settings))
-    poses = pose_arguments(settings.data)
+def table(run: SetRun, task: Shapes, before: HyperSiren | None, *, most: int, refine: int) -> ShapeTable:
+    """The table over test shapes, and over as many training shapes in new poses."""
     # Another seed than that of validation, so that no pose has been looked at before.
+    seed = run.settings.seed
     sets = {
-        f"{name}, {points} points": posed_shapes(shapes, points, min(most, len(test_set)), settings.seed + 1, **poses)
-        for name, shapes in (("unseen shapes", test_set), ("training shapes in unseen poses", train_set))
-        for points in settings.context.evaluation
+        f"{name}, {points} points": posed_shapes(shapes, points, min(most, len(task.test)), seed + 1, **task.poses)
+        for name, shapes in (("unseen shapes", task.test), ("training shapes in unseen poses", task.train))
+        for points in task.evaluation
     }
-    averaged = 0 if model.encoder is None else len(train_set)  # for the mean latent
-    known = posed_shapes(train_set, settings.context.most, averaged, settings.seed, **poses)
-    table = shape_table(model, sets, settings.resolution, known, refine, read_prior(run))
-    write_text(folder / "table.txt", f"{table}\n")
-    numbers = {"errors": table.rows, "shapes": table.shapes}
-    write_text(folder / "metrics.json", to_json(numbers))
-    LOG.info("drawing pictures of some shapes")
-    for name, shapes in (("unseen", test_set), ("seen", train_set)):
-        for points in settings.context.evaluation:
-            shown = posed_shapes(shapes, points, 6, settings.seed + 1, **poses)
-            picture = rows_picture(shown, predictor(model), settings.resolution, poses["up"])
+    averaged = 0 if run.model.encoder is None else len(task.train)  # for the mean latent
+    known = posed_shapes(task.train, task.most, averaged, seed, **task.poses)
+    return shape_table(run.model, sets, task.resolution, known, refine, before)
+
+
+def metrics(table: ShapeTable) -> dict[str, Any]:
+    """The numbers of a table."""
+    return {"errors": table.rows, "shapes": table.shapes}
+
+
+def draw(run: SetRun, task: Shapes, folder: Path, samples: int | None) -> None:
+    """Some shapes from each context."""
+    for name, shapes in (("unseen", task.test), ("seen", task.train)):
+        for points in task.evaluation:
+            shown = posed_shapes(shapes, points, 6, run.settings.seed + 1, **task.poses)
+            picture = rows_picture(shown, predictor(run.model), task.resolution, task.poses["up"])
             write_image(folder / f"{name}_{points}.png", picture)
-    return table, train_set.skipped
 
 
-def complete_files(
-    run: SetRun,
-    files: Sequence[Path],
-    folder: Path,
-    *,
-    size: int,
-    seed: int,
-    refine: int,
-    context: int | None = None,
-) -> Iterator[Path]:
-    """A mesh and a picture for each file of points, or each mesh; the meshes' files, one by one.
-
-    A file that is there already stays: the new one gets a number.
-
-    Raises:
-        UserError: If a number is out of its range or a file cannot be read.
-    """
+def complete(
+    run: SetRun, files: Sequence[Path], *, size: int, seed: int, refine: int, context: int | None = None
+) -> Iterator[tuple[str, list[Output]]]:
+    """A mesh and a picture for each file of points, or each mesh; see `Study.complete`."""
     model, settings = run.model, run.settings
-    check_names(files)
     low, high = settings.data.scale
     device, up = next(model.parameters()).device, "xyz".index(settings.data.up)
     clouds = [read_points(path, count=20_000, seed=seed) for path in files]
     for path, cloud in zip(files, clouds, strict=True):
         LOG.debug("completing %s", path)
-        found = complete_cloud(
+        done = complete_cloud(
             model,
             cloud,
             context=context or settings.context.most,
@@ -261,10 +247,14 @@ def complete_files(
             refine_steps=refine,
             device=device,
         )
-        target, panel = unused(folder / f"{path.stem}_completed.ply", folder / f"{path.stem}_panel.png")
-        write_mesh(target, found.mesh)
-        seen = splats(found.context.x[0].cpu().numpy(), found.context.y[0].cpu().numpy())
-        pictures = [render_mesh(shown, (450, 600), up=up) for shown in (seen, found.unit_mesh)]
-        count = found.context.x.shape[1]
-        write_image(panel, figure_pixels(image_grid([pictures], column_titles=[f"{count} points, as discs", "result"])))
-        yield target
+        discs = splats(done.context.x[0].cpu().numpy(), done.context.y[0].cpu().numpy())
+        pictures = [render_mesh(mesh, (450, 600), up=up) for mesh in (discs, done.unit_mesh)]
+        titles = [f"{done.context.x.shape[1]} points, as discs", "result"]
+        panel = figure_pixels(image_grid([pictures], column_titles=titles))
+        yield (
+            path.stem,
+            [
+                Output("completed.ply", partial(write_mesh, mesh=done.mesh)),
+                Output("panel.png", partial(write_image, pixels=panel), told=False),
+            ],
+        )

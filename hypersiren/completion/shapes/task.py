@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from hypersiren.completion.base import Predict, SetTask
+from hypersiren.completion.base import Kind, Predict
 from hypersiren.completion.shapes.judging import PosedShape, judge, posed_shapes, rows_picture
 from hypersiren.completion.shapes.settings import ShapeContext, ShapeLoss, ShapeSettings
 from hypersiren.fields.coords import grid
@@ -44,7 +44,7 @@ class ShapesBatch:
     shape: ShapeBatch
 
 
-class Shapes(SetTask):
+class Shapes(Kind):
     """The task of a set of shapes.
 
     Args:
@@ -69,8 +69,8 @@ class Shapes(SetTask):
 
     name = "shapes"
     unit = "shapes"
-    skipped: tuple[str, ...] = ()
     train: ShapeSet
+    validation: ShapeSet
     criterion: str | None = "chamfer_l1"
 
     def __init__(
@@ -103,25 +103,26 @@ class Shapes(SetTask):
         self.count = points // 2, points - points // 2 - near, near
 
     @classmethod
-    def open(cls, settings: ShapeSettings, device: torch.device | str = "cpu") -> "Shapes":
-        """The task that settings describe, its shapes read or made.
+    def load(cls, settings: ShapeSettings, device: torch.device | str = "cpu") -> tuple[ShapeSet, ...]:
+        """Training, validation and test shapes, read or made, on the device.
 
         Raises:
             SignalError: If the folder holds fewer than three closed meshes that can be read.
         """
-        train, validation, _ = (shapes.to(device) for shapes in open_sets(settings))
-        task = cls(
-            train,
-            validation,
-            settings.context,
-            settings.loss,
-            batch_size=settings.training.batch_size,
-            target_points=settings.training.target_points,
-            poses=pose_arguments(settings.data),
-            resolution=settings.resolution,
-        )
-        task.skipped = train.skipped
-        return task
+        data = settings.data
+        sets = load_shapes(data.kind, data.root, count=data.count, seed=settings.seed)
+        return tuple(shapes.to(device) for shapes in sets)
+
+    @classmethod
+    def arguments(cls, settings: ShapeSettings) -> dict[str, Any]:
+        return {
+            "context": settings.context,
+            "loss": settings.loss,
+            "batch_size": settings.training.batch_size,
+            "target_points": settings.training.target_points,
+            "poses": pose_arguments(settings.data),
+            "resolution": settings.resolution,
+        }
 
     def describe(self) -> dict[str, int]:
         """What `hypersiren.hypernets.model.build` must know: D, channels of the context, channels of the field."""
@@ -145,7 +146,7 @@ class Shapes(SetTask):
             LOG.debug("prior from data: pose %d of %d of each shape", copy + 1, copies + 1)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> ShapesBatch:
-        """Draw B shapes, their poses, their context, and what is asked; the same law at any progress."""
+        """Draw B shapes, their poses, their context, and the target points; the same law at any progress."""
         shapes, b, device = self.train, self.batch_size, self.train.points.device
         index = torch.randint(len(shapes), (b, 1), generator=generator, device=device)
         poses = random_poses(b, generator, device, **self.poses)
@@ -185,10 +186,10 @@ class Shapes(SetTask):
 
     def evaluate(self, predict: Predict) -> dict[str, float]:
         """Errors of predicted surfaces of unseen shapes for each number of context points, and their means."""
-        found = {count: judge(self._posed(count), predict, self.resolution) for count in self.evaluation}
-        names = next(iter(found.values()))
-        means = {name: sum(numbers[name] for numbers in found.values()) / len(found) for name in names}
-        return means | {f"chamfer_l1_{count}": numbers["chamfer_l1"] for count, numbers in found.items()}
+        errors = {count: judge(self._posed(count), predict, self.resolution) for count in self.evaluation}
+        names = next(iter(errors.values()))
+        means = {name: sum(numbers[name] for numbers in errors.values()) / len(errors) for name in names}
+        return means | {f"chamfer_l1_{count}": numbers["chamfer_l1"] for count, numbers in errors.items()}
 
     def _posed(self, context: int, most: int = 8) -> list[PosedShape]:
         return posed_shapes(self.validation, context, most, **self.poses)
@@ -212,18 +213,12 @@ def sides(height: Float[Tensor, "B G G G"], x: Float[Tensor, "B M 3"]) -> Float[
     cell = 2 * HALF / CELLS
     # The function's last axis is the first of its coordinates.
     place = (x / HALF).flip(-1)[:, :, None, None]
-    found = grid_sample(height.unsqueeze(1), place, align_corners=True, padding_mode="border")[:, 0, :, 0, 0]
-    found = torch.where(x.abs().amax(-1) > HALF, torch.ones_like(found), found)
-    return (found > cell).to(found.dtype) - (found < -cell).to(found.dtype)
+    side = grid_sample(height.unsqueeze(1), place, align_corners=True, padding_mode="border")[:, 0, :, 0, 0]
+    side = torch.where(x.abs().amax(-1) > HALF, torch.ones_like(side), side)
+    return (side > cell).to(side.dtype) - (side < -cell).to(side.dtype)
 
 
 def pose_arguments(data: ShapeData) -> dict[str, Any]:
     """Arguments of `hypersiren.shapes.sets.poses.random_poses`."""
     names = ("rotation", "scale", "stretch", "shift")
     return {**{name: getattr(data, name) for name in names}, "up": "xyz".index(data.up)}
-
-
-def open_sets(settings: ShapeSettings) -> tuple[ShapeSet, ShapeSet, ShapeSet]:
-    """Training, validation and test shapes, on the CPU."""
-    data = settings.data
-    return load_shapes(data.kind, data.root, count=data.count, seed=settings.seed)

@@ -1,4 +1,4 @@
-"""Completing a window of sound without a network: the honest yardsticks of completion.
+"""Baselines of sound completion: methods without a network.
 
 Each takes windows (M, N), of which only the samples under `mask` are looked at, and returns completed windows.
 
@@ -6,21 +6,24 @@ Each takes windows (M, N), of which only the samples under `mask` are looked at,
 - band-limited: least squares of the cosine series of the lowest frequencies, with a ridge; where all samples are known,
   with no more terms than the model has numbers: with all of them it would be a copy
 - PCA: the same least squares, of the principal axes of the training windows
-- Gaussian: the conditional mean of a Gaussian fitted to the training windows (see `pixel_baselines`)
+- Gaussian: the conditional mean of a Gaussian fitted to the training windows (see `completion.images.baselines`)
 
 Numbers of terms, ridges and noise are chosen on validation windows, for each context by itself.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from hypersiren.completion.base import Baseline, Case
 from hypersiren.completion.images.baselines import GaussianConditional, PrincipalAxes
-from hypersiren.completion.sounds.task import relative_mse, rms
+from hypersiren.completion.sounds.cases import relative_mse, rms
+from hypersiren.signals.sets.sounds import SoundSet
 from hypersiren.signals.sound.cosines import cosines
 
 LOG = logging.getLogger(__name__)
@@ -49,7 +52,7 @@ def linear(waves: Float[Tensor, "M N"], mask: Bool[Tensor, "M N"]) -> Float[Tens
 def band_limited(
     waves: Float[Tensor, "M N"], mask: Bool[Tensor, "M N"], density: float, ridge: float, most: int | None = None
 ) -> Float[Tensor, "M N"]:
-    """The least-squares series of cosines: so many as known samples, times `density`, and no more than `most`.
+    """The least-squares series of cosines: as many as known samples, times `density`, and no more than `most`.
 
     Example:
         >>> wave = cosines(20, (torch.arange(40) + 0.5) / 40)[:, 3][None]
@@ -75,62 +78,65 @@ def on_axes(
 def _regress(
     wave: Float[Tensor, " N"], known: Bool[Tensor, " N"], basis: Float[Tensor, "N J"], ridge: float
 ) -> Float[Tensor, " N"]:
-    seen, y = basis[known], wave[known].to(basis.dtype)
-    level = ridge * max(1, len(seen)) * basis.square().sum() / basis.numel()
-    if len(seen) < basis.shape[1]:
-        eye = torch.eye(len(seen), dtype=basis.dtype)
-        return (basis @ (seen.T @ torch.linalg.solve(seen @ seen.T + level * eye, y))).to(wave.dtype)
+    design, y = basis[known], wave[known].to(basis.dtype)
+    level = ridge * max(1, len(design)) * basis.square().sum() / basis.numel()
+    if len(design) < basis.shape[1]:
+        eye = torch.eye(len(design), dtype=basis.dtype)
+        return (basis @ (design.T @ torch.linalg.solve(design @ design.T + level * eye, y))).to(wave.dtype)
     eye = torch.eye(basis.shape[1], dtype=basis.dtype)
-    return (basis @ torch.linalg.solve(seen.T @ seen + level * eye, seen.T @ y)).to(wave.dtype)
+    return (basis @ torch.linalg.solve(design.T @ design + level * eye, design.T @ y)).to(wave.dtype)
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Windows to choose on, or to judge: their amplitudes, which are known, which lie within their recording."""
-
-    waves: Float[Tensor, "M N"]
-    mask: Bool[Tensor, "M N"]
-    inside: Bool[Tensor, "M N"]
-
-    def error(self, completion: Float[Tensor, "M N"]) -> float:
-        """The mean over windows of the relative squared error."""
-        return relative_mse(completion, self.waves, self.inside).mean().item()
-
-
-class Baselines:
-    """Everything that the training windows say, once for all contexts.
+def fitted(train: SoundSet, numbers: int) -> Callable[[Case], list[Baseline]]:
+    """All baselines, fitted to the training windows that lie within their recordings.
 
     Args:
-        train: Windows that lie within their recordings.
+        train: Training windows.
         numbers: Numbers that PCA keeps of each window.
+
+    Returns:
+        The baselines for contexts as that of a case, on which their settings are chosen.
     """
+    whole = train.waves[train.inside.all(1)].cpu()
+    waves = whole if len(whole) else train.waves.cpu()
+    images = (waves / rms(waves, torch.ones_like(waves, dtype=torch.bool)))[..., None, None]
+    gaussian, axes = GaussianConditional(images), PrincipalAxes(images, numbers)
 
-    def __init__(self, train: Float[Tensor, "M N"], numbers: int):
-        scaled = train / rms(train, torch.ones_like(train, dtype=torch.bool))
-        images = scaled[..., None, None]
-        self.gaussian = GaussianConditional(images)
-        axes = PrincipalAxes(images, numbers)
-        self.axes, self.numbers = axes.axes, axes.numbers
+    def conditional(noise: float, waves: Float[Tensor, "M N"], mask: Bool[Tensor, "M N"]) -> Float[Tensor, "M N"]:
+        scale = rms(waves, mask)
+        return gaussian(_raster(waves / scale), mask[..., None], noise)[..., 0, 0] * scale
 
-    def complete(self, chosen_on: Windows, judged: Windows) -> dict[str, Float[Tensor, "M N"]]:
-        """What each method makes of windows, its settings chosen on others with such a context."""
-        LOG.debug("evaluating baselines: linear and band-limited (1 and 2 of 4)")
-        out = {"linear": linear(judged.waves, judged.mask)}
-        pairs = [(density, ridge) for density in DENSITIES for ridge in RIDGES]
-        most = self.numbers if torch.equal(judged.mask, judged.inside) else None
-        density, ridge = min(
-            pairs, key=lambda p: chosen_on.error(band_limited(chosen_on.waves, chosen_on.mask, p[0], p[1], most))
-        )
-        out["band-limited"] = band_limited(judged.waves, judged.mask, density, ridge, most)
-        LOG.debug("evaluating baselines: PCA (3 of 4)")
-        ridge = min(RIDGES, key=lambda r: chosen_on.error(on_axes(chosen_on.waves, chosen_on.mask, self.axes, r)))
-        out[f"PCA, {self.numbers} numbers"] = on_axes(judged.waves, judged.mask, self.axes, ridge)
-        LOG.debug("evaluating baselines: Gaussian (4 of 4)")
-        scales = [rms(w.waves, w.mask) for w in (chosen_on, judged)]
-        first, second = (
-            ((w.waves / s)[..., None, None], w.mask[..., None])
-            for w, s in zip((chosen_on, judged), scales, strict=True)
-        )
-        noise = self.gaussian.choose_noise(*first)
-        out["Gaussian"] = self.gaussian(*second, noise)[..., 0, 0] * scales[1]
-        return out
+    def choose(case: Case) -> list[Baseline]:
+        LOG.debug("choosing the settings of the baselines")
+        waves, mask = case.truth.squeeze(-1), case.known
+
+        def error(method: Completion) -> float:
+            return relative_mse(method(waves, mask), waves, case.counted).mean().item()
+
+        most = None if case.unknown.any() else axes.numbers
+        series: list[Completion] = [
+            partial(band_limited, density=density, ridge=ridge, most=most) for density in DENSITIES for ridge in RIDGES
+        ]
+        projections: list[Completion] = [partial(on_axes, axes=axes.axes, ridge=ridge) for ridge in RIDGES]
+        noise = gaussian.choose_noise(_raster(waves / rms(waves, mask)), mask[..., None])
+        methods: list[tuple[str, Completion, bool]] = [
+            ("linear", linear, True),
+            ("band-limited", min(series, key=error), False),
+            (f"PCA, {axes.numbers} numbers", min(projections, key=error), False),
+            ("Gaussian", partial(conditional, noise), True),
+        ]
+        return [Baseline(name, partial(_on_case, method), keeps=keeps) for name, method, keeps in methods]
+
+    return choose
+
+
+Completion = Callable[[Tensor, Tensor], Tensor]
+"""From windows (M, N) and their known samples (M, N) to completed windows (M, N)."""
+
+
+def _raster(waves: Float[Tensor, "M N"]) -> Float[Tensor, "M N 1 1"]:
+    return waves[..., None, None]
+
+
+def _on_case(method: Completion, case: Case) -> Float[Tensor, "M N 1"]:
+    return method(case.truth.squeeze(-1), case.known).unsqueeze(-1)

@@ -10,7 +10,7 @@ from hypersiren.errors import UserError
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import BoundSiren, Params, Siren
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.gaussian.base import Uncertainty
+from hypersiren.hypernets.gaussian.base import Posterior
 
 Decode = Callable[[Tensor], Params]
 """From the latents to the weights that the hypernetwork predicts."""
@@ -24,13 +24,13 @@ class Prediction:
         siren: The hypo-SIREN.
         params: Their weights, after adaptation.
         z: The latents (B, Z), or tokens (B, T, Z), that the weights are predicted from; None where there are none.
-        posterior: What is still open of the last layers; None where nothing says.
+        posterior: That over the last layers; None where the prediction is not a distribution.
     """
 
     siren: Siren
     params: Params
     z: Tensor | None = None
-    posterior: Uncertainty | None = None
+    posterior: Posterior | None = None
 
     __repr__ = by_shape
 
@@ -40,7 +40,7 @@ class Prediction:
         return self.siren.bind(self.params)
 
 
-def posterior_of(found: Prediction, asker: str) -> Uncertainty:
+def posterior_of(found: Prediction, asker: str) -> Posterior:
     """The posterior of a prediction, for what `asker` names.
 
     Raises:
@@ -51,10 +51,23 @@ def posterior_of(found: Prediction, asker: str) -> Uncertainty:
     return found.posterior
 
 
+HeldOut = tuple[Context, Tensor, Tensor, Tensor]
+"""Signals that a model has not learned from: their context, points (P, D), all values there (B, P, C), and which of
+these are unknown (B, P)."""
+
+
 class Adapter(Protocol):
     """Fits a prediction to its context: differentiable, each signal by itself, never under autocast.
 
-    One that works without an encoder, from the hypernetwork alone, says its `latent_features` (and `tokens`).
+    An adapter answers for itself. What else it has of these, all of them optional, `HyperSiren` asks it for:
+
+    - `latent_features` (and `tokens`): it finds z by itself and works without an encoder, from a hypernetwork alone.
+    - `trains_siren`: whether those weights of the hypo-SIREN are trained that are not predicted; they are by default.
+    - `set_prior(siren, signals, ridge, shrinkage)`: starts at a prior from chunks of signals (M, *size, C) on a raster,
+      whose mean becomes the SIREN's own last layer. `hypersiren train` calls it before the first step.
+    - `calibrate(predict, cases)`: before each validation, with the model's `predict` and each `HeldOut` of its task.
+    - `lr_factors(siren)`: parameters, its own or the SIREN's, that learn at a multiple of the learning rate.
+    - `for_model(siren, hypernet, **arguments)`: a class method that `build` makes it by, for a row of `ADAPTERS`.
     """
 
     def __call__(

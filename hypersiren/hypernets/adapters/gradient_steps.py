@@ -4,6 +4,8 @@ From z = 0, or from what an encoder gives, each step is
 
     z <- z - s * d/dz mean over known points and channels of (y - f(x; decode(z)))^2,
 
+or of what the context's kind of observation says instead (a surface's points have the value 0 and their normals),
+
 with a learned step size s for each entry of z. Training goes through the steps (second order), so that hypernetwork and
 SIREN learn weights from which few steps go far. It needs no raster and takes any signal; with many steps it is
 auto-decoding (Park et al. 2019, DeepSDF).
@@ -12,11 +14,14 @@ Symbols: B signals, N points, T tokens, Z latent features.
 """
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hypersiren.fields.operators import Field
 from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.adapters.base import Decode, Prediction
@@ -25,7 +30,7 @@ from hypersiren.hypernets.context import Context
 
 @savable
 class GradientSteps(nn.Module):
-    """Fits the latent of each signal to what is known of it, by a few steps of gradient descent.
+    """Fits the latent of each signal to its known points, by a few steps of gradient descent.
 
     Shifts that are linear in the latent did best in the literature: `TokenHypernet` and a `LocalSiren`, which with one
     token is the modulated SIREN of Functa.
@@ -49,6 +54,11 @@ class GradientSteps(nn.Module):
         super().__init__()
         self.latent_features, self.tokens, self.steps = latent_features, tokens, steps
         self.log_step_size = nn.Parameter(torch.full((latent_features,), math.log(step_size)))
+
+    @classmethod
+    def for_model(cls, siren: Siren, hypernet: nn.Module | None, **arguments: Any) -> "GradientSteps":
+        """One that finds the latent which a hypernetwork takes."""
+        return cls(hypernet.latent_features, tokens=getattr(hypernet, "tokens", None), **arguments)  # type: ignore[union-attr, arg-type]
 
     def forward(
         self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None
@@ -82,20 +92,21 @@ class GradientSteps(nn.Module):
                 if not (learning and z.requires_grad):
                     z = z.detach().requires_grad_()
                 # A sum over signals: each has the gradient that it would have alone.
-                error = masked_error(siren.bind(decode(z))(x), context).sum()
+                error = masked_error(siren.bind(decode(z)), replace(context, x=x)).sum()
                 (gradient,) = torch.autograd.grad(error, z, create_graph=learning)
             z = z - s * gradient
         return z
 
 
-def masked_error(values: Float[Tensor, "B N C"], context: Context) -> Float[Tensor, " B"]:
-    """The mean squared error over what is known of each signal; 0 if nothing is.
+def masked_error(field: Field, context: Context) -> Float[Tensor, " B"]:
+    """The mean squared error of a field over the known points of each signal; 0 if there is none.
 
     Example:
         >>> context = Context.from_images(torch.ones(1, 1, 2, 1), torch.tensor([[[True, False]]]))
-        >>> masked_error(torch.full((1, 2, 1), 3.0), context).item()
+        >>> masked_error(lambda x: torch.full((1, 2, 1), 3.0), context).item()
         4.0
     """
     known = context.mask.unsqueeze(-1)
-    squares = torch.where(known, values - torch.where(known, context.y, 0), 0).square()
+    residual = context.kind.residual(field, context.x, torch.where(known, context.y, 0))
+    squares = torch.where(known, residual, 0).square()
     return squares.mean(-1).sum(-1) / context.mask.sum(-1).clamp(min=1)

@@ -1,9 +1,13 @@
 """The last layer solved inside the model: a hypernetwork that starts at the best linear prediction there is.
 
-`LastLayerSolve` corrects the last layer that was predicted (or, without an encoder, the SIREN's own) by what is known
-of a signal, see `hypersiren.hypernets.gaussian.posterior`. `set_prior` takes mean and covariance of the last layer from
+`LastLayerSolve` corrects the last layer that was predicted (or, without an encoder, the SIREN's own) by known points of
+a signal, see `hypersiren.hypernets.gaussian.posterior`. `set_prior` takes mean and covariance of the last layer from
 the training signals themselves, in seconds and without a gradient step (empirical Bayes). With random hidden layers the
 field is then the conditional mean of a Gaussian, at any point and any resolution. Training begins there.
+
+This is Bayesian linear regression on SIREN features, a Gaussian process with a low-rank kernel. Why not GPyTorch: it
+waits for the device in every solve, has no kernel of a raster that all signals of a batch share, and returns values at
+given points, where what is wanted are the `Params` of a field.
 
 Symbols: B signals, M training signals, N known points, P points of a raster, C channels, F features, R columns of S.
 """
@@ -18,23 +22,17 @@ from torch import Tensor, nn
 from hypersiren.fields.last_layers import last_layer, with_last_layer
 from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import Params, Siren
-from hypersiren.hypernets.adapters.base import Decode, Prediction
+from hypersiren.hypernets.adapters.base import Prediction
+from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer, initial_factor, set_mean
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.gaussian.linear_algebra import (
-    gram_matrix,
-    signals_apart,
-    signals_aside,
-    solve_parts,
-    solve_positive,
-    spread_over,
-)
-from hypersiren.hypernets.gaussian.observations import equations
-from hypersiren.hypernets.gaussian.posterior import Posterior, effective_count
+from hypersiren.hypernets.gaussian.equations import equations
+from hypersiren.hypernets.gaussian.gram import Gram
+from hypersiren.hypernets.gaussian.posterior import GaussianPosterior, effective_count
 from hypersiren.hypernets.gaussian.prior import Moments
 
 
 @savable
-class LastLayerSolve(nn.Module):
+class LastLayerSolve(BayesianLastLayer):
     """The conditional mean of the last layer, given the known points.
 
     The noise s^2 = exp(a + b log(N / 100)) may fall with the number N of known points: the more is known, the more
@@ -50,6 +48,7 @@ class LastLayerSolve(nn.Module):
         length: For contexts of surfaces: the error of the distance that an error of 1 in the normal counts for.
 
     Example:
+        >>> from hypersiren import grid
         >>> siren = Siren(2, 1, hidden_features=(16, 64))
         >>> solve = LastLayerSolve(64)
         >>> context = Context.from_images(torch.rand(3, 8, 8, 1), torch.rand(3, 8, 8) < 0.5)
@@ -57,8 +56,6 @@ class LastLayerSolve(nn.Module):
         >>> found.field(grid((4, 4))).shape, found.posterior.variance(grid((4, 4))).shape
         (torch.Size([3, 16, 1]), torch.Size([3, 16, 1]))
     """
-
-    spread: Tensor
 
     def __init__(
         self,
@@ -69,61 +66,22 @@ class LastLayerSolve(nn.Module):
         double: bool = False,
         length: float = 0.05,
     ):
-        super().__init__()
-        self.double_precision, self.length = double, length
-        # Until a prior is set: that of a SIREN's own initial weights, scaled to values of variance 1.
-        self.factor = nn.Parameter(torch.eye(features + 1) * (2 / (features + 1)) ** 0.5, requires_grad=learned)
+        super().__init__(length)
+        self.double_precision = double
+        self.factor = nn.Parameter(initial_factor(features), requires_grad=learned)
         self.noise = nn.Parameter(torch.tensor([math.log(noise), slope]), requires_grad=learned)
-        self.register_buffer("spread", torch.zeros(2))
 
-    def forward(
-        self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None
-    ) -> Prediction:
-        """The prediction with its last layer corrected.
-
-        Args:
-            siren: The hypo-SIREN.
-            z: Handed on.
-            params: What is predicted of its weights; what is missing is the SIREN's own, the same for all signals.
-            context: What is known of each signal.
-            decode: Not used.
-
-        Raises:
-            ValueError: If the SIREN's last sine layer has another width.
-        """
-        width = list(siren.shapes.values())[-2][1]
-        if len(self.factor) != width + 1:
-            raise ValueError(f"expected a SIREN of {len(self.factor) - 1} features in its last sine layer, got {width}")
-        with torch.autocast(context.y.device.type, enabled=False):
-            return self._solve(siren, z, params, context)
-
-    def _solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
+    def solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
         dtype = context.y.dtype
         work = torch.float64 if self.double_precision else dtype
         factor, full = self.factor.to(work), last_layer(siren, params).to(work)
-        found = equations(siren, params, full, context, self.length, one_system=True)
-        mask, cells = found.mask, found.cells
-        systems = slice(len(mask))  # one, or all
+        known = equations(siren, params, full, context, self.length, one_system=True)
+        systems = slice(len(known.mask))  # one, or all
         count = effective_count(siren, context.x[systems], context.mask[systems])
         noise = torch.exp(self.noise[0] + self.noise[1] * torch.log(count / 100)).to(work)
-        points = found.features @ factor
-        wrong = signals_aside(found.wrong, len(mask))
-        dual = mask.shape[1] <= factor.shape[1]
-        if cells is None:
-            points = found.rows(points)
-        if dual and cells is not None:
-            # One kernel for the whole batch: the raster's.
-            solution, lower = solve_parts(points @ points.mT, noise, wrong, cells, mask)
-            w = points.mT @ spread_over(solution * mask.unsqueeze(-1), cells, len(points))
-        elif dual:
-            solution, lower = solve_positive(gram_matrix(points, mask, noise, dual), wrong)
-            w = points.mT @ solution
-        else:
-            seen = points if cells is None else found.rows(points)
-            w, lower = solve_positive(gram_matrix(seen, mask, noise, dual), seen.mT @ wrong)
-        solved = with_last_layer(siren, params, (full + factor @ signals_apart(w, len(context.mask))).to(dtype))
-        points, factor, lower, noise = (part.to(dtype) for part in (points, factor, lower, noise))
-        posterior = Posterior(siren, solved, factor, points, cells, mask, lower, noise, dual, self.spread)
+        w, gram = Gram.solve(known, factor, noise)
+        solved = with_last_layer(siren, params, (full + factor @ w).to(dtype))
+        posterior = GaussianPosterior(siren, solved, factor.to(dtype), gram.to(dtype), self.spread)
         return Prediction(siren, solved, z, posterior)
 
     @torch.no_grad()
@@ -153,8 +111,6 @@ class LastLayerSolve(nn.Module):
         if moments is None:
             raise ValueError("expected signals to take a prior from, got none")
         theta, factor = moments.prior(shrinkage)
-        # The fits have fewer directions than there are features; the other columns are 0.
+        # The fits have fewer directions than there are features; the other columns of S are 0.
         self.factor.zero_()[:, : factor.shape[1]] = factor.to(self.factor)
-        weight, bias = siren.last().values()
-        weight.copy_(theta[:-1].mT)
-        bias.copy_(theta[-1])
+        set_mean(siren, theta)

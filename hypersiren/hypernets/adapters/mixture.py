@@ -1,13 +1,13 @@
 """The last layer solved under several priors at once: a mixture of Gaussians, each for signals of one kind.
 
-One Gaussian knows one covariance, and completes a vowel and a hiss alike. `MixtureSolve` has K of them, taken from
-clusters of training signals whose power spectra are alike. What is known of a signal says how likely each is,
+One Gaussian knows one covariance, and completes a vowel as it does a hiss. `MixtureSolve` has K of them, taken from
+clusters of training signals of similar power spectra. The known points of a signal say how likely each is,
 
     r_k  ~  p_k (det K_k)^(-C / 2) exp(-tr(y^T K_k^-1 y) / 2)^t,      K_k = A_k A_k^T + s_k^2 I,   A_k = phi S_k,
 
 and the prediction is the mixture of their conditional means: theta = m + sum_k r_k S_k w_k. It is no longer linear in
-what is known. Each prior may be cut to its R leading axes, so that a signal has R numbers; what is cut off becomes the
-prior's noise (probabilistic principal component analysis, Tipping and Bishop 1999).
+the known values. Each prior may be cut to its R leading axes, so that a signal has R numbers; what is cut off becomes
+the prior's noise (probabilistic principal component analysis, Tipping and Bishop 1999).
 
 Symbols: B signals, K priors, N known points, P points of a raster, C channels, F features, G = F + 1, R columns of S_k.
 """
@@ -23,26 +23,27 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hypersiren.fields.last_layers import last_layer, with_last_layer
+from hypersiren.fields.last_layers import last_layer, with_last_layer, without_last_layer
 from hypersiren.fields.savable import savable
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import Params, Siren
-from hypersiren.hypernets.adapters.base import Decode, Prediction
-from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
+from hypersiren.hypernets.adapters.base import Prediction
+from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer, initial_factor, set_mean
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.gaussian.calibration import spreads
+from hypersiren.hypernets.gaussian.calibration import deviation_factor
 from hypersiren.hypernets.gaussian.clusters import clusters, random_part
 from hypersiren.hypernets.gaussian.components import changes, portion, solve_under
-from hypersiren.hypernets.gaussian.linear_algebra import with_one
-from hypersiren.hypernets.gaussian.observations import Known, equations
-from hypersiren.hypernets.gaussian.posterior import Posterior, effective_count, probes
+from hypersiren.hypernets.gaussian.equations import Known, equations
+from hypersiren.hypernets.gaussian.gram import Gram
+from hypersiren.hypernets.gaussian.linear_algebra import append_bias
+from hypersiren.hypernets.gaussian.posterior import GaussianPosterior, effective_count, probes
 from hypersiren.hypernets.gaussian.prior import Moments
 
 LOG = logging.getLogger(__name__)
 
 
-IMPOSSIBLE = -1e4
-"""The logarithm of the share of a prior that is not there."""
+EMPTY = -1e4
+"""The logarithm of the weight of a prior that is not there."""
 
 FEWEST = 8
 """Signals below which a cluster has no prior of its own."""
@@ -52,7 +53,7 @@ MOST_VALUES = 2**26
 
 
 @savable
-class MixtureSolve(LastLayerSolve):
+class MixtureSolve(BayesianLastLayer):
     """The conditional mean of the last layer under a mixture of priors, given the known points.
 
     Args:
@@ -60,7 +61,7 @@ class MixtureSolve(LastLayerSolve):
         priors: K; fewer where clusters of signals are too small.
         rank: R, the axes that each prior keeps; None for all.
         noise, slope: As of `LastLayerSolve`, for every prior at first; what `rank` cuts off is added.
-        learned: Whether noise and shares (and how far the evidence is tempered) are trained.
+        learned: Whether noise and weights (and how far the evidence is tempered) are trained.
         covariance: Whether the covariances are trained, too, and with them the SIREN. That costs several times as much;
             without, a `HyperSiren` freezes the SIREN, whose features they belong to.
 
@@ -84,38 +85,31 @@ class MixtureSolve(LastLayerSolve):
         learned: bool = True,
         covariance: bool = False,
     ):
-        super().__init__(features, noise, slope, learned)
+        super().__init__()
         self.priors, self.rank, self.least = priors, rank, noise
-        one = self.factor.data if rank is None else self.factor.data[:, :rank]
+        one = initial_factor(features)[:, :rank]
         self.factor = nn.Parameter(one.expand(priors, -1, -1).clone(), requires_grad=covariance)
-        self.noise = nn.Parameter(self.noise.data.expand(priors, -1).clone(), requires_grad=learned)
+        level = torch.tensor([math.log(noise), slope])
+        self.noise = nn.Parameter(level.expand(priors, -1).clone(), requires_grad=learned)
         self.shares = nn.Parameter(torch.full((priors,), -math.log(priors)), requires_grad=learned)
         self.tempering = nn.Parameter(torch.zeros(()), requires_grad=learned)
 
-    def forward(
-        self, siren: Siren, z: Tensor | None, params: Params, context: Context, decode: Decode | None = None
-    ) -> Prediction:
-        """The prediction with its last layer corrected; for the arguments see `LastLayerSolve`.
+    @property
+    def trains_siren(self) -> bool:
+        """No where the covariances are not trained: they belong to the features as these are."""
+        return self.factor.requires_grad
 
-        Raises:
-            ValueError: If the SIREN's last sine layer has another width.
-        """
-        width = list(siren.shapes.values())[-2][1]
-        if self.factor.shape[1] != width + 1:
-            raise ValueError(
-                f"expected a SIREN of {self.factor.shape[1] - 1} features in its last sine layer, got {width}"
-            )
-        with torch.autocast(context.y.device.type, enabled=False):
-            theta = last_layer(siren, params)
-            known = equations(siren, params, theta, context, self.length, one_system=True)
-            noise = self._noises(siren, context, len(known.mask))
-            some = portion(known, self.factor)
-            found = [solve_under(known, *part) for part in zip(self.factor.split(some), noise.split(some), strict=True)]
-            w, evidence = torch.cat([each.w for each in found]), torch.cat([each.evidence for each in found])
-            shares = (self.tempering.exp() * (evidence.mT + self.shares.log_softmax(0))).softmax(1)
-            mixed = changes(self.factor, shares.mT[..., None, None] * w).sum(0)
-            solved = with_last_layer(siren, params, theta + mixed)
-        posterior = MixturePosterior(siren, solved, self, params, known, noise, shares.detach())
+    def solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
+        theta = last_layer(siren, params)
+        known = equations(siren, params, theta, context, self.length, one_system=True)
+        noise = self._noises(siren, context, len(known.mask))
+        some = portion(known, self.factor)
+        found = [solve_under(known, *part) for part in zip(self.factor.split(some), noise.split(some), strict=True)]
+        w, evidence = torch.cat([each.w for each in found]), torch.cat([each.evidence for each in found])
+        weights = (self.tempering.exp() * (evidence.mT + self.shares.log_softmax(0))).softmax(1)
+        mixed = changes(self.factor, weights.mT[..., None, None] * w).sum(0)
+        solved = with_last_layer(siren, params, theta + mixed)
+        posterior = MixturePosterior(siren, solved, self, params, known, noise, weights.detach())
         return Prediction(siren, solved, z, posterior)
 
     def _noises(self, siren: Siren, context: Context, systems: int) -> Float[Tensor, "K S"]:
@@ -136,17 +130,17 @@ class MixtureSolve(LastLayerSolve):
             ValueError: If there is no signal.
         """
         everything = random_part(signals, MOST_VALUES)
-        # So many that not all of them can be too small.
+        # Few enough that not all of them can be too small.
         kind = clusters(everything, min(self.priors, max(1, len(everything) // FEWEST)))
         first = Moments(siren, everything[:1], ridge)
         total = copy.copy(first)
         total.add(everything)
         theta, _ = total.prior(shrinkage)
-        apart = everything - everything.mean(0)
+        centred = everything - everything.mean(0)
         factors, noises, counts = [], [], []
         for k in range(self.priors):
             LOG.debug("prior %d of %d", k + 1, self.priors)
-            if len(members := apart[kind == k]) < min(FEWEST, len(everything)):
+            if len(members := centred[kind == k]) < min(FEWEST, len(everything)):
                 continue
             moments = copy.copy(first)
             moments.add(members)
@@ -159,37 +153,35 @@ class MixtureSolve(LastLayerSolve):
             counts.append(len(members))
         # Priors and columns that the signals do not fill are empty, and no prior is likely that is.
         self.factor.zero_()
-        self.shares.fill_(IMPOSSIBLE)
+        self.shares.fill_(EMPTY)
         for k, (factor, level, count) in enumerate(zip(factors, noises, counts, strict=True)):
             self.factor[k, :, : factor.shape[1]] = factor.to(self.factor)
             self.noise[k, 0], self.shares[k] = math.log(level), math.log(count)
-        weight, bias = siren.last().values()
-        weight.copy_(theta[:-1].mT)
-        bias.copy_(theta[-1])
+        set_mean(siren, theta)
 
 
 @dataclass(frozen=True)
 class MixturePosterior:
-    """What is still open of the last layers of B fields under a mixture of priors.
+    """The posterior over the last layers of B fields, under a mixture of priors.
 
     Each call solves again, some priors at a time, so that no matrix is kept.
 
     Attributes:
         siren, params: The fields; their last layer is the mean of the mixture.
         solver: The priors.
-        believed: The parameters before the solve.
-        known: What is known.
+        prior_params: The parameters before the solve.
+        known: The equations of the known points.
         noise: s^2 of each system under each prior.
-        shares: How likely each prior is, given what is known.
+        weights: The posterior probability of each prior.
     """
 
     siren: Siren
     params: Params
     solver: MixtureSolve
-    believed: Params
+    prior_params: Params
     known: Known
     noise: Float[Tensor, "K S"]
-    shares: Float[Tensor, "B K"]
+    weights: Float[Tensor, "B K"]
 
     __repr__ = by_shape
 
@@ -199,68 +191,73 @@ class MixturePosterior:
         return self.known.mask
 
     @property
-    def columns(self) -> int:
+    def rank(self) -> int:
         """R."""
         return self.solver.factor.shape[2]
 
     @cached_property
     def likely(self) -> Int[Tensor, " L"]:
         """Priors that any signal may be of."""
-        return (self.shares > 1e-6).any(0).nonzero().flatten()
+        return (self.weights > 1e-6).any(0).nonzero().flatten()
 
-    def parts(self, k: int) -> Posterior:
-        """The posterior under one prior, without the spread."""
+    def component(self, k: int) -> GaussianPosterior:
+        """The posterior under one prior, without the calibration."""
         known, factor, noise = self.known, self.solver.factor[k], self.noise[k]
         found = solve_under(known, factor[None], noise[None])
-        theta = last_layer(self.siren, self.believed) + factor @ found.w[0]
-        solved = with_last_layer(self.siren, self.believed, theta)
+        theta = last_layer(self.siren, self.prior_params) + factor @ found.w[0]
+        solved = with_last_layer(self.siren, self.prior_params, theta)
         points = known.features @ factor
         if known.cells is None:
             points = points * known.mask.unsqueeze(-1)
-        none, dual = torch.zeros_like(self.solver.spread), found.systems.dual
-        return Posterior(self.siren, solved, factor, points, known.cells, known.mask, found.lower[0], noise, dual, none)
+        lower = found.gram.lower
+        assert lower is not None
+        gram = Gram(points, known.cells, known.mask, noise, lower[0])
+        return GaussianPosterior(self.siren, solved, factor, gram, torch.zeros_like(self.solver.spread))
+
+    def mean(self, x: Float[Tensor, "*b P D"]) -> Float[Tensor, "B P C"]:
+        """The mean of the fields' values at x."""
+        return self.siren(x, self.params)
 
     def variance(self, x: Float[Tensor, "*b P D"]) -> Float[Tensor, "B P C"]:
         """The variance of the fields' values at x: that within the priors and that between them."""
-        return self.spreads.square()[:, None, None] * self._variance(x)
+        return self.deviation_factor.square()[:, None, None] * self._variance(x)
 
     def _variance(self, x: Float[Tensor, "*b P D"]) -> Float[Tensor, "B P C"]:
-        hidden = {name: p for name, p in self.params.items() if name not in self.siren.last()}
-        features = with_one(self.siren.features(x, hidden))
-        before, mean = (last_layer(self.siren, params) for params in (self.believed, self.params))
-        priors = self.solver.factor, self.noise, self.shares.mT
+        features = append_bias(self.siren.features(x, without_last_layer(self.siren, self.params)))
+        before, mean = (last_layer(self.siren, params) for params in (self.prior_params, self.params))
+        priors = self.solver.factor, self.noise, self.weights.mT
         if not torch.is_grad_enabled() or features.device.type == "cpu":  # a training step does not wait for a device
             priors = tuple(values[self.likely] for values in priors)  # type: ignore[assignment]
         some, total = (
             portion(self.known, priors[0], features.shape[-2]),
             torch.zeros_like(features[..., :1] @ mean[:, :1]),
         )
-        for factor, noise, shares in zip(*(values.split(some) for values in priors), strict=True):
+        for factor, noise, weights in zip(*(values.split(some) for values in priors), strict=True):
             found = solve_under(self.known, factor, noise)
             within = found.variance(features @ (factor if features.ndim == 2 else factor.unsqueeze(1)))
-            apart = features @ (before + changes(factor, found.w) - mean)
-            total = total + (shares[..., None, None] * (within.unsqueeze(-1) + apart.square())).sum(0)
+            between = features @ (before + changes(factor, found.w) - mean)
+            total = total + (weights[..., None, None] * (within.unsqueeze(-1) + between.square())).sum(0)
         return total
 
     @property
-    def open_share(self) -> Float[Tensor, " B"]:
-        """As that of `Posterior`; the prior is the mixture."""
+    def remaining_variance(self) -> Float[Tensor, " B"]:
+        """As that of `GaussianPosterior`; the prior is the mixture."""
         x = probes(self.siren, self.solver.factor)
-        each = (with_one(self.siren.features(x)) @ self.solver.factor).square().sum(-1).mean(-1)
+        each = (append_bias(self.siren.features(x)) @ self.solver.factor).square().sum(-1).mean(-1)
         return (self._variance(x).mean((1, 2)) / (self.solver.shares.softmax(0) @ each)).clamp(1e-6, 1)
 
     @cached_property
-    def spreads(self) -> Tensor:
+    def deviation_factor(self) -> Tensor:
         """What multiplies the standard deviation of each signal."""
-        return spreads(self.solver.spread, self)
+        return deviation_factor(self.solver.spread, self)
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Params:
         """Parameters of `count` fields for each signal: (B * count, *shape), the first signal's first."""
-        chosen = torch.multinomial(self.shares, count, replacement=True, generator=generator).flatten()
+        chosen = torch.multinomial(self.weights, count, replacement=True, generator=generator).flatten()
         mean = last_layer(self.siren, self.params).repeat_interleave(count, 0)
         theta, repeated = mean, self.params
         for k in self.likely.tolist():
-            repeated = self.parts(k).sample(count, generator)
+            repeated = self.component(k).sample(count, generator)
             theta = torch.where((chosen == k)[:, None, None], last_layer(self.siren, repeated), theta)
-        spread = self.spreads.expand(len(self.shares)).repeat_interleave(count)[:, None, None]
-        return with_last_layer(self.siren, repeated, mean + spread * (theta - mean))
+        wider = self.deviation_factor.expand(len(self.weights)).repeat_interleave(count)[:, None, None]
+        return with_last_layer(self.siren, repeated, mean + wider * (theta - mean))

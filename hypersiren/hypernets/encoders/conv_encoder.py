@@ -45,6 +45,9 @@ class ConvEncoder(nn.Module):
         torch.Size([2, 256])
     """
 
+    dimensions = 2
+    """Coordinate dimensions that it reads: it works on a raster (H, W)."""
+
     def __init__(
         self,
         channels: int,
@@ -142,7 +145,7 @@ def fill(
     """
     h, w = image.shape[-2:]
     both = torch.cat([image * mask, mask], dim=1)
-    # The coarsest estimate is the mean of what is known.
+    # The coarsest estimate is the mean of the known pixels.
     filled = both[:, :-1].sum((-2, -1), keepdim=True) / both[:, -1:].sum((-2, -1), keepdim=True).clamp(min=1)
     densities = []
     for sigma in sorted(sigmas, reverse=True):

@@ -54,6 +54,9 @@ class PaperConvEncoder(nn.Module):
         torch.Size([2, 16])
     """
 
+    dimensions = 2
+    """Coordinate dimensions that it reads: it works on a raster (H, W)."""
+
     def __init__(
         self,
         channels: int,

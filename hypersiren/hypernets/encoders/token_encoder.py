@@ -40,6 +40,9 @@ class TokenEncoder(nn.Module):
         torch.Size([2, 108, 8])
     """
 
+    dimensions = 2
+    """Coordinate dimensions that it reads: it works on a raster (H, W)."""
+
     def __init__(
         self,
         channels: int,

@@ -9,8 +9,8 @@ from hypersiren.fields.siren import Params, Siren
 
 
 @runtime_checkable
-class Uncertainty(Protocol):
-    """What is still open of B fields: `Posterior`, or one like it."""
+class Posterior(Protocol):
+    """The posterior over the last layers of B fields: `GaussianPosterior`, `MixturePosterior`, or one like them."""
 
     @property
     def siren(self) -> Siren:
@@ -22,18 +22,21 @@ class Uncertainty(Protocol):
 
     @property
     def mask(self) -> Tensor:
-        """(B, N), which points are known."""
+        """(S, N), which points are known; S is B, or 1 where all signals are known at the same points."""
 
     @property
-    def columns(self) -> int:
+    def rank(self) -> int:
         """R, numbers that a field has under its prior."""
 
     @property
-    def open_share(self) -> Tensor:
-        """The share of the prior's variance that is still open, of each signal or one for all, from 0 to 1."""
+    def remaining_variance(self) -> Tensor:
+        """The posterior's variance as a share of the prior's, of each signal or one for all, from 0 to 1."""
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean of the fields' values at x, (B, P, C)."""
 
     def variance(self, x: Tensor) -> Tensor:
         """The variance of the fields' values at x, (B, P, C)."""
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Params:
-        """Parameters of `count` fields for each signal."""
+        """Parameters of `count` fields for each signal: (B * count, *shape), the first signal's first."""

@@ -23,7 +23,7 @@ NOTHING = 1e-6
 def random_part(
     signals: Iterable[Float[Tensor, "M *size C"]], values: int, seed: int = 0
 ) -> Float[Tensor, "K *size C"]:
-    """All signals in their order, or a random part of them that has at most so many values.
+    """All signals in their order, or a random part of them that has at most `values` values.
 
     Raises:
         ValueError: If there is no signal.
@@ -35,22 +35,22 @@ def random_part(
     """
     generator = torch.Generator().manual_seed(seed)
     kept: list[tuple[Tensor, Tensor]] = []  # signals, and where each stands in a random order
-    most, seen = 1, 0
+    most, count = 1, 0
 
     def thin() -> None:
         last = torch.cat([order for _, order in kept]).kthvalue(most).values
         kept[:] = [(chunk[(order <= last).to(chunk.device)], order[order <= last]) for chunk, order in kept]
 
     for chunk in signals:
-        most, seen = max(1, values // chunk[0].numel()), seen + len(chunk)
+        most, count = max(1, values // chunk[0].numel()), count + len(chunk)
         kept.append((chunk, torch.rand(len(chunk), generator=generator, dtype=torch.float64)))
         if sum(len(order) for _, order in kept) > 2 * most:
             thin()
     if not kept:
         raise ValueError("expected signals to take a prior from, got none")
-    if seen > most:
+    if count > most:
         thin()
-        LOG.info("priors from %s of %s signals, drawn at random", f"{most:,}", f"{seen:,}")
+        LOG.info("priors from %s of %s signals, drawn at random", f"{most:,}", f"{count:,}")
     return torch.cat([chunk for chunk, _ in kept])
 
 

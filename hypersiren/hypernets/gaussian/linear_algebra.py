@@ -150,32 +150,34 @@ def solve_parts(
 
 
 def gram_matrix(
-    seen: Float[Tensor, "S N R"], mask: Bool[Tensor, "S N"], noise: Float[Tensor, " S"], dual: bool
+    design: Float[Tensor, "S N R"], mask: Bool[Tensor, "S N"], noise: Float[Tensor, " S"], dual: bool
 ) -> Float[Tensor, "S K K"]:
     """A A^T + s^2 I (dual), where a row that is not known is one of the identity; or A^T A + s^2 I (primal).
 
     Example:
-        >>> seen, mask = torch.tensor([[[2.0], [0.0]]]), torch.tensor([[True, False]])
-        >>> gram_matrix(seen, mask, torch.tensor([0.5]), dual=True).tolist()
+        >>> design, mask = torch.tensor([[[2.0], [0.0]]]), torch.tensor([[True, False]])
+        >>> gram_matrix(design, mask, torch.tensor([0.5]), dual=True).tolist()
         [[[4.5, 0.0], [0.0, 1.0]]]
-        >>> gram_matrix(seen, mask, torch.tensor([0.5]), dual=False).tolist()
+        >>> gram_matrix(design, mask, torch.tensor([0.5]), dual=False).tolist()
         [[[4.5]]]
     """
     if dual:
-        return seen @ seen.mT + torch.diag_embed(torch.where(mask, noise[:, None], 1.0))
-    return seen.mT @ seen + noise[:, None, None] * torch.eye(seen.shape[-1], dtype=seen.dtype, device=seen.device)
+        return design @ design.mT + torch.diag_embed(torch.where(mask, noise[:, None], 1.0))
+    return design.mT @ design + noise[:, None, None] * torch.eye(
+        design.shape[-1], dtype=design.dtype, device=design.device
+    )
 
 
-def with_one(features: Float[Tensor, "*b N F"]) -> Float[Tensor, "*b N G"]:
+def append_bias(features: Float[Tensor, "*b N F"]) -> Float[Tensor, "*b N G"]:
     """The features and a constant 1, that the bias belongs to."""
     return torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
 
 
-def signals_aside(values: Float[Tensor, "*k B N C"], systems: int) -> Float[Tensor, "*k S N X"]:
-    """Right-hand sides of so many systems: where one system serves all signals, they stand side by side."""
+def stack_signals(values: Float[Tensor, "*k B N C"], systems: int) -> Float[Tensor, "*k S N X"]:
+    """Right-hand sides of `systems` linear systems: where one serves all signals, they stand side by side."""
     return values if systems == values.shape[-3] else rearrange(values, "... b n c -> ... 1 n (b c)")
 
 
-def signals_apart(values: Float[Tensor, "*k S N X"], signals: int) -> Float[Tensor, "*k B N C"]:
-    """The inverse of `signals_aside`."""
+def unstack_signals(values: Float[Tensor, "*k S N X"], signals: int) -> Float[Tensor, "*k B N C"]:
+    """The inverse of `stack_signals`."""
     return values if values.shape[-3] == signals else rearrange(values, "... 1 n (b c) -> ... b n c", b=signals)

@@ -12,7 +12,7 @@ from torch import Tensor
 from hypersiren.fields.coords import grid
 from hypersiren.fields.siren import Siren
 from hypersiren.hypernets.gaussian.linear_algebra import (
-    with_one,
+    append_bias,
 )
 
 SPECTRA = 2**24
@@ -29,7 +29,7 @@ class Moments:
     def __init__(self, siren: Siren, like: Tensor, ridge: float):
         self.size = like.shape[1:-1]
         self.work = torch.float32 if like.device.type == "mps" else torch.float64
-        phi = with_one(siren.features(grid(self.size, device=like.device, dtype=like.dtype))).to(self.work)
+        phi = append_bias(siren.features(grid(self.size, device=like.device, dtype=like.dtype))).to(self.work)
         values, vectors = torch.linalg.eigh(phi.mT @ phi)
         least = ridge * values.mean()
         kept = values > 1e-3 * least  # the others are fitted as good as not at all

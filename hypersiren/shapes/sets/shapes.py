@@ -22,7 +22,7 @@ from hypersiren.shapes.files.mesh import MESHES, read_closed
 from hypersiren.shapes.mesh import sample_surface
 from hypersiren.shapes.sets.settings import RADIUS
 from hypersiren.shapes.sets.solids import solid_mesh
-from hypersiren.shapes.sides import SIGMA, facing, heights
+from hypersiren.shapes.sides import SIGMA, cosines, from_nearest
 from hypersiren.signals.files import SignalError
 
 LOG = logging.getLogger(__name__)
@@ -140,8 +140,9 @@ def _pool(
     near = points + SIGMA * generator.normal(size=(POINTS, 3))
     axis = np.linspace(-HALF, HALF, CELLS + 1)
     places = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-    height = heights(points, normals, places).reshape((CELLS + 1,) * 3)
-    return points, normals, near, facing(points, normals, near), height
+    distance, height = from_nearest(points, normals, np.concatenate([near, places]))
+    side, grid = cosines(distance[:POINTS], height[:POINTS]), height[POINTS:].reshape((CELLS + 1,) * 3)
+    return points, normals, near, side, grid
 
 
 def centred(vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:

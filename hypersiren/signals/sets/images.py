@@ -34,9 +34,8 @@ from hypersiren.signals.image.files import Crop, read_image
 from hypersiren.signals.sets import sources, torchvision_sets
 from hypersiren.signals.sets.decoding import decode, decode_parts
 from hypersiren.signals.sets.disk import DiskPixels, InMemory, in_bytes, keep_in_memory
+from hypersiren.signals.sets.settings import IMAGE_KINDS
 from hypersiren.signals.sets.sources import SPLITS, DatasetError, ImageSource, Target
-
-KINDS = ("faces", "photos", "folder", "celeba", *torchvision_sets.NAMES)
 
 CACHE_VERSION = 1
 """Part of every cache key: to be raised whenever the same files come to give other pixels."""
@@ -214,7 +213,7 @@ def load_images(
     decoded straight into the cache, and stays there.
 
     Args:
-        kind: One of `KINDS`: "faces", "photos", "folder", "celeba" (see `sources`), or a class of torchvision.
+        kind: One of `IMAGE_KINDS`: "faces", "photos", "folder", "celeba" (see `sources`), or a class of torchvision.
         split: "train", "val" or "test".
         size: Pixels, of a side or (H, W).
         gray: One channel instead of three.
@@ -311,7 +310,7 @@ def find_source(
         hypersiren.signals.sets.sources.DatasetError: unknown kind of images 'photo'; did you mean 'photos'?
     """
     kind = {"CelebA": "celeba"}.get(kind, kind)
-    for what, word, words in (("kind of images", kind, KINDS), ("split", split, SPLITS)):
+    for what, word, words in (("kind of images", kind, IMAGE_KINDS), ("split", split, SPLITS)):
         if word not in words:
             raise DatasetError(f"unknown {what} {word!r}; {_near(word, words)}")
     own = {"faces": (), "photos": ("crops",), "folder": ("root",), "celeba": ("root",)}.get(kind, ("root", "download"))

@@ -7,6 +7,17 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from hypersiren.settings.section import Section
 
+TORCHVISION = (
+    "MNIST", "FashionMNIST", "KMNIST", "QMNIST", "USPS", "SEMEION", "Omniglot", "CIFAR10", "CIFAR100", "SVHN", "STL10",
+    "Flowers102", "Food101", "DTD", "FGVCAircraft", "GTSRB", "PCAM", "Country211", "RenderedSST2", "OxfordIIITPet",
+    "Imagenette", "ImageNet", "EuroSAT", "StanfordCars", "Caltech101", "Caltech256", "FER2013", "SUN397", "LFWPeople",
+    "Places365",
+)  # fmt: skip
+"""Classes of torchvision.datasets whose items are (image, label)."""
+
+IMAGE_KINDS = ("faces", "photos", "folder", "celeba", *TORCHVISION)
+"""Values of data.kind by which settings are those of images."""
+
 SOUND_KINDS = ("sounds",)
 """Values of data.kind by which settings are those of sounds."""
 

@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from hypersiren.signals.arrays import to_tensor
 from hypersiren.signals.files import SignalError, check_library
 from hypersiren.signals.sets.sources import SPLITS, DatasetError, check_folder, part_of, scan
-from hypersiren.signals.sound.files import read_sound
+from hypersiren.signals.sound.files import read_opened, read_sound
 from hypersiren.signals.sound.opening import FULL_SCALE
 
 LOG = logging.getLogger(__name__)
@@ -263,43 +263,102 @@ def load_sounds(
     """
     if split not in SPLITS:
         raise DatasetError(f"expected a split of {', '.join(SPLITS)}, got {split!r}")
-    if root is None:
-        raise DatasetError("sounds need a root, the folder that holds them: --data.root DIR")
-    root = Path(root).expanduser()
-    check_folder(root)
-    names, dropped = _files(root, split, seed)
-    skipped = list(dropped)
-    recordings = []
+    recordings = _Recordings(root, rate, whole=False)
+    return _load(recordings, split, window, hop, partial=partial, silence=silence, seed=seed)
+
+
+def load_all_sounds(
+    root: Path | None, *, rate: int = 8000, window: int = 512, hop: int | None = None, seed: int = 0, **cutting: Any
+) -> tuple[SoundSet, SoundSet, SoundSet]:
+    """The splits "train", "val" and "test" of a folder, as `load_sounds` gives them; each file is opened once."""
+    recordings = _Recordings(root, rate, whole=True)
+    train, validation, test = (_load(recordings, split, window, hop, seed=seed, **cutting) for split in SPLITS)
+    return train, validation, test
+
+
+class _Recordings:
+    """The recordings of a folder at a rate; if the whole of it is wanted, they are decoded when first opened.
+
+    Raises:
+        DatasetError: If there is no root, or it is no folder.
+    """
+
+    def __init__(self, root: Path | None, rate: int, whole: bool):
+        if root is None:
+            raise DatasetError("sounds need a root, the folder that holds them: --data.root DIR")
+        self.root, self.rate, self.whole = Path(root).expanduser(), rate, whole
+        check_folder(self.root)
+        self._found: dict[str, np.ndarray | SignalError | None] = {}
+
+    def holds(self, name: str) -> bool:
+        """Whether a file begins as sounds do."""
+        import soundfile
+
+        if name not in self._found:
+            self._found[name] = None
+            try:
+                with soundfile.SoundFile(self.root / name) as file:
+                    self._found[name] = self._decoded(file, name) if self.whole else np.empty(0)
+            except Exception as error:  # TypeError for headerless endings such as .raw, LibsndfileError for all else
+                check_library(error, self.root / name)
+        return self._found[name] is not None
+
+    def _decoded(self, file: Any, name: str) -> np.ndarray | SignalError:
+        try:
+            sound = read_opened(file, self.root / name)
+        except SignalError as error:
+            return error
+        return at_rate(sound.wave.mean(1), sound.rate, self.rate)
+
+    def wave(self, name: str) -> Float32[np.ndarray, " N"]:
+        """A recording, its channels averaged.
+
+        Raises:
+            SignalError: If it is damaged.
+        """
+        if not self.whole:
+            sound = read_sound(self.root / name)
+            return at_rate(sound.wave.mean(1), sound.rate, self.rate)
+        found = self._found[name]
+        if isinstance(found, SignalError):
+            raise found
+        assert found is not None
+        return found
+
+
+def _load(files: _Recordings, split: str, window: int, hop: int | None, *, seed: int = 0, **cutting: Any) -> SoundSet:
+    names, dropped = _files(files, split, seed)
+    skipped, recordings = list(dropped), []
     for i, name in enumerate(names):
         LOG.debug("reading %s: %d of %d recordings", split, i, len(names))
         try:
-            sound = read_sound(root / name)
-            recordings.append((name, at_rate(sound.wave.mean(1), sound.rate, rate)))
+            recordings.append((name, files.wave(name)))
         except SignalError as error:
             skipped.append(f"{name}: {error.reason}")
     step = (hop or max(1, window // 2)) if split == "train" else window
-    label = f"{root.resolve().name}/{split}"
-    made = cut(recordings, rate, window, step, partial=partial, silence=silence, name=label, skipped=skipped)
+    label = f"{files.root.resolve().name}/{split}"
+    made = cut(recordings, files.rate, window, step, name=label, skipped=skipped, **cutting)
     if not len(made):
         why = f"; the first: {made.skipped[0]}" if made.skipped else ""
         raise DatasetError(f"{label}: none of {len(names)} files holds a window of sound{why}")
     return made
 
 
-def _files(root: Path, split: str, seed: int) -> tuple[list[str], tuple[str, ...]]:
+def _files(files: _Recordings, split: str, seed: int) -> tuple[list[str], tuple[str, ...]]:
     """Files of a split, relative to the root, and "name: reason" for those that are no sounds (told of train only)."""
+    root = files.root
     has = {name for name in SPLITS if (root / name).is_dir()}
     made = not {"val", "test"} <= has
     if "train" in has and len(has) > 1:
         part = {"train": "train", "val": "train" if made else "val", "test": "test" if "test" in has else "val"}[split]
-        names, dropped = _sounds(root, [f"{part}/{name}" for name, *_ in scan(root / part)])
+        names, dropped = _sounds(files, [f"{part}/{name}" for name, *_ in scan(root / part)])
         if not names:
             raise DatasetError(f"expected audio files below {root / part}, found none{_first(dropped)}")
         if split == "test" or not made:
             return names, dropped
         chosen = partial(part_of, names, has_test=True, what=str(root / part))
     else:
-        names, dropped = _sounds(root, [name for name, *_ in scan(root)])
+        names, dropped = _sounds(files, [name for name, *_ in scan(root)])
         chosen = partial(part_of, names, has_test=False, what=f"{root}{_first(dropped)}")
     return chosen(split, seed, unit="audio files"), dropped if split == "train" else ()
 
@@ -308,19 +367,11 @@ def _first(dropped: Sequence[str]) -> str:
     return f" ({len(dropped)} files left out, the first {dropped[0]})" if dropped else ""
 
 
-def _sounds(root: Path, names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+def _sounds(files: _Recordings, names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """Those files that begin as sounds do, and "name: reason" for the others."""
-    import soundfile
-
-    kept, dropped = [], []
-    for name in names:
-        try:
-            soundfile.SoundFile(root / name).close()
-            kept.append(name)
-        except Exception as error:  # TypeError for headerless endings such as .raw, LibsndfileError for all else
-            check_library(error, root / name)
-            dropped.append(f"{name}: not a sound that libsndfile can read")
-    return kept, tuple(dropped)
+    kept = [name for name in names if files.holds(name)]
+    dropped = [name for name in names if not files.holds(name)]
+    return kept, tuple(f"{name}: not a sound that libsndfile can read" for name in dropped)
 
 
 def at_rate(wave: Float32[np.ndarray, " N"], rate: int, wanted: int) -> Float32[np.ndarray, " L"]:

@@ -14,14 +14,6 @@ from hypersiren.signals.files import SignalError, check_library
 from hypersiren.signals.image.files import convert_image, fit_image
 from hypersiren.signals.sets.sources import DatasetError, ImageSource, Target, digest, part_of, scan
 
-NAMES = (
-    "MNIST", "FashionMNIST", "KMNIST", "QMNIST", "USPS", "SEMEION", "Omniglot", "CIFAR10", "CIFAR100", "SVHN", "STL10",
-    "Flowers102", "Food101", "DTD", "FGVCAircraft", "GTSRB", "PCAM", "Country211", "RenderedSST2", "OxfordIIITPet",
-    "Imagenette", "ImageNet", "EuroSAT", "StanfordCars", "Caltech101", "Caltech256", "FER2013", "SUN397", "LFWPeople",
-    "Places365",
-)  # fmt: skip
-"""Classes of torchvision.datasets whose items are (image, label)."""
-
 _SPLIT_NAMES = {"train": ("train", "trainval", "train-standard"), "val": ("val", "valid"), "test": ("test",)}
 
 

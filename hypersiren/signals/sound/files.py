@@ -93,15 +93,22 @@ def read_sound(path: str | os.PathLike[str], start: float = 0.0, stop: float | N
         check_library(error, path)
         raise SignalError("not a sound that libsndfile can read, or one cut off within its header", path) from error
     with file:
-        rate, first, last = file.samplerate, *sample_range(file.frames, file.samplerate, start, stop, path)
-        check_size(4 * file.channels * (last - (first if _seeks(file) else 0)), path, "ask for a shorter part")
-        with guarded("damaged", path), muted():
-            wave = _decode(file, first, last)
+        return read_opened(file, path, start, stop)
+
+
+def read_opened(
+    file: "soundfile.SoundFile", path: str | os.PathLike[str], start: float = 0.0, stop: float | None = None
+) -> Sound:
+    """As `read_sound`, of a file that is open."""
+    rate, first, last = file.samplerate, *sample_range(file.frames, file.samplerate, start, stop, path)
+    check_size(4 * file.channels * (last - (first if _seeks(file) else 0)), path, "ask for a shorter part")
+    with guarded("damaged", path), muted():
+        wave = _decode(file, first, last)
     if not len(wave):
         raise SignalError(f"damaged or cut off: nothing can be decoded from {start:g} s on", path)
     if len(wave) < last - first:
         end = (first + len(wave)) / rate
-        warnings.warn(f"{os.fspath(path)}: damaged or cut off at {end:.3f} s; read up to there", stacklevel=2)
+        warnings.warn(f"{os.fspath(path)}: damaged or cut off at {end:.3f} s; read up to there", stacklevel=3)
     if not (finite := np.isfinite(wave).all(axis=1)).all():
         bad = first + int(finite.argmin())
         raise SignalError(f"expected finite samples, got {wave[bad - first].tolist()} at {bad / rate:.4f} s", path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from hypersiren.completion.images.task import complete, context_masks
+from hypersiren.completion.images.task import Completion, context_masks
 from hypersiren.completion.objective import HypernetObjective
 from hypersiren.completion.prediction import predicted
 from hypersiren.fields.siren import BoundSiren, Siren
@@ -59,13 +59,13 @@ def warm_start(model: HyperSiren, images: ImageSet, context: str, steps: int) ->
     Returns:
         Mean squared errors on [0, 1] by what was done.
     """
-    mask = context_masks(images, [context])[context]
+    task, mask = Completion(images, images), context_masks(images, [context])[context]
     fresh = Siren(2, images.channels, model.siren.shapes["layers.0.weight"][0], len(model.siren.layers) - 2,
                   model.siren.first_omega, model.siren.hidden_omega).to(images.pixels.device)  # fmt: skip
     few = max(1, steps // 10)
 
     def error(predict: Callable[[Context], BoundSiren]) -> float:
-        return image_mse(complete(predict, images, mask), images.unit).mean().item()
+        return image_mse(task.complete(predict, images, mask), images.unit.flatten(1, 2)).mean().item()
 
     found = {
         "predicted": error(lambda known: predicted(model, known)),

@@ -1,5 +1,8 @@
 """What is known as linear equations: values as they are, surfaces as a value and a gradient for each point."""
 
+import warnings
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -8,8 +11,11 @@ from hypersiren.fields.last_layers import last_layer
 from hypersiren.fields.operators import value_and_gradient
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.adapters.mixture import MixtureSolve
-from hypersiren.hypernets.gaussian.linear_algebra import with_one
-from hypersiren.hypernets.gaussian.observations import equations
+from hypersiren.hypernets.context import _warn_of_alike
+from hypersiren.hypernets.gaussian.equations import equations
+from hypersiren.hypernets.gaussian.linear_algebra import append_bias
+from hypersiren.hypernets.gaussian.observations import SurfaceNormals
+from hypersiren.hypernets.refine import refine
 
 LENGTH = 0.05
 
@@ -34,7 +40,7 @@ def parts(features=24, dtype=torch.float64, solver=LastLayerSolve, **arguments):
 def rows_by_autograd(siren, x):
     """phi and its derivatives at points, one feature after the other."""
     x = x.clone().requires_grad_()
-    phi = with_one(siren.features(x))
+    phi = append_bias(siren.features(x))
     slopes = torch.stack(
         [torch.autograd.grad(column.sum(), x, retain_graph=True)[0] for column in phi[:, :-1].unbind(1)], 1
     )
@@ -47,7 +53,7 @@ def test_a_surface_is_least_squares_on_values_and_normals(n):
     siren, solve = parts()
     context = surfaces(n=n)
     found = solve(siren, None, {}, context)
-    assert found.posterior.dual == (4 * n <= 25)
+    assert found.posterior.gram.dual == (4 * n <= 25)
     mean, factor, s = last_layer(siren, {}), solve.factor, 1e-2
     for i in range(2):
         x, normals = (v[i][context.mask[i]] for v in (context.x, context.y))
@@ -120,3 +126,44 @@ def test_what_is_no_surface_is_refused(channels, outputs):
     )
     with pytest.raises(ValueError, match="normals of 3 numbers and a field of 1 value"):
         equations(siren, {}, torch.zeros(17, outputs), context)
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """A kind of observation from outside: y are the field's derivatives along the first axis."""
+
+    on_raster, prior = False, "none"
+
+    def equations(self, siren, hidden, x, y, length):
+        n = x.shape[-2]
+        return SurfaceNormals().equations(siren, hidden, x, torch.zeros_like(x), 1.0)[0][..., n : 2 * n, :], y
+
+    def residual(self, field, x, y, length=1.0):
+        return value_and_gradient(field, x)[1][..., 0] - y
+
+
+@pytest.mark.parametrize("solver", [LastLayerSolve, MixtureSolve])
+def test_a_kind_of_observation_from_outside(solver):
+    siren, solve = parts(features=64, noise=1e-8, solver=solver, **({"priors": 1} if solver is MixtureSolve else {}))
+    x, y = torch.rand(2, 9, 3, dtype=torch.float64), torch.randn(2, 9, 1, dtype=torch.float64)
+    context = Context(x, y, torch.rand(2, 9) < 0.8, kind=Slopes()).compact()
+    assert context.signals(slice(0, 1)).kind == Slopes()
+    field = solve(siren, None, {}, context).field
+    missed = context.kind.residual(field, context.x, context.y)[context.mask]
+    assert missed.abs().max() < 1e-2
+    assert missed.numel() > 9
+    refined = refine(siren.bind({}), context, steps=100, lr=1e-2)
+    before, after = (context.kind.residual(f, context.x, context.y)[context.mask] for f in (siren.bind({}), refined))
+    assert after.square().mean() < 0.5 * before.square().mean()
+
+
+def test_the_old_name_of_shared_points_works_and_warns_once():
+    values = torch.zeros(2, 3, 1), torch.zeros(2, 3, 1), torch.ones(2, 3, dtype=torch.bool)
+    _warn_of_alike.cache_clear()
+    with pytest.warns(DeprecationWarning, match=r"Context\.alike is now Context\.shared_points"):
+        context = Context(*values, alike=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert context.alike
+        assert context.shared_points
+        assert not Context(*values, alike=False).shared_points
