@@ -6,11 +6,13 @@ from .completion.sounds.task import SoundCompletion as SoundCompletion
 from .completion.train import train as train
 from .errors import UserError as UserError
 from .fields import operators as operators
+from .fields.compact_windows import CompactWindows as CompactWindows
 from .fields.coords import evaluate as evaluate
 from .fields.coords import grid as grid
 from .fields.jets import Jet as Jet
 from .fields.local_siren import LocalSiren as LocalSiren
 from .fields.mlp import CoordinateMLP as CoordinateMLP
+from .fields.raster import raster as raster
 from .fields.render import render_frames as render_frames
 from .fields.render import render_image as render_image
 from .fields.render import render_sound as render_sound
@@ -18,6 +20,8 @@ from .fields.render import unit as unit
 from .fields.savable import savable as savable
 from .fields.siren import Params as Params
 from .fields.siren import Siren as Siren
+from .fields.window_solve import solve_raster as solve_raster
+from .fields.windowed_siren import WindowedSiren as WindowedSiren
 from .hypernets.adapters.base import Adapter as Adapter
 from .hypernets.adapters.base import Prediction as Prediction
 from .hypernets.adapters.gradient_steps import GradientSteps as GradientSteps
