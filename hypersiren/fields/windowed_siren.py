@@ -16,6 +16,7 @@ point, W windows of a batch, P points of each.
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -214,86 +215,90 @@ class WindowedSiren(nn.Module):
         if x.shape[-1] != self.in_features:
             raise ValueError(f"expected coordinates (..., {self.in_features}), got {tuple(x.shape)}")
         leaves, signals = self._all_leaves(params)
-        own_points = x.ndim == 3
-        b = len(x) if own_points else signals or 1
-        flat = x.reshape(-1, x.shape[-1])
-        index, place, factors = self.windows.locate(flat, order)
-        dtype = next(iter(leaves.values())).dtype
-        place, factors = place.to(dtype), [[f.to(dtype) for f in axis] for axis in factors]
-        n, t, d = len(flat), len(self.windows), self.in_features
-        signal = torch.arange(b, device=x.device).repeat_interleave(x.shape[-2]) if own_points else None
-        counts = torch.stack([axis[0] for axis in factors]).prod(0) > 0  # whether a window has a weight there
-        point, corner = counts.nonzero(as_tuple=True)
-        window = index[point, corner]
-        if signal is not None:
-            group = signal[point] * t + window
-        elif b > 1:  # the same points for every signal
-            offset = torch.arange(b, device=x.device).repeat_interleave(len(point))
-            group = offset * t + window.repeat(b)
-            point, corner = point.repeat(b), corner.repeat(b)
-            row = offset * n + point
-        else:
-            group = window
-        target = row if signal is None and b > 1 else point
-        rows = n if signal is not None or b == 1 else b * n
-        weight = [[f[point, corner] for f in axis] for axis in factors]
-        local = place[point, corner]
-        value = local.new_zeros(rows, self.out_features)
-        gradient = local.new_zeros(rows, self.out_features, d) if order else None
-        pairs = {"laplacian": d, "diagonal": d, "full": d * d}.get(second or "", 0)
-        curvature = local.new_zeros(rows, self.out_features, pairs) if pairs else None
-        scale = torch.tensor([2 / w for w in self.windows.width], dtype=dtype).to(x.device)
-        for chosen, slot, groups in self._batches(group):
-            part = local.new_zeros(*slot.shape, d).masked_scatter((slot >= 0).unsqueeze(-1), local[chosen])
-            taken = slot.flatten() >= 0
-            own = self.leaves(leaves, groups % t, groups // t)
-            to, w = target[chosen], [[f[chosen] for f in axis] for axis in weight]
-            if order == 0:
-                y = self.template(part, own).flatten(0, 1)[taken]
-                value = value.index_add(0, to, _product(w, {}).unsqueeze(-1) * y)
-                continue
-            inner: Second | None = None if second is None else ("full" if second == "full" else "diagonal")
-            jet = self.template.jet(part, own, first=True, second=inner)
-            y, dy = jet.value.flatten(0, 1)[taken], jet.gradient.flatten(0, 1)[taken] * scale  # type: ignore[union-attr]
-            plain = _product(w, {}).unsqueeze(-1)
-            value = value.index_add(0, to, plain * y)
-            slopes = [_product(w, {axis: 1}).unsqueeze(-1) for axis in range(d)]
-            assert gradient is not None
-            found = torch.stack([slopes[a] * y + plain * dy[..., a] for a in range(d)], -1)
-            gradient = gradient.index_add(0, to, found)
-            if second is None or curvature is None:
-                continue
-            if second == "full":
-                h = jet.hessian.flatten(0, 1)[taken] * scale * scale.unsqueeze(-1)  # type: ignore[union-attr]
-                rows_ = [
-                    _product(w, {a: 1, e: 1} if a != e else {a: 2}).unsqueeze(-1) * y
-                    + slopes[a] * dy[..., e]
-                    + slopes[e] * dy[..., a]
-                    + plain * h[..., a, e]
-                    for a in range(d)
-                    for e in range(d)
-                ]
-            else:
-                h = jet.hessian_diagonal.flatten(0, 1)[taken] * scale.square()  # type: ignore[union-attr]
-                rows_ = [
-                    _product(w, {a: 2}).unsqueeze(-1) * y + 2 * slopes[a] * dy[..., a] + plain * h[..., a]
-                    for a in range(d)
-                ]
-            curvature = curvature.index_add(0, to, torch.stack(rows_, -1))
-        shape = (b, -1) if own_points or signals else (-1,)
-
-        def out(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values.unflatten(0, shape)
-
-        value = value.unflatten(0, shape)
-        gradient, curvature = out(gradient) if first else None, out(curvature)
+        b = len(x) if x.ndim == 3 else signals or 1
+        pieces = self._pieces(x, b, order, next(iter(leaves.values())).dtype)
+        d = self.in_features
+        ends = [(), (d,), (d * d if second == "full" else d,)][: 1 + (order > 0) + (second is not None)]
+        sums = [pieces.place.new_zeros(b * x.shape[-2], self.out_features, *end) for end in ends]
+        for chosen, slot, groups in self._batches(pieces.group):
+            inside = slot >= 0
+            local = pieces.place.new_zeros(*slot.shape, self.in_features)
+            local = local.masked_scatter(inside.unsqueeze(-1), pieces.place[chosen])
+            own = self.leaves(leaves, groups % len(self.windows), groups // len(self.windows))
+            weights = [[f[chosen] for f in axis] for axis in pieces.weights]
+            terms = self._weighted(local, own, inside.flatten(), weights, order, second)
+            sums = [s.index_add(0, pieces.row[chosen], term) for s, term in zip(sums, terms, strict=True)]
+        shape = (b, x.shape[-2]) if x.ndim == 3 or signals else (x.shape[-2],)
+        value, *derivatives = (each.unflatten(0, shape) for each in sums)
+        gradient = derivatives[0] if first and derivatives else None
+        if second is None:
+            return Jet(value, gradient)
+        curvature = derivatives[1]
         if second == "laplacian":
-            return Jet(value, gradient, laplacian=curvature.sum(-1))  # type: ignore[union-attr]
+            return Jet(value, gradient, laplacian=curvature.sum(-1))
         if second == "diagonal":
             return Jet(value, gradient, hessian_diagonal=curvature)
+        return Jet(value, gradient, hessian=curvature.unflatten(-1, (d, d)))
+
+    def _pieces(self, x: Tensor, b: int, order: int, dtype: torch.dtype) -> "_Pieces":
+        """Each point in each window that counts there, of each of b signals."""
+        t, n = len(self.windows), x.shape[-2]
+        index, place, factors = self.windows.locate(x.reshape(-1, x.shape[-1]), order)
+        counts = torch.stack([axis[0] for axis in factors]).prod(0) > 0
+        row, corner = counts.nonzero(as_tuple=True)
+        group = index[row, corner]
+        if x.ndim == 3:
+            group = group + t * (row // n)
+        weights = [[f[row, corner].to(dtype) for f in axis] for axis in factors]
+        place = place[row, corner].to(dtype)
+        if x.ndim == 2 and b > 1:  # the same points for every signal
+            signal = torch.arange(b, device=x.device).repeat_interleave(len(row))
+            group, row, place = group.repeat(b) + t * signal, row.repeat(b) + n * signal, place.repeat(b, 1)
+            weights = [[f.repeat(b) for f in axis] for axis in weights]
+        return _Pieces(group, row, place, weights)
+
+    def _weighted(
+        self, x: Tensor, own: Params, taken: Tensor, factors: list[list[Tensor]], order: int, second: Second | None
+    ) -> list[Tensor]:
+        """The windows' values at local coordinates x (W, P, D), times their weights; and by the product rule their
+        gradients (M, C, D) and the second derivatives that are asked for, (M, C, D) or all pairs (M, C, D D).
+
+        Args:
+            x: Local coordinates.
+            own: The windows' weights.
+            taken: Which of the W P rows there are, M of them.
+            factors: The windows' weights at these, by axis, followed by derivatives.
+            order, second: As in `_blend`.
+        """
+
+        def weight(*axes: int) -> Tensor:
+            return _product(factors, axes).unsqueeze(-1)
+
+        if order == 0:
+            return [weight() * self.template(x, own).flatten(0, 1)[taken]]
+        d = self.in_features
+        inner: Second | None = None if second is None else ("full" if second == "full" else "diagonal")
+        jet = self.template.jet(x, own, first=True, second=inner)
+        scale = torch.tensor([2 / width for width in self.windows.width], dtype=x.dtype).to(x.device)
+        y = jet.value.flatten(0, 1)[taken]
+        assert jet.gradient is not None
+        dy = jet.gradient.flatten(0, 1)[taken] * scale
+        found = [weight() * y, torch.stack([weight(a) * y + weight() * dy[..., a] for a in range(d)], -1)]
+        if second is None:
+            return found
         if second == "full":
-            return Jet(value, gradient, hessian=curvature.unflatten(-1, (d, d)))  # type: ignore[union-attr]
-        return Jet(value, gradient)
+            assert jet.hessian is not None
+            h = (jet.hessian.flatten(0, 1)[taken] * scale * scale.unsqueeze(-1)).flatten(-2)
+            pairs = [(a, e) for a in range(d) for e in range(d)]
+        else:
+            assert jet.hessian_diagonal is not None
+            h = jet.hessian_diagonal.flatten(0, 1)[taken] * scale.square()
+            pairs = [(a, a) for a in range(d)]
+        terms = [
+            weight(a, e) * y + weight(a) * dy[..., e] + weight(e) * dy[..., a] + weight() * h[..., i]
+            for i, (a, e) in enumerate(pairs)
+        ]
+        return [*found, torch.stack(terms, -1)]
 
     def _batches(self, group: Int[Tensor, " M"]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Which rows, their place in a table (W, P) of windows with about as many rows each, -1 where there is none,
@@ -319,11 +324,28 @@ class WindowedSiren(nn.Module):
             i = j
 
 
-def _product(weights: Sequence[Sequence[Tensor]], orders: dict[int, int]) -> Tensor:
-    """The product of the axes' factors, some of them derived."""
-    product = weights[0][orders.get(0, 0)]
-    for axis in range(1, len(weights)):
-        product = product * weights[axis][orders.get(axis, 0)]
+@dataclass(frozen=True)
+class _Pieces:
+    """Points in windows, M of them.
+
+    Attributes:
+        group: The window, counted on over the signals.
+        row: Which point, counted on over the signals.
+        place: (M, D), local coordinates.
+        weights: By axis the factor of the window's weight, (M,), followed by its derivatives.
+    """
+
+    group: Int[Tensor, " M"]
+    row: Int[Tensor, " M"]
+    place: Float[Tensor, "M D"]
+    weights: list[list[Tensor]]
+
+
+def _product(factors: Sequence[Sequence[Tensor]], axes: Sequence[int]) -> Tensor:
+    """The product of the axes' factors, derived once for each time that an axis is named."""
+    product = factors[0][axes.count(0)]
+    for axis in range(1, len(factors)):
+        product = product * factors[axis][axes.count(axis)]
     return product
 
 
