@@ -140,6 +140,7 @@ class Edit(Poisson):
         # A paste may go beyond [-1, 1]: only its gradient is asked for.
         self._pose(composition.pixels, PoissonLoss(anchor=anchor, refit=None), points)
         self.keep = composition.keep
+        self.windowed = self.keep is None  # values that are kept couple all windows
         self._supervise(composition.finer)
         self.at_pixels = composition.gradient
         self.kept = None
@@ -216,7 +217,7 @@ class Edit(Poisson):
         paste, fit, difference = image_row((self.pixels + 1) / 2, self.once(field, self.render), titles).values()
         shown = {"paste": paste, "fit": fit, "difference": replace(difference, unit="difference, values in [0, 1]")}
         names = "Composed gradient (the target)", "Gradient of the result"
-        return [shown, gradient_row(self.at_pixels, gradient, names)]
+        return [shown, gradient_row(self.at_pixels[::every, ::every], gradient, names)]
 
     def render(self, field: Field) -> Float[Tensor, "H W C"]:
         """The composed picture on [0, 1], clipped."""

@@ -206,7 +206,7 @@ class Poisson(FieldTask):
         """Image, gradient and Laplacian, each beside the truth."""
         every = shown_every(self.size)
         gradient, laplacian = (found[::every, ::every] for found in self.once(field, self.derivatives))
-        true_gradient, true_laplacian = self._true_derivatives()
+        true_gradient, true_laplacian = (found[::every, ::every] for found in self._true_derivatives())
         titles = "Truth", "Result, best scale and constant", "Error"
         image = image_row((self.pixels + 1) / 2, self.once(field, self.render), titles)
         return [image, gradient_row(true_gradient, gradient), laplacian_row(true_laplacian, laplacian)]
