@@ -71,6 +71,13 @@ class CompactWindows(WindowedSiren):
         """Numbers that the field has: those of its windows and of the mixture; features are chosen by rule."""
         return self.coefficients.numel() + self.mix.numel() + self.offset.numel()
 
+    def lr_factors(self, first: float | None = None) -> dict[Tensor, float]:
+        """Every parameter learns relative to its size: they have been solved for, and large steps would lose that."""
+        sizes: dict[Tensor, float] = {}
+        for p in self.parameters():
+            sizes[p] = p.detach().square().mean().sqrt().item() or 1.0
+        return sizes if first is None else sizes | dict.fromkeys(self.layers[0].parameters(), first)
+
     def leaves(self, params: Params, window: Int[Tensor, " W"], signal: Int[Tensor, " W"]) -> Params:
         found = super().leaves(params, window, signal)
         coefficients, mix, offset = (found.pop(name) for name in ("coefficients", "mix", "offset"))

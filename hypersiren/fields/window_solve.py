@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hypersiren.fields.compact_windows import CompactWindows
@@ -92,10 +92,15 @@ def solve_raster(
     period: float = 2.2,
     ridge: float = RIDGE,
     decay: float = 0.0,
+    known: Bool[Tensor, "*size"] | None = None,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> CompactWindows:
-    """The field of a signal on a raster.
+    """The field of a signal on a raster, known everywhere or in part.
+
+    Known in part, each window has a system of its own. The mean of its prior is the signal filled in from coarse to
+    fine (`fill`), which carries what is global; with A the known rows of phi S alone, what is left is solved in the
+    dual form, theta += S A^T (A A^T + lambda I)^-1 (y - phi theta).
 
     Args:
         size: Samples along each axis.
@@ -106,11 +111,12 @@ def solve_raster(
         period: Of the lattice of frequencies, see `lattice_siren`.
         ridge: lambda.
         decay: The standard deviation of a weight falls with its frequency to this power; 0: all weights alike.
+        known: Which samples are known; None for all. Of others the values are not looked at.
         device: Where to solve.
         progress: Called with the rows that are done and all of them.
 
     Raises:
-        ValueError: If the numbers are not above 0.
+        ValueError: If the numbers are not above 0, or nothing is known.
 
     Example:
         >>> t = torch.linspace(0, 40, 1000).sin().view(-1, 1)
@@ -121,6 +127,12 @@ def solve_raster(
     """
     if not numbers > 0:
         raise ValueError(f"expected more than 0 numbers per value, got {numbers}")
+    read_known, truth = None, read
+    if known is not None:
+        if not known.any():
+            raise ValueError("expected at least one known sample, got none")
+        filled = fill(read(0, size[0]), known)
+        read, read_known = (lambda a, b: filled[a:b]), (lambda a, b: known[a:b].unsqueeze(-1))
     plan = plan_windows(size, step, lap)
     local = [w for w, _ in plan.pixels]
     samples = math.prod(local)
@@ -140,7 +152,10 @@ def solve_raster(
     gram = a.mT @ a
     gram.diagonal().add_(ridge * samples)
     lower = torch.linalg.cholesky(gram)
-    counts = _share(lower, a, ((look - offset) @ mix).to(work), budget)
+    if read_known is None:
+        counts = _share(lower, a, ((look - offset) @ mix).to(work), budget)
+    else:  # one system for all channels
+        counts = (min(most, budget // channels),) * channels
     solvers = [
         (scale[:count, None] * torch.cholesky_solve(a[:, :count].mT, lower[:count, :count])).to(phi.dtype)
         for count in counts
@@ -154,9 +169,75 @@ def solve_raster(
         stop = min(i + some, plan.windows.count[0])
         z = (_windows(plan, read, i, stop, device) - offset) @ mix
         parts = [solver @ z[..., r].mT for r, solver in enumerate(solvers)]
+        if read_known is not None:
+            seen = _windows(plan, read_known, i, stop, device).squeeze(-1)
+            y = (_windows(plan, truth, i, stop, device) - offset) @ mix
+            left = y - torch.stack([phi[:, : len(part)] @ part for part in parts], -1).movedim(0, 1)
+            change = _from_known(a[:, : counts[0]], left.to(work), seen, ridge * samples) * scale[: counts[0], None]
+            parts = [part + change[..., r].to(part).mT for r, part in enumerate(parts)]
         field.coefficients[i * rest : stop * rest] = torch.cat(parts).mT
         progress(min(size[0], stop * plan.pixels[0][1]), size[0])
     return field
+
+
+def fill(values: Float[Tensor, "*size C"], known: Bool[Tensor, "*size"]) -> Float[Tensor, "*size C"]:
+    """A signal filled in from coarse to fine: what is unknown is the mean of the known around it, however far.
+
+    Known samples are averaged over pairs along every axis, again and again, until all is known; then each level fills
+    the unknown of the finer one, interpolated linearly (push and pull, Gortler et al. 1996).
+
+    Example:
+        >>> values, known = torch.tensor([[1.0], [0.0], [0.0], [3.0]]), torch.tensor([True, False, False, True])
+        >>> [round(v, 2) for v in fill(values, known).flatten().tolist()]
+        [1.0, 1.5, 2.5, 3.0]
+    """
+    if known.all():
+        return values
+    d = known.ndim
+    pad = [0 if n % 2 == 0 else 1 for n in known.shape]
+    weight = torch.nn.functional.pad(known.to(values), [p for n in reversed(pad) for p in (0, n)])
+    total = torch.where(known.unsqueeze(-1), values, 0)
+    total = torch.nn.functional.pad(total, [0, 0, *(p for n in reversed(pad) for p in (0, n))])
+    for axis in range(d):
+        weight, total = (each.unflatten(axis, (-1, 2)).sum(axis + 1) for each in (weight, total))
+    coarse = fill(total / weight.clamp(min=1).unsqueeze(-1), weight > 0)
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[d]
+    finer = torch.nn.functional.interpolate(coarse.movedim(-1, 0)[None], scale_factor=2.0, mode=mode)[0].movedim(0, -1)
+    finer = finer[tuple(slice(n) for n in known.shape)]
+    return torch.where(known.unsqueeze(-1), values, finer)
+
+
+def _from_known(
+    a: Float[Tensor, "P F"], left: Float[Tensor, "W P R"], known: Bool[Tensor, "W P"], noise: float
+) -> Float[Tensor, "W F R"]:
+    """A^T (A A^T + lambda I)^-1 of what is left, A the known rows of each window: those of about as many together."""
+    kernel = a @ a.mT
+    counts = known.sum(1)
+    order = counts.argsort()
+    # Known samples first.
+    place = known.to(torch.int8).argsort(dim=1, descending=True, stable=True)
+    found = a.new_zeros(len(left), left.shape[1], left.shape[2])
+    start = 0
+    while start < len(order):
+        most = max(1, int(counts[order[-1]]))
+        some = max(1, KERNELS // most**2)
+        which = order[start : start + some]
+        most = max(1, int(counts[which].max()))
+        cells = place[which, :most]
+        inside = torch.arange(most, device=a.device) < counts[which].unsqueeze(-1)
+        system = kernel[cells.unsqueeze(-1), cells.unsqueeze(-2)]
+        system = system * (inside.unsqueeze(-1) & inside.unsqueeze(-2))
+        system.diagonal(dim1=-2, dim2=-1).add_(torch.where(inside, noise, 1.0))
+        right = left[which].gather(1, cells.unsqueeze(-1).expand(-1, -1, left.shape[2])) * inside.unsqueeze(-1)
+        solved = torch.cholesky_solve(right, torch.linalg.cholesky(system))
+        part = found.new_zeros(len(which), *found.shape[1:])
+        found[which] = part.scatter(1, cells.unsqueeze(-1).expand_as(solved), solved)
+        start += some
+    return a.mT @ found
+
+
+KERNELS = 2**24
+"""Numbers of the systems of windows that are solved at a time: 128 MB."""
 
 
 def _reflected(index: Tensor, n: int) -> Tensor:

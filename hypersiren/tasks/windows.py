@@ -41,6 +41,7 @@ def solve_windows(
     network: Network,
     device: torch.device | str,
     *,
+    known: Tensor | None = None,
     finer: int = 1,
 ) -> CompactWindows:
     """The windowed field of a signal.
@@ -51,6 +52,7 @@ def solve_windows(
         channels: C.
         network: Its `numbers`, `window`, `overlap`, `smoothness` and `noise`.
         device: Where to solve.
+        known: Which samples are known, (*size,); None for all.
         finer: How many times as fine, along each axis, the raster is as the signal that the numbers are counted by.
 
     Raises:
@@ -87,6 +89,7 @@ def solve_windows(
         period=PERIOD[dims],
         ridge=NOISE[dims] if network.noise is None else network.noise,
         decay=SMOOTHNESS[dims] if network.smoothness is None else network.smoothness,
+        known=known,
         device=device,
         progress=progress,
     )

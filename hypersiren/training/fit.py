@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hypersiren.errors import UserError, did_you_mean
 from hypersiren.fields.baselines import baseline, equal_width
 from hypersiren.fields.render import kind_of, render_frames, render_image, render_sound, unit
-from hypersiren.fields.settings import Network
+from hypersiren.fields.settings import WHOLE, WINDOWS, Network
 from hypersiren.fields.siren import Params
 from hypersiren.plotting import ZOOM, figure_pixels
 from hypersiren.signals.image.files import encode_png, write_image
@@ -225,9 +225,10 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
             raise UserError(
                 f"network.kind: {task.name} has no closed form for windows here; expected siren or a baseline"
             )
+        for name in WHOLE if network.kind == "windowed" else WINDOWS:
+            if (given := getattr(network, name)) != getattr(task.defaults.network, name):
+                raise UserError(f"network.{name}: expected none with kind {network.kind}, got {given}")
         if network.kind != "windowed":
-            if network.numbers != task.defaults.network.numbers:
-                raise UserError(f"network.numbers: expected none with kind {network.kind}, got {network.numbers:g}")
             network = choose_omega(network, task)
     solved = field is None and network.kind == "windowed"
     if training.steps is None:

@@ -70,6 +70,7 @@ class Image(FieldTask):
     criterion: str | None = "mse"
     in_features = 2
     playback: Mapping[str, Any] = {"kind": "image"}
+    windowed = True
     measures = (
         Measure("psnr", "PSNR", "dB", "higher"),
         SSIM,
@@ -130,14 +131,10 @@ class Image(FieldTask):
         pixels, known = open_known(settings)
         return cls(pixels.to(device), points=settings.training.points, known=known, range=(-1, 1))
 
-    @property
-    def windowed(self) -> bool:  # type: ignore[override]
-        """Whether all pixels are known."""
-        return self.known is None
-
     def windowed_field(self, network: Network) -> nn.Module:
-        """The windowed field of the pixels."""
-        return solve_windows(self.size, lambda a, b: self.pixels[a:b], self.out_features, network, self.device)
+        """The windowed field of the known pixels."""
+        read = lambda a, b: self.pixels[a:b]  # noqa: E731
+        return solve_windows(self.size, read, self.out_features, network, self.device, known=self.known)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random known pixels, or all of them."""

@@ -51,6 +51,7 @@ class Inpaint(Image):
     """
 
     name = "inpaint"
+    windowed = False  # a prior that keeps edges is not linear
     defaults = InpaintSettings()
 
     def __init__(
