@@ -13,6 +13,10 @@ FLAGS = {"image": ("size", "region"), "sound": ("rate",), "video": ("size", "fps
 """Flags of `render` that a kind of signal has."""
 
 
+NEEDED = {"image": (2, ()), "sound": (1, ("rate", "scale")), "video": (3, ("fps",))}
+"""Axes of a kind of signal, and numbers that its rendering must know."""
+
+
 def render(
     run: File,
     *,
@@ -56,7 +60,9 @@ def render(
     about = checkpoints.playback(content)
     kind = kind_of(about)
     field = checkpoints.restore(content, place)
-    if kind not in FLAGS or (kind == "image" and getattr(field, "out_features", None) not in (1, 3)):
+    axes, keys = NEEDED.get(kind, (0, ()))
+    whole = len(about.get("samples", [])) == axes and all(isinstance(about.get(key), int | float) for key in keys)
+    if not axes or not whole or (kind == "image" and getattr(field, "out_features", None) not in (1, 3)):
         fail(f"{path}: expected a fitted image, sound or video (hypersiren fit image, audio, video ...)")
     given = [name for name, value in {**numbers, "region": region}.items() if value is not None]
     if wrong := [name for name in given if name not in FLAGS[kind]]:

@@ -107,6 +107,8 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def _read_yaml(path: Path) -> dict[Any, Any]:
+    if path.exists() and not path.is_file() and not path.is_dir():  # it may never end
+        raise ConfigError(f"{path}: a pipe or a device, not a file")
     try:
         with open(path, encoding="utf-8") as file:
             data = from_yaml(file.read(MOST_TEXT + 1))

@@ -247,7 +247,8 @@ def test_nothing_known_of_any_signal_leaves_the_prior(solver):
     nothing = torch.zeros(3, 40, dtype=torch.bool)
     found = made.predict(Context.from_rasters(tones(3).double(), nothing).compact())
     x = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None]
-    assert found.posterior.mask.shape == (1, 0)
+    assert found.posterior.mask.shape == (1, 1)
+    assert not found.posterior.mask.any()
     torch.testing.assert_close(found.posterior.mean(x), made.siren(x).expand(3, -1, -1))
     torch.testing.assert_close(found.posterior.remaining_variance.max().item(), 1.0)
     assert (found.posterior.variance(x) > 0).all()

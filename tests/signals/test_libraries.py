@@ -15,7 +15,7 @@ from hypersiren.shapes.cloud import as_cloud
 from hypersiren.signals.files import LibraryError, SignalError, guarded
 from hypersiren.signals.image.files import read_image
 from hypersiren.signals.image.wide import read_wide
-from hypersiren.signals.sets.sounds import _sounds
+from hypersiren.signals.sets.sounds import _Recordings, _sounds
 from hypersiren.signals.sound.files import read_sound
 from hypersiren.signals.video import sources
 from hypersiren.signals.video.files import read_video, write_video
@@ -73,7 +73,7 @@ def test_a_set_of_sounds_does_not_leave_out_what_the_library_cannot_open(tmp_pat
     soundfile.write(tmp_path / "a.wav", np.zeros(99), 8000)
     monkeypatch.delattr(soundfile, "SoundFile")
     with pytest.raises(LibraryError, match=r"a\.wav"):
-        _sounds(tmp_path, ["a.wav"])
+        _sounds(_Recordings(tmp_path, 8000, whole=False), ["a.wav"])
 
 
 def test_a_scipy_without_its_reader_of_mat_files(tmp_path, monkeypatch):
