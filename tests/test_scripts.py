@@ -77,6 +77,7 @@ def test_the_cells_of_the_notebook_run(tmp_path, monkeypatch):
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), names)
     assert names["result"].metrics["psnr"] > 30
+    assert names["large"].metrics["psnr"] > 40
     assert names["early"].history[-1]["step"] < 150
     assert names["regained"].metrics["psnr"] > 20
     assert names["trained"].metrics["mse_100"] < 0.01  # a flat image has 0.03

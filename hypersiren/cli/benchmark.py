@@ -259,7 +259,7 @@ def render_speed(
     device: str = "auto",
     out: Out | None = None,
 ) -> None:
-    """Time the rendering of a field by chunks, as hypersiren does it, and by one call for all pixels, with memory.
+    """Time the rendering of a field by chunks, as hypersiren does it, and by one call for all pixels; and of windows.
 
     Args:
         sizes: Pixels of a side, separated by commas.

@@ -40,7 +40,8 @@ def compare(
         task: As for `fit`.
         words: File, then flags, as for `fit`.
         fields: Names, separated by commas: those of --network.kind, such as siren, relu, relu_pe and wire; or pinn,
-            which always has 8 layers of 20 tanh and L-BFGS.
+            which always has 8 layers of 20 tanh and L-BFGS; or windowed, which is solved, with --network.numbers for
+            each value of the signal.
         preset: fast, or the paper's settings.
         config: YAML file of settings that replaces the preset.
         out: Folder for table.txt, metrics.json and comparison.png. The default is runs/compare- with the names of task
@@ -58,7 +59,7 @@ def compare(
     from hypersiren.training import comparison
 
     names = fields.split(",")
-    known = [*BASELINES, *comparison.OTHERS]
+    known = [*BASELINES, "windowed", *comparison.OTHERS]
     if unknown := [name for name in names if name not in known]:
         fail(f"--fields: expected some of {', '.join(known)}, got {unknown[0]!r}")
     made, settings = open_signal(task, settings, device)

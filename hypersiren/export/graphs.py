@@ -9,10 +9,51 @@ import torch
 from torch import nn
 
 from hypersiren.errors import UserError
+from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.siren import BoundSiren
+from hypersiren.fields.windowed_siren import WindowedSiren
 from hypersiren.signals.files import atomic_write, one_line, unlogged
 
 Field = nn.Module | BoundSiren
+
+
+class WindowsGraph(nn.Module):
+    """A field of windows without a shape that depends on the points: all 2^D windows of each point, most of weight 0.
+
+    It holds 2^D times as many features as a Siren; those who run it choose how many points they give at once.
+
+    Args:
+        field: The field.
+
+    Example:
+        >>> from hypersiren import Siren
+        >>> field = WindowedSiren(Siren(2, 3, 8), (3, 2))
+        >>> x = torch.rand(5, 2)
+        >>> torch.allclose(WindowsGraph(field)(x), field(x), atol=1e-6)
+        True
+    """
+
+    def __init__(self, field: WindowedSiren):
+        super().__init__()
+        self.field, self.in_features = field, field.in_features
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Values (N, C) at (N, D)."""
+        index, place, factors = self.field.windows.locate(x.double())  # as far apart as the samples of a long sound
+        weight = torch.stack([axis[0] for axis in factors]).prod(0).to(x.dtype)
+        y = self._values(index.flatten(), place.flatten(0, 1).to(x.dtype))
+        return (weight.unsqueeze(-1) * y.unflatten(0, (-1, weight.shape[1]))).sum(1)
+
+    def _values(self, window: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+        field = self.field
+        if isinstance(field, CompactWindows):
+            phi, parts = field.features(place), field.coefficients[window].split(field.counts, -1)
+            z = torch.stack(
+                [(phi[:, :count] * part).sum(-1) for count, part in zip(field.counts, parts, strict=True)], -1
+            )
+            return z @ field.mix.mT + field.offset
+        own = field.leaves(dict(field.named_parameters()), window, window)
+        return field.template(place.unsqueeze(1), own).squeeze(1)
 
 
 def write_onnx(field: Field, path: Path) -> None:
@@ -71,4 +112,6 @@ def write_torch(field: Field, path: Path) -> None:
 def _prepared(field: Field) -> tuple[nn.Module, torch.Tensor]:
     """The field as a module of its own on the CPU, and points to trace it with."""
     module: Any = (field.module() if isinstance(field, BoundSiren) else field).cpu().eval().requires_grad_(False)
+    if isinstance(module, WindowedSiren):
+        module = WindowsGraph(module)
     return module, torch.zeros(7, module.in_features)

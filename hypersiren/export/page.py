@@ -1,12 +1,14 @@
 """A field as one web page: its weights and the code that evaluates it, for any browser, without network.
 
 The parts of the page lie in `page/`, plain HTML, CSS and JavaScript. Weights go into it as base64 of little-endian
-float32 with omega multiplied in; a tensor that several fields share goes in once.
+float32 with omega multiplied in; a tensor that several fields share goes in once. What the many windows of a large
+field have for themselves goes in as float16.
 """
 
 import base64
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -20,9 +22,13 @@ from torch import Tensor
 from hypersiren.completion.images.photos import read_photo
 from hypersiren.completion.prediction import prediction
 from hypersiren.errors import UserError
+from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.render import kind_of
 from hypersiren.fields.siren import BoundSiren, Siren
+from hypersiren.fields.windowed_siren import WindowedSiren
 from hypersiren.hypernets.model import HyperSiren
+
+LOG = logging.getLogger(__name__)
 
 PARTS = Path(__file__).parent / "page"
 
@@ -31,6 +37,13 @@ KNOWN = (10, 30, 100, 300, 1000)
 
 KINDS = ("image", "sound", "video", "shape")
 """Kinds of fields that a page can show, see `hypersiren.fields.render.kind_of`."""
+
+
+MIXTURE = ("mix", "offset")
+"""Of `CompactWindows`."""
+
+LARGEST = 40_000_000
+"""Bytes of a page; those of more are written with half the digits, or refused."""
 
 
 def fit_page(field: Any, about: Mapping[str, Any], title: str) -> str:
@@ -42,7 +55,7 @@ def fit_page(field: Any, about: Mapping[str, Any], title: str) -> str:
         title: The page's title.
 
     Raises:
-        UserError: If it is not a SIREN, or of a kind that no page shows.
+        UserError: If it is neither a SIREN nor one of windows, of a kind that no page shows, or too large for a page.
 
     Example:
         >>> text = fit_page(Siren(2, 3, 8), {"kind": "image", "samples": [20, 30]}, "a cat")
@@ -106,7 +119,7 @@ def completion_page(model: HyperSiren, picture: Path, size: tuple[int, int], tit
 
 def _page(title: str, data: dict[str, Any], fields: Sequence[Any]) -> str:
     siren = fields[0].siren if isinstance(fields[0], BoundSiren) else fields[0]
-    if type(siren) is not Siren:
+    if type(siren) not in (Siren, WindowedSiren, CompactWindows):
         raise UserError(f"--html shows SIRENs, got a {type(siren).__name__}; --onnx and --torch take other fields")
     if data["kind"] != "sound" and data["kind"] != "shape" and siren.out_features not in (1, 3):
         raise UserError(f"--html shows pictures of 1 or 3 channels, got {siren.out_features}")
@@ -122,18 +135,60 @@ def _weights(fields: Sequence[Any]) -> dict[str, Any]:
     """The tensors of fields, each once, and which of them are the layers of each field."""
     tensors: list[str] = []
     index: dict[bytes, int] = {}
+    halves: list[int] = []
 
-    def keep(tensor: Tensor) -> int:
-        raw = tensor.detach().cpu().numpy().astype(np.dtype("<f4")).tobytes()
+    def keep(tensor: Tensor, half: bool = False) -> int:
+        raw = tensor.detach().cpu().numpy().astype(np.dtype("<f2" if half else "<f4")).tobytes()
         key = hashlib.blake2b(raw, digest_size=16).digest()
         if key not in index:
             index[key] = len(tensors)
             tensors.append(base64.b64encode(raw).decode())
+            if half:
+                halves.append(index[key])
         return index[key]
 
-    def layers(field: Any) -> list[list[int]]:
+    def entry(field: Any) -> dict[str, Any]:
         bound = isinstance(field, BoundSiren)
-        scaled = field.siren.scaled_weights(field.params) if bound else field.scaled_weights()
-        return [[keep(weight), keep(bias)] for weight, bias in scaled]
+        siren, params = (field.siren, field.params) if bound else (field, {})
+        if not isinstance(siren, WindowedSiren):
+            return {"layers": [[keep(weight), keep(bias)] for weight, bias in siren.scaled_weights(params)]}
+        leaves = {**dict(siren.named_parameters()), **params}
+        half = _in_half(sum(leaves[name].numel() for name in siren.owned))
+        template = siren.template
+        layers = list(template._linears())
+        own = len(layers) - 1 if siren.own == "last" else 0
+        omegas = [*template._omegas(), 1.0]
+        grid = siren.windows
+        windows: dict[str, Any] = {
+            "own": own, "count": grid.count, "width": grid.width, "step": grid.step, "lap": grid.lap, "tensors": {}
+        }  # fmt: skip
+        if isinstance(siren, CompactWindows):
+            windows["counts"] = siren.counts
+            windows["tensors"] = {n: keep(leaves[n], half and n == "coefficients") for n in ("coefficients", *MIXTURE)}
+            layers = layers[:-1]
+        pairs = [
+            [keep(omegas[i] * leaves[f"layers.{i}.{kind}"], half and i >= own) for kind in ("weight", "bias")]
+            for i in range(len(layers))
+        ]
+        return {"layers": pairs, "windows": windows}
 
-    return {"fields": [{"layers": layers(field)} for field in fields], "tensors": tensors}
+    found = [entry(field) for field in fields]
+    return {"fields": found, "tensors": tensors, "half": halves}
+
+
+def _in_half(numbers: int) -> bool:
+    """Whether so many numbers go into a page as float16.
+
+    Raises:
+        UserError: If they are too many even so.
+    """
+    full, half = (numbers * size * 4 // 3 for size in (4, 2))
+    if half > LARGEST:
+        raise UserError(
+            f"--html: the page of {numbers:,} numbers would have {half / 1e6:.0f} MB, expected at most "
+            f"{LARGEST / 1e6:.0f}; fit with fewer --network.numbers"
+        )
+    if full > LARGEST:
+        LOG.info("the page's %s numbers are written as float16: %.0f MB in place of %.0f", f"{numbers:,}", half / 1e6,
+                 full / 1e6)  # fmt: skip
+    return full > LARGEST

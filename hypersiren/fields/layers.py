@@ -28,7 +28,7 @@ def linear(
         weight, bias = omega * weight, omega * bias
     if weight.ndim == 2:
         return F.linear(x, weight, bias) if bias.ndim == 1 else F.linear(x, weight) + bias.unsqueeze(-2)
-    x = x.expand(len(weight), -1, -1)
+    x = x.expand(weight.shape[0], -1, -1)
     return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
 
 

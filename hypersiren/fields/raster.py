@@ -1,8 +1,9 @@
 """Rasters: values and derivatives of a field at all samples of a regular grid, strip by strip.
 
 Where a raster keeps step with the windows of a `WindowedSiren` whose windows share their hidden layers, all windows see
-the same local points: features are computed once, and the values of many windows are one matrix product. Other fields,
-and other rasters, are evaluated at the grid's points, some rows at a time. Nothing here holds more than a strip.
+the same local points: features are computed once, and the values of many windows are one matrix product. On other
+rasters, values of a lattice's waves are summed one axis at a time (`hypersiren.fields.separable`); what is left is
+evaluated at the grid's points, some rows at a time. Nothing here holds more than a strip.
 
 Symbols: T windows, P points of a window, D axes, C channels, F features, W windows of a strip.
 """
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.jets import Jet
+from hypersiren.fields.separable import is_separable, separable_raster
 from hypersiren.fields.windowed_siren import WindowedSiren
 from hypersiren.fields.windows import smooth_step
 
@@ -135,11 +137,16 @@ def _rows(field: Any, size: Sequence[int], order: int, chunk: int | None) -> Ite
     device, dtype = _where(field)
     across = math.prod(size[1:])
     some = max(1, 2**20 // across)
+    separable = order == 0 and is_separable(field)
     precise = (
         torch.float64 if max(size) > 2**17 and device.type != "mps" and isinstance(field, WindowedSiren) else dtype
     )
     for start in range(0, size[0], some):
         stop = min(start + some, size[0])
+        if separable:
+            axes = [centres(n, -1.0, 1.0, device) for n in size]
+            yield Jet(separable_raster(field, [axes[0][start:stop], *axes[1:]]), None)
+            continue
         low, high = (-1 + 2 * edge / size[0] for edge in (start, stop))
         lower, upper = [low, *[-1.0] * (len(size) - 1)], [high, *[1.0] * (len(size) - 1)]
         x = grid((stop - start, *size[1:]), lower, upper, device=device, dtype=precise)
@@ -151,6 +158,16 @@ def _rows(field: Any, size: Sequence[int], order: int, chunk: int | None) -> Ite
         names = ("value", "gradient", "hessian_diagonal")[: order + 1]
         found = {name: torch.cat([getattr(part, name) for part in parts]).unflatten(0, shape) for name in names}
         yield Jet(found["value"], found["gradient"], hessian_diagonal=found.get("hessian_diagonal"))
+
+
+def centres(n: int, low: float, high: float, device: torch.device | str | None) -> Float[Tensor, " n"]:
+    """The samples of an axis of `grid`, in double precision.
+
+    Example:
+        >>> centres(4, -1.0, 1.0, "cpu").tolist()
+        [-0.75, -0.25, 0.25, 0.75]
+    """
+    return low + (torch.arange(n, device=device, dtype=torch.float64) + 0.5) * ((high - low) / n)
 
 
 def _where(field: Any) -> tuple[torch.device, torch.dtype]:

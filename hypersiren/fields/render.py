@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.fields.coords import evaluate, grid
-from hypersiren.fields.raster import crop_of, is_windowed, raster, strips
+from hypersiren.fields.raster import centres, crop_of, is_windowed, raster, strips
+from hypersiren.fields.separable import is_separable, separable_raster
 
 
 def render_image(
@@ -42,6 +43,12 @@ def render_image(
     if (found := crop_of(field, size, *ends)) is not None:
         whole, crop = found
         return raster(field, whole, crop=crop)
+    if is_separable(field):
+        place = next(field.parameters()).device  # type: ignore[attr-defined]
+        return separable_raster(
+            field,  # type: ignore[arg-type]
+            [centres(n, low, high, place) for n, low, high in zip(size, *ends, strict=True)],
+        )
     return evaluate(field, grid(size, lower, upper, device=device), chunk).unflatten(-2, tuple(size))
 
 

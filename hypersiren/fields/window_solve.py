@@ -143,7 +143,7 @@ def solve_raster(
     siren = lattice_siren(len(local), channels, most, period, [w / max(weights) for w in weights])
     look = _some_windows(plan, read, device)
     offset, mix = _axes(look)
-    draft = CompactWindows(siren.to(device), [1] * len(local), counts=(1,))
+    draft = CompactWindows(siren, [1] * len(local), counts=(1,)).to(device)
     phi = local_features(draft, local)[()]
     scale = ((1 + frequency_sizes(siren)) ** -decay).to(phi)
     # In double precision: the features are nearly dependent.

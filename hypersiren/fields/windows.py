@@ -140,7 +140,7 @@ class Windows:
             rest = [1 - rising[0], *(-r for r in rising[1:])]
             factors.append([torch.stack(both, -1) for both in zip(rising, rest, strict=True)])
         corners = list(product((0, 1), repeat=len(self.count)))
-        index = torch.zeros(len(x), len(corners), dtype=torch.long, device=x.device)
+        index = torch.zeros(x.shape[0], len(corners), dtype=torch.long, device=x.device)
         for d, n in enumerate(self.count):
             index = index * n + indices[d][:, [c[d] for c in corners]]
         place = torch.stack([locals_[d][:, [c[d] for c in corners]] for d in range(len(self.count))], -1)

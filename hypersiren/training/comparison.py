@@ -1,5 +1,6 @@
 """Several fields fitted to one task, side by side, with equally many weights and steps (paper, figures 1 and 3).
 
+A windowed field is solved, not trained, and has as many numbers as `network.numbers` says.
 `OTHERS` lists fields that are compared as their authors had them, with their own size and optimiser.
 """
 
@@ -9,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from hypersiren.errors import UserError
+from hypersiren.fields.settings import WHOLE, WINDOWS, Network
 from hypersiren.plotting import Curve, Pixels, Plot, draw_rows, figure_pixels
 from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.settings import FitSettings
@@ -31,7 +34,9 @@ OTHERS: dict[str, dict[str, dict[str, Any]]] = {
 layers of 20 tanh, trained by L-BFGS. A step is one iteration, which costs two evaluations of the loss and more."""
 
 
-SECONDS = Measure("seconds", "training time", "s of training")
+SECONDS = Measure("seconds", "training time", "s of training or solving")
+
+NUMBERS = Measure("numbers_per_value", "numbers per value", better="")
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class Comparison:
     def measures(self) -> list[Measure]:
         """What the columns of the table are."""
         names = next(iter(self.metrics.values()))
-        return [SECONDS if name == SECONDS.key else measure_of(self.task, name) for name in names]
+        own = {one.key: one for one in (SECONDS, NUMBERS)}
+        return [own.get(name) or measure_of(self.task, name) for name in names]
 
     def __str__(self) -> str:
         columns = {measure: max(10, len(measure.key) + 2) for measure in self.measures}
@@ -111,28 +117,43 @@ def compare(
 
     Args:
         task: What is asked.
-        names: Fields; or some of `OTHERS`.
-        settings: The same for all, but for `OTHERS`; its network is the SIREN whose number of weights all have. None
-            for the task's own.
+        names: Fields; or some of `OTHERS`; or "windowed".
+        settings: The same for all, but for `OTHERS`; its network is the SIREN whose number of weights all have, but for
+            a windowed field, which has its `numbers` for each value of the signal. None for the task's own.
         progress: Show a progress bar for each.
+
+    Raises:
+        UserError: If a windowed field is asked of a task that has no closed form for it; as `fit` too.
     """
+    if "windowed" in names and not task.windowed:
+        raise UserError(f"windowed: {task.name} has no closed form for windows; compare other fields")
     used = task.defaults if settings is None else settings
     fits: dict[str, Fit] = {}
     metrics: dict[str, dict[str, float]] = {}
     for number, name in enumerate(names, 1):
-        own = OTHERS.get(name, {})
-        network = {"kind": name, **own.get("network", {})}
+        own = {"training": {"steps": 0}} if name == "windowed" else OTHERS.get(name, {})
+        network = {"kind": name, **_defaults(name, task), **own.get("network", {})}
         LOG.info("field %d of %d: %s", number, len(names), name)
         bar = name.ljust(max(map(len, names))) if progress else False
         fits[name] = fit(task, settings=used, network=network, progress=bar, **own.get("training", {}))
         if not fits[name].finished:
             raise KeyboardInterrupt
         field = fits[name].field
-        weights = float(sum(p.numel() for p in field.parameters()))
+        weights = float(getattr(field, "numbers", None) or sum(p.numel() for p in field.parameters()))
         LOG.debug("evaluating %s", name)
         derivatives = task.evaluate_derivatives(field) if isinstance(task, Image) else {}
-        metrics[name] = {**fits[name].metrics, **derivatives, "weights": weights, "seconds": fits[name].seconds}
+        row = {**fits[name].metrics, **derivatives, "weights": weights}
+        if "windowed" in names:  # others have weights for a signal of any size
+            row[NUMBERS.key] = weights / (math.prod(task.samples) * task.out_features)
+        metrics[name] = {**row, "seconds": fits[name].seconds}
     return Comparison(task, fits, metrics)
+
+
+def _defaults(name: str, task: FieldTask) -> dict[str, Any]:
+    """The settings of the network that are not for a kind of field, as they are by default."""
+    if name == "windowed":
+        return {key: Network.model_fields[key].default for key in WHOLE}
+    return {**{key: Network.model_fields[key].default for key in WINDOWS}, "numbers": task.defaults.network.numbers}
 
 
 def _number(value: float) -> str:

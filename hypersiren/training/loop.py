@@ -171,7 +171,7 @@ class TrainingStep:
         self.generator = torch.Generator(next(model.parameters()).device)
         check(self.task, training, partial(self.draw, 0, 0))
         on_first(lambda: objective.begin() if begin else None)
-        free = training.parts is None and not self.closing
+        free = training.parts is None and not self.closing and training.steps > 0
         self.parts = (
             on_first(partial(choose_parts, objective, partial(self.draw, 0, 0))) if free else training.parts or 1
         )
@@ -191,7 +191,7 @@ class TrainingStep:
     def draw(self, step: int, part: int) -> Any:
         """One of the batches whose gradients are averaged in a step."""
         drawn = step_seed(self.seed, 0 if self.closing else step, part)
-        return self.task.sample(self.generator.manual_seed(drawn), step / self.training.steps)
+        return self.task.sample(self.generator.manual_seed(drawn), step / max(1, self.training.steps))
 
     def batches(self, step: int) -> list[Any]:
         """All of them."""

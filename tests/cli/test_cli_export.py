@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from hypersiren.completion.images.settings import CompletionSettings
-from hypersiren.export.graphs import write_onnx
+from hypersiren.export.graphs import write_onnx, write_torch
 from hypersiren.fields.savable import describe
 from hypersiren.fields.siren import Siren
+from hypersiren.fields.windowed_siren import WindowedSiren
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
@@ -69,7 +70,12 @@ assert "hypersiren" not in sys.modules
 """
 
 
-def test_onnx_and_torch_give_the_same_values_for_any_number_of_points(fitted, tmp_path, capsys):
+@pytest.mark.parametrize("kind", ["siren", "windowed"])
+def test_onnx_and_torch_give_the_same_values_for_any_number_of_points(kind, fitted, tmp_path, capsys):
+    if kind == "windowed":
+        fitted = tmp_path / "windows"
+        assert run(capsys, "fit", "image", "a.png", "--network.window", 12, "--out", fitted)[0] == 0
+        assert load(fitted).windows.count == (2, 3)
     for form, ending in (("--onnx", "onnx"), ("--torch", "pt2")):
         code, out, err = run(capsys, "export", fitted, form, "--out", f"b.{ending}")
         assert (code, out.strip()) == (0, f"b.{ending}"), err
@@ -79,6 +85,19 @@ def test_onnx_and_torch_give_the_same_values_for_any_number_of_points(fitted, tm
         truth = load(fitted)(torch.from_numpy(x)).numpy()
         for values in found:
             assert np.abs(values - truth).max() < 1e-5 * np.abs(truth).max()
+
+
+@pytest.mark.parametrize("own", ["last", "all"])
+def test_windows_with_layers_of_their_own_are_exported(own, tmp_path):
+    torch.manual_seed(0)
+    field = WindowedSiren(Siren(3, 2, (9, 7)), (2, 1, 3), 0.3, 1.2, own=own).requires_grad_(False)
+    for name in field.owned:
+        field.get_parameter(name).mul_(1 + 0.1 * torch.randn(field.get_parameter(name).shape))
+    write_torch(field, tmp_path / "a.pt2")
+    program = torch.export.load(tmp_path / "a.pt2").module()
+    for points in (1, 50):
+        x = torch.rand(points, 3) * 2 - 1
+        torch.testing.assert_close(program(x), field(x), atol=1e-5, rtol=1e-5)
 
 
 def test_the_completion_of_a_picture_is_exported(trained, tmp_path, capsys):

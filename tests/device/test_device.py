@@ -106,6 +106,36 @@ def sdf():
     cli("mesh", "run", "--size", 24, "--device", "cuda", "--out", "ball.ply", "--truth", "in/ball.xyz")
 
 
+def solve(task, *words):
+    cli("fit", task, *words, "--network.kind", "windowed", "--device", "cuda", "--out", "run", "--restart")
+
+
+@case(quick=True)
+def windows():
+    solve("image", "in/a.png", "--network.window", 12, "--steps", 3, "--validate_every", 2, "--training.points", 200)
+    for size in (48, 41):  # in step with the windows, and not
+        cli("render", "run", "--size", size, "--device", "cuda")
+    cli("render", "run", "--size", 20, "--region", 0.2, 0.2, 0.6, 0.7, "--device", "cuda")
+    for form in ("--html", "--torch"):
+        cli("export", "run", form)
+    field = load("run").to("cuda").requires_grad_()
+    x = grid((5, 7), device="cuda")
+    for second in ("laplacian", "diagonal", "full"):
+        field.jet(x, second=second).value.sum().backward()
+
+
+@case
+def windows_otherwise():
+    solve("audio", "in/a.wav")
+    cli("render", "run", "--rate", 16000, "--device", "cuda")
+    solve("video", "--size", "18x24", "--frames", 4)
+    cli("render", "run", "--size", 20, "--device", "cuda")
+    solve("poisson", "in/a.png", "--size", 32)
+    solve("image", "in/a.png", "--size", 32, "--network.numbers", 0.3)
+    fields = "windowed,siren"
+    cli("compare", "image", "in/a.png", "--size", 16, "--fields", fields, "--steps", 2, *SMALL, "--out", "compared")
+
+
 @case
 def sdf_otherwise():
     fit("sdf", "in/ball.xyz", "--preset", "paper", "--resolution", 32)

@@ -10,10 +10,15 @@ from PIL import Image
 
 from hypersiren.completion.images.photos import read_photo
 from hypersiren.completion.prediction import prediction
+from hypersiren.errors import UserError
+from hypersiren.export import page as pages
 from hypersiren.export.page import completion_page, fit_page
+from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.coords import grid
 from hypersiren.fields.render import render_image, render_sound, unit
 from hypersiren.fields.siren import Siren
+from hypersiren.fields.window_solve import solve_raster
+from hypersiren.fields.windowed_siren import WindowedSiren
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.encoders.set_encoder import SetEncoder
 from hypersiren.hypernets.full import FullHypernet
@@ -41,6 +46,21 @@ def siren(inputs, outputs, *widths, omega=30.0):
     return Siren(inputs, outputs, widths, 1, omega, generator=torch.Generator().manual_seed(inputs)).requires_grad_(
         False
     )
+
+
+def windowed(kind, inputs, outputs):
+    """A field of windows with weights of their own: packed, only the last layers, or all."""
+    net, count, rng = siren(inputs, outputs, 30, 37, omega=5.0), (5, 3, 4)[:inputs], torch.Generator().manual_seed(1)
+    if kind == "packed":
+        field = CompactWindows(net, count, 0.2, 1.1, counts=(37, 11, 7)[:outputs])
+    else:
+        field = WindowedSiren(net, count, 0.2, 1.1, own=kind)
+    for name, p in field.requires_grad_(False).named_parameters():
+        if name in field.owned:
+            p.mul_(torch.rand(p.shape, generator=rng) + 0.5)
+        if name in ("coefficients", "mix", "offset"):
+            p.copy_(torch.randn(p.shape, generator=rng))
+    return field
 
 
 def open_field(browser, tmp_path, field, **about):
@@ -76,25 +96,69 @@ ENGINES = {
 }
 
 
-@pytest.mark.parametrize(("inputs", "outputs"), [(1, 2), (2, 3), (3, 1)])
-def test_values_and_derivatives_are_pythons(inputs, outputs, browser, tmp_path):
-    field = siren(inputs, outputs, 30, 65, 17)
-    open_field(browser, tmp_path, field)
-    x = torch.rand(50, inputs, generator=torch.Generator().manual_seed(0)) * 2 - 1
+def check_values_and_derivatives(browser, field, engines, x):
     jet = field.double().jet(x.double(), second="laplacian")
-    for (name, engine), wanted in itertools.product(ENGINES.items(), ("value", "gradient", "laplacian")):
+    for (name, engine), wanted in itertools.product(engines.items(), ("value", "gradient", "laplacian")):
         truth = getattr(jet, wanted).flatten().numpy()
         error = np.abs(evaluated(browser, engine, x, wanted) - truth).max()
         assert error < 1e-5 * max(1, np.abs(truth).max()), (name, wanted)
 
 
-def test_pictures_at_two_zooms_and_of_derivatives_are_pythons(browser, tmp_path):
-    field = siren(2, 3, 64, 64, omega=60.0)
-    field.layers[-1].weight *= 6  # as colourful as a picture
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 2), (2, 3), (3, 1)])
+def test_values_and_derivatives_are_pythons(inputs, outputs, browser, tmp_path):
+    field = siren(inputs, outputs, 30, 65, 17)
+    open_field(browser, tmp_path, field)
+    x = torch.rand(50, inputs, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    check_values_and_derivatives(browser, field, ENGINES, x)
+
+
+@pytest.mark.parametrize("kind", ["packed", "last", "all"])
+@pytest.mark.parametrize(("inputs", "outputs"), [(1, 2), (2, 3), (3, 1)])
+def test_windows_are_pythons_at_seams_corners_and_beyond(kind, inputs, outputs, browser, tmp_path):
+    field = windowed(kind, inputs, outputs)
+    open_field(browser, tmp_path, field)
+    x = torch.rand(200, inputs, generator=torch.Generator().manual_seed(0)) * 2.4 - 1.2
+    corner = torch.tensor([[step - 1 for step in field.windows.step]])
+    x = torch.cat([x, corner, corner + 0.5 * torch.tensor([field.windows.lap])])
+    plain = "(() => { const e = new WindowedEngine(new PlainEngine()); e.load(page.fields[0]); return e })()"
+    check_values_and_derivatives(browser, field, {"workers": "page.backend", "plain": plain}, x)
+    assert "no graphics card" in browser.run("page.backend.name")
+
+
+def test_a_page_too_large_is_written_with_half_the_digits_or_refused(browser, tmp_path, monkeypatch, caplog):
+    field = windowed("packed", 2, 3)
+    x = torch.rand(100, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    monkeypatch.setattr(pages, "LARGEST", field.coefficients.numel() * 4)
+    caplog.set_level("INFO", "hypersiren")
+    open_field(browser, tmp_path, field)
+    assert "written as float16" in caplog.text
+    error = np.abs(evaluated(browser, "page.backend", x, "value") - field(x).flatten().numpy()).max()
+    assert 1e-5 < error < 2e-2
+    rounded = windowed("packed", 2, 3)
+    rounded.coefficients.copy_(field.coefficients.half())
+    assert np.abs(evaluated(browser, "page.backend", x, "value") - rounded(x).flatten().numpy()).max() < 1e-4
+    monkeypatch.setattr(pages, "LARGEST", field.coefficients.numel() * 2)
+    with pytest.raises(UserError, match="expected at most 0; fit with fewer"):
+        fit_page(field, ABOUT[2], "a field")
+
+
+def colourful(kind):
+    if kind == "siren":
+        field = siren(2, 3, 64, 64, omega=60.0)
+        field.layers[-1].weight *= 6  # as colourful as a picture
+        return field
+    i, j = torch.meshgrid(torch.arange(40.0), torch.arange(60.0), indexing="ij")
+    picture = torch.stack([(1.1 * i + 0.4 * j).sin(), (0.9 * j - 0.5 * i).cos(), (0.8 * (i - j)).sin()], -1)
+    return solve_raster((40, 60), lambda a, b: picture[a:b], 3, 0.5, (14, 14), (3, 3), decay=2.0).requires_grad_(False)
+
+
+@pytest.mark.parametrize(("kind", "far"), [("siren", 6.0), ("windowed", 3.0)])
+def test_pictures_at_two_zooms_and_of_derivatives_are_pythons(kind, far, browser, tmp_path):
+    field = colourful(kind)
     open_field(browser, tmp_path, field)
     assert [url[:5] for url in browser.requests if not url.startswith("blob:")] == ["file:"]  # nothing from a network
     browser.run("frame.hidden = true")
-    for centre, scale in (([0.0, 0.0], 6.0), ([0.21, -0.4], 37.0)):
+    for centre, scale in (([0.0, 0.0], far), ([0.21, -0.4], 37.0)):
         times = show(browser, f"page.shown.centre = {centre}; page.shown.scale = {scale}")
         assert ("1" in times) == (scale < 10)  # from near, cubics between pixels do
         size, lower, upper = shown_region(browser)
@@ -103,10 +167,11 @@ def test_pictures_at_two_zooms_and_of_derivatives_are_pythons(browser, tmp_path)
         assert picture.std() > 20
         assert np.abs(picture - truth).max() < 2
     pixels = grid(size, lower, upper)
-    jet = field.jet(pixels, second="laplacian")
+    jets = [field.jet(part, second="laplacian") for part in pixels.split(8192)]
+    gradient, laplacian = torch.cat([jet.gradient for jet in jets]), torch.cat([jet.laplacian for jet in jets])
     strengths = {
-        "gradient": lambda full: 255 * jet.gradient.flatten(1).norm(dim=1) / full,
-        "laplacian": lambda full: 127.5 + 127.5 * jet.laplacian.mean(1) / full,
+        "gradient": lambda full: 255 * gradient.flatten(1).norm(dim=1) / full,
+        "laplacian": lambda full: 127.5 + 127.5 * laplacian.mean(1) / full,
     }
     for wanted, expected in strengths.items():
         show(browser, f"view.value = '{wanted}'; view.onchange()")

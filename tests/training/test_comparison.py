@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from hypersiren.cli.compare import describe_columns
+from hypersiren.errors import UserError
 from hypersiren.plotting import figure_pixels, to_rgb
 from hypersiren.settings.flags import load_settings
 from hypersiren.tasks.images.image import Image
@@ -48,6 +49,28 @@ def test_all_fields_are_on_the_scale_of_the_truth(found):
     np.testing.assert_array_equal(shown, to_rgb(found.task.truth.numpy()))
 
 
+def test_a_windowed_field_is_solved_beside_those_that_are_trained(found):
+    flags = ["--training.steps", "2", "--network.hidden_features", "8", "--network.numbers", "0.5"]
+    both = compare(found.task, ["siren", "windowed"], load_settings(ImageSettings, flags=flags))
+    siren, windowed = both.metrics["siren"], both.metrics["windowed"]
+    assert both.fits["windowed"].history[-1]["step"] == 0
+    values = found.task.pixels.numel()
+    for row, name in ((siren, "siren"), (windowed, "windowed")):
+        assert row["numbers_per_value"] == pytest.approx(row["weights"] / values), name
+        assert row["seconds"] > 0
+    assert siren["psnr"] == pytest.approx(found.metrics["siren"]["psnr"])  # trained as without a windowed field
+    assert windowed["numbers_per_value"] == pytest.approx(0.5, abs=0.05)
+    assert "numbers_per_value" in str(both).splitlines()[0]
+    titles = [axes.get_title() for part in both.figure().subfigs for axes in part.axes]
+    assert any(title.startswith("windowed: ") for title in titles)
+
+
+def test_a_task_without_windows_is_refused_before_anything_is_trained(found, monkeypatch):
+    monkeypatch.setattr(type(found.task), "windowed", False)
+    with pytest.raises(UserError, match="windowed: image has no closed form for windows"):
+        compare(found.task, ["siren", "windowed"])
+
+
 def test_the_table_has_the_units_of_the_task():
     class Own(FieldTask):
         measures = (Measure("error", "relative error", "%", factor=100),)
@@ -59,5 +82,5 @@ def test_the_table_has_the_units_of_the_task():
     ]
     assert list(describe_columns(found.measures)) == [
         "error: %, lower is better",
-        "seconds: s of training, lower is better",
+        "seconds: s of training or solving, lower is better",
     ]

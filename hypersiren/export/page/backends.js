@@ -4,9 +4,17 @@
 //     evaluate(points, wanted, stale)      a promise of the numbers; null if stale() was true before the turn came
 //     points           how many are worth one call
 
-function decoded(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  return new Float32Array(bytes.buffer); // little endian, as every browser is
+// Numbers of 32 bits, or of 16.
+function decoded(text, half) {
+  const letters = atob(text), bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+  if (!half) return new Float32Array(bytes.buffer); // little endian, as every browser is
+  const whole = new Uint16Array(bytes.buffer), numbers = new Float32Array(whole.length);
+  for (let i = 0; i < whole.length; i++) {
+    const exponent = (whole[i] >> 10) & 31, rest = whole[i] & 1023, sign = whole[i] >> 15 ? -1 : 1;
+    numbers[i] = sign * (exponent ? 2 ** (exponent - 25) * (1024 + rest) : 2 ** -24 * rest);
+  }
+  return numbers;
 }
 
 class Workers {
@@ -74,8 +82,9 @@ class Inline {
 }
 
 // A graphics card if it computes what the processor does, else workers; "#cpu" or "#gpu" after the address forces one.
+// Fields of windows are left to the processor.
 async function chooseBackend(field) {
-  if (navigator.gpu && location.hash !== "#cpu") {
+  if (navigator.gpu && location.hash !== "#cpu" && !field.windows) {
     try {
       const gpu = await Gpu.open();
       if (gpu && (await agrees(gpu, field))) return gpu;
@@ -83,11 +92,14 @@ async function chooseBackend(field) {
       console.warn(`WebGPU is not used: ${error.message}`);
     }
   }
+  let backend;
   try {
-    return new Workers();
+    backend = new Workers();
   } catch {
-    return new Inline();
+    backend = new Inline();
   }
+  if (field.windows) backend.name = `windows: ${backend.name}, no graphics card`;
+  return backend;
 }
 
 async function agrees(gpu, field) {

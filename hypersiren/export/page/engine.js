@@ -6,6 +6,8 @@
 // frequency factors multiplied in. Points are N x D doubles, one after the other. What is wanted of them, with its
 // streams through the layers and the numbers that come back for each point:
 //     value: 1 stream, C numbers        gradient: 1 + D streams, C * D numbers        laplacian: 2 + D streams, C numbers
+// An engine's `streams` gives all of them, (point, channel, stream). Derivatives are by x times `field.seeds`, if it has
+// any: windows.js evaluates a window in its own coordinates.
 
 function streamsOf(wanted, inputs) {
   return { value: 1, gradient: 1 + inputs, laplacian: 2 + inputs }[wanted];
@@ -13,6 +15,15 @@ function streamsOf(wanted, inputs) {
 
 function numbersOf(wanted, field) {
   return wanted === "gradient" ? field.outputs * field.inputs : field.outputs;
+}
+
+// What is wanted of (point, channel, stream).
+function picked(all, wanted, { inputs, outputs }) {
+  if (wanted === "value") return all;
+  const streams = streamsOf(wanted, inputs), many = wanted === "gradient" ? inputs : 1, n = all.length / streams;
+  const result = new Float32Array(n * many), from = streams - many;
+  for (let i = 0; i < n; i++) for (let k = 0; k < many; k++) result[i * many + k] = all[i * streams + from + k];
+  return result;
 }
 
 // The first layer's bias moved to another origin, in doubles and within one turn: phases of far-off or deeply zoomed
@@ -32,15 +43,23 @@ class PlainEngine {
     this.field = field;
   }
 
+  replace(i, layer) {
+    this.field.layers[i] = layer;
+  }
+
   evaluate(points, wanted) {
-    const { inputs: D, layers } = this.field, streams = streamsOf(wanted, D), n = points.length / D;
-    const numbers = numbersOf(wanted, this.field), result = new Float32Array(n * numbers);
+    return picked(this.streams(points, wanted), wanted, this.field);
+  }
+
+  streams(points, wanted) {
+    const { inputs: D, outputs: C, layers, seeds } = this.field, streams = streamsOf(wanted, D);
+    const n = points.length / D, result = new Float32Array(n * C * streams);
     for (let p = 0; p < n; p++) {
       let h = []; // h[stream][feature]
       for (let s = 0; s < streams; s++) h.push(new Float64Array(D));
       for (let d = 0; d < D; d++) {
         h[0][d] = points[p * D + d];
-        if (streams > 1) h[1 + d][d] = 1;
+        if (streams > 1) h[1 + d][d] = seeds?.[d] ?? 1;
       }
       layers.forEach(({ weight, bias }, i) => {
         const rows = bias.length, next = h.map(() => new Float64Array(rows));
@@ -62,10 +81,7 @@ class PlainEngine {
         }
         h = next;
       });
-      for (let c = 0; c < this.field.outputs; c++) {
-        if (wanted === "gradient") for (let d = 0; d < D; d++) result[p * numbers + c * D + d] = h[1 + d][c];
-        else result[p * numbers + c] = h[streams - 1][c];
-      }
+      for (let c = 0; c < C; c++) for (let s = 0; s < streams; s++) result[(p * C + c) * streams + s] = h[s][c];
     }
     return result;
   }
@@ -202,29 +218,39 @@ class WasmEngine {
     else this.memory.grow(Math.max(0, pages - this.memory.buffer.byteLength / 65536));
     this.numbers = new Float32Array(this.memory.buffer);
     let at = 0;
-    this.plan = field.layers.map(({ weight, bias }, i) => {
-      const inputs = i ? field.layers[i - 1].bias.length : field.inputs, depth = widths[i];
-      const packed = this.numbers.subarray(at, at + weights[i]).fill(0);
-      bias.forEach((_, o) => {
-        const tile = (o >> 2) * 4 * depth + (o & 3);
-        for (let k = 0; k < inputs; k++) packed[tile + 4 * k] = weight[o * inputs + k];
-      });
-      const layer = { weights: 4 * at, bias: 4 * (at + weights[i]), depth, rows: widths[i + 1] };
-      this.numbers.subarray(at + weights[i], at + weights[i] + layer.rows).fill(0).set(bias);
+    this.plan = field.layers.map((_, i) => {
+      const layer = { weights: 4 * at, bias: 4 * (at + weights[i]), depth: widths[i], rows: widths[i + 1] };
+      this.numbers.fill(0, at, at + weights[i] + layer.rows);
       at += weights[i] + layer.rows;
       return layer;
     });
+    field.layers.forEach((layer, i) => this.replace(i, layer));
     this.buffers = [at, at + values];
   }
 
+  // Another layer i, of the same size.
+  replace(i, layer) {
+    const { weight, bias } = layer, { weights, bias: at, depth } = this.plan[i], inputs = weight.length / bias.length;
+    for (let o = 0; o < bias.length; o++) {
+      const tile = weights / 4 + (o >> 2) * 4 * depth + (o & 3);
+      for (let k = 0; k < inputs; k++) this.numbers[tile + 4 * k] = weight[o * inputs + k];
+    }
+    this.numbers.set(bias, at / 4);
+    this.field.layers[i] = layer;
+  }
+
   evaluate(points, wanted) {
-    const { field, numbers, plan } = this, D = field.inputs, n = points.length / D;
-    const streams = streamsOf(wanted, D), row = POINTS * streams, count = numbersOf(wanted, field);
+    return picked(this.streams(points, wanted), wanted, this.field);
+  }
+
+  streams(points, wanted) {
+    const { field, numbers, plan } = this, D = field.inputs, C = field.outputs, n = points.length / D;
+    const streams = streamsOf(wanted, D), row = POINTS * streams;
     this.functions[wanted] ??= new WebAssembly.Instance(
       new WebAssembly.Module(assemble(streams > 1 ? D : 0, streams > 1 + D ? 1 : 0, this.fused)),
       { js: { memory: this.memory } },
     ).exports;
-    const { product, sines } = this.functions[wanted], result = new Float32Array(n * count);
+    const { product, sines } = this.functions[wanted], result = new Float32Array(n * C * streams);
     const firstBias = numbers.subarray(plan[0].bias / 4, plan[0].bias / 4 + field.layers[0].bias.length);
     const lastBias = field.layers[field.layers.length - 1].bias;
     for (let begin = 0; begin < n; begin += POINTS) {
@@ -235,20 +261,17 @@ class WasmEngine {
       for (let d = 0; d < D; d++) {
         const at = from + d * row;
         for (let p = 0; p < size; p++) numbers[at + p] = points[(begin + p) * D + d] - origin[d];
-        if (streams > 1) numbers.fill(1, at + POINTS * (1 + d), at + POINTS * (2 + d));
+        if (streams > 1) numbers.fill(field.seeds?.[d] ?? 1, at + POINTS * (1 + d), at + POINTS * (2 + d));
       }
       plan.forEach(({ weights, bias, depth, rows }, i) => {
         product(weights, 4 * from, 4 * to, depth, rows / 4);
         if (i < plan.length - 1) sines(4 * to, bias, rows);
         [from, to] = [to, from];
       });
-      for (let c = 0; c < field.outputs; c++) {
-        const at = from + c * row;
-        for (let p = 0; p < size; p++) {
-          const place = (begin + p) * count;
-          if (wanted === "value") result[place + c] = numbers[at + p] + lastBias[c];
-          else if (wanted === "laplacian") result[place + c] = numbers[at + POINTS * (streams - 1) + p];
-          else for (let d = 0; d < D; d++) result[place + c * D + d] = numbers[at + POINTS * (1 + d) + p];
+      for (let c = 0; c < C; c++) {
+        for (let s = 0; s < streams; s++) {
+          const at = from + c * row + s * POINTS, more = s ? 0 : lastBias[c];
+          for (let p = 0; p < size; p++) result[((begin + p) * C + c) * streams + s] = numbers[at + p] + more;
         }
       }
     }
@@ -257,7 +280,7 @@ class WasmEngine {
 }
 
 function makeEngine() {
-  return WasmEngine.possible ? new WasmEngine() : new PlainEngine();
+  return new WindowedEngine(WasmEngine.possible ? new WasmEngine() : new PlainEngine());
 }
 
 // In a worker: {field} loads one, {id, points, wanted} is answered by {id, numbers}.

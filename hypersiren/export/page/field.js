@@ -2,14 +2,17 @@
 // The page: reads the data, joins controls and pointers to the picture or the sound. `hypersiren` is for the console.
 
 const element = (id) => document.getElementById(id);
+const named = (places, tensors) => Object.fromEntries(Object.entries(places).map(([name, at]) => [name, tensors[at]]));
 
 async function open() {
   const data = JSON.parse(element("data").textContent);
-  const tensors = data.tensors.map(decoded);
-  const fields = data.fields.map(({ layers }) => ({
+  const tensors = data.tensors.map((text, at) => decoded(text, data.half.includes(at)));
+  const pairs = (layers) => layers.map(([weight, bias]) => ({ weight: tensors[weight], bias: tensors[bias] }));
+  const fields = data.fields.map(({ layers, windows }) => ({
     inputs: data.inputs,
     outputs: data.outputs,
-    layers: layers.map(([weight, bias]) => ({ weight: tensors[weight], bias: tensors[bias] })),
+    layers: pairs(layers),
+    windows: windows && { ...windows, ...named(windows.tensors, tensors) },
   }));
   const engine = makeEngine(); // for the number under the cursor
   const backend = await chooseBackend(fields[0]);

@@ -1,18 +1,21 @@
-"""Speed and memory of rendering a field: by chunks, as hypersiren does, and by one call for all pixels.
+"""Speed and memory of rendering a field: by chunks, as hypersiren does, and by one call for all pixels; and of windows.
 
-The weights are those of a new SIREN; a fitted one takes as long.
+The weights are those of a new SIREN; a fitted one takes as long. The windowed field is that of a picture of noise.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from hypersiren.fields.render import render_image
+from hypersiren.fields.settings import Network
 from hypersiren.fields.siren import Siren
 from hypersiren.studies.benchmarks.fit import PlainSiren
 from hypersiren.studies.benchmarks.measure import Report, Variant, count_flops, describe_machine, speed_table
+from hypersiren.tasks.windows import solve_windows
 
 
 @torch.no_grad()
@@ -38,7 +41,7 @@ def render_report(
     rounds: int = 5,
     device: torch.device | str = "cpu",
 ) -> Report:
-    """Measure both ways at each size.
+    """Measure both ways, and windows, at each size.
 
     Args:
         sizes: Pixels of a side.
@@ -59,5 +62,16 @@ def render_report(
         variants[ours] = Variant(lambda n=n: render_image(siren, (n, n), device=device), n * n / 1e6, flops)  # type: ignore[misc]
         variants[other] = Variant(lambda n=n: plain_render(plain, (n, n), device), n * n / 1e6, flops)  # type: ignore[misc]
         against |= {ours: other, other: other}
+        noise = torch.rand(n, n, channels, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        read = partial(_rows, noise)
+        windows = solve_windows((n, n), read, channels, Network(kind="windowed"), device)
+        for side, words in ((n, "windows"), (n + 1, "windows, a pixel more")):  # in step with the windows, and not
+            name = f"{n} x {n}: {words}"
+            step = partial(render_image, windows, (side, side), device=device)
+            variants[name], against[name] = Variant(step, side * side / 1e6), other
     table = speed_table(f"Rendering {siren}, fp32", "megapixels", variants, against, rounds=rounds, device=device)
     return Report("render", machine, {"rounds": rounds}, [table])
+
+
+def _rows(picture: Tensor, start: int, stop: int) -> Tensor:
+    return picture[start:stop]
