@@ -155,7 +155,7 @@ def solve_raster(
         z = (_windows(plan, read, i, stop, device) - offset) @ mix
         parts = [solver @ z[..., r].mT for r, solver in enumerate(solvers)]
         field.coefficients[i * rest : stop * rest] = torch.cat(parts).mT
-        progress(min(size[0], stop * plan.pixels[0][1]), size[0])
+        progress(size[0] if stop == plan.windows.count[0] else stop * plan.pixels[0][1], size[0])
     return field
 
 
