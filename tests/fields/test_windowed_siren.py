@@ -1,4 +1,4 @@
-"""WindowedSiren and CompactWindows: jets against autograd, no jump at seams, one window is a Siren, saved and loaded."""
+"""WindowedSiren and CompactWindows: jets against autograd, no jump at seams, one window is a Siren, save and load."""
 
 import math
 

@@ -106,7 +106,8 @@ def test_a_sound_may_be_a_file_or_an_array(tmp_path):
     task = Audio(tmp_path / "a.wav")
     opened = open_task("audio", {"signal": {"path": str(tmp_path / "a.wav")}})
     assert torch.equal(task.wave, opened.wave)
-    assert task.playback == opened.playback == {"rate": 16_000, "scale": pytest.approx(0.5 * abs(sound.wave).max())}
+    scale = pytest.approx(0.5 * abs(sound.wave).max())
+    assert task.playback == opened.playback == {"kind": "sound", "rate": 16_000, "scale": scale}
     assert task.wave.abs().max() == 1
     bytes_ = np.rint(sound.wave[:, 0] * 32767).astype(np.int16)
     result = fit(Audio(bytes_, 16_000), network={"hidden_features": 32}, steps=3)
@@ -126,7 +127,7 @@ def test_a_video_may_be_a_file_or_an_array(tmp_path):
     np.save(tmp_path / "a.npy", frames)
     for task in (Video(tmp_path / "a.npy"), Video(frames, 25), Video(frames / 255, 25)):
         assert torch.equal(task.pixels, torch.from_numpy(frames))
-        assert task.playback == {"fps": 25}
+        assert task.playback == {"kind": "video", "fps": 25}
     assert Video(frames[..., 0], 10).samples == (3, 6, 5)
     assert Video(frames[..., 0], 10).sample(torch.Generator()).x.shape == grid((3, 6, 5)).shape
     with pytest.raises(SignalError, match="fps"):
