@@ -14,7 +14,7 @@ from torch import Tensor
 from hypersiren.errors import UserError
 from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.settings import Network
-from hypersiren.fields.window_solve import solve_raster
+from hypersiren.fields.window_solve import Keep, solve_raster
 
 LOG = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ def solve_windows(
     network: Network,
     device: torch.device | str,
     *,
+    keep: Keep | None = None,
     finer: int = 1,
 ) -> CompactWindows:
     """The windowed field of a signal.
@@ -51,6 +52,7 @@ def solve_windows(
         channels: C.
         network: Its `numbers`, `window`, `overlap`, `smoothness` and `noise`.
         device: Where to solve.
+        keep: See `hypersiren.fields.window_solve.solve_raster`.
         finer: How many times as fine, along each axis, the raster is as the signal that the numbers are counted by.
 
     Raises:
@@ -89,4 +91,5 @@ def solve_windows(
         decay=SMOOTHNESS[dims] if network.smoothness is None else network.smoothness,
         device=device,
         progress=progress,
+        keep=keep,
     )

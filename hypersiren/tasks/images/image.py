@@ -20,6 +20,7 @@ from hypersiren.fields.operators import Field
 from hypersiren.fields.raster import raster
 from hypersiren.fields.render import unit
 from hypersiren.fields.settings import Network
+from hypersiren.fields.window_solve import Keep
 from hypersiren.plotting import Picture, thinning
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.filters import image_gradient, image_laplacian
@@ -135,9 +136,11 @@ class Image(FieldTask):
         """Whether all pixels are known."""
         return self.known is None
 
-    def windowed_field(self, network: Network) -> nn.Module:
+    def windowed_field(self, network: Network, keep: Keep | None = None) -> nn.Module:
         """The windowed field of the pixels."""
-        return solve_windows(self.size, lambda a, b: self.pixels[a:b], self.out_features, network, self.device)
+        return solve_windows(
+            self.size, lambda a, b: self.pixels[a:b], self.out_features, network, self.device, keep=keep
+        )
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random known pixels, or all of them."""
