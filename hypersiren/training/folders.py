@@ -188,6 +188,8 @@ def tell_differences(
     for key in ("network.kind", "network.first_omega"):
         if found.get(key, (0, 0))[1] is None:  # task and signal have yet to choose it
             del found[key]
+    if (there.get("training") or {}).get("steps") == 0:  # what was solved may be trained in any way
+        found = {key: pair for key, pair in found.items() if not key.startswith("training.")}
     known = seen is not None and digest is not None
     free = RESUMABLE | FILES if known and seen == digest else RESUMABLE
     listed = ", ".join(f"{key}: {old} there, {new} here" for key, (old, new) in found.items() if key not in free)

@@ -34,7 +34,7 @@ class Run:
         self.metrics: dict[str, float] = {}
         self.seconds = 0.0
         self.due = False
-        self.trains = record["settings"]["training"]["steps"] > 0  # else last.pt is all there is, and may be large
+        self.trains = bool(optimizers)  # else last.pt is all there is, and may be large
         self.history: list[dict[str, float]] = []
 
     def resume(self) -> int:

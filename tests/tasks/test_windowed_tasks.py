@@ -14,7 +14,15 @@ from hypersiren.fields import window_solve
 from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.signals.image.filters import image_gradient, image_laplacian, integrate
 from hypersiren.training import checkpoints, solves
-from hypersiren.training.fit import resolve
+from hypersiren.training.fit import Fit, resolve
+from hypersiren.training.objectives import FieldObjective
+
+
+@pytest.fixture(autouse=True)
+def _no_drawing(monkeypatch):
+    """Summaries have tests of their own, and take most of the time."""
+    monkeypatch.setattr(Fit, "plot", lambda self, path=None: None)
+    monkeypatch.setattr(FieldObjective, "pictures", lambda self, *given: {})
 
 
 def photograph(size=64):
@@ -50,7 +58,7 @@ def test_a_signal_is_solved_by_default(name):
     assert [row["step"] for row in result.history] == [0]
     values = math.prod(task.samples) * task.out_features
     assert result.metrics["numbers_per_value"] == pytest.approx(result.field.numbers / values)
-    assert result.metrics["numbers_per_value"] <= 1.15 + 20 / values
+    assert result.metrics["numbers_per_value"] <= task.defaults.network.numbers + 20 / values
     assert result.seconds > 0
     quality = {"image": 38, "gray": 38, "audio": 40, "video": 38, "poisson": 30}[name]
     assert result.metrics["si_snr" if name == "audio" else "psnr"] > quality
@@ -109,21 +117,21 @@ def test_a_task_without_a_closed_form_says_so():
 @pytest.mark.parametrize("optimizer", ["adam", "muon", "lbfgs"])
 def test_gradient_steps_after_a_solve_make_few_numbers_better(tmp_path, optimizer):
     """Each window is solved for itself: where windows overlap, and in what they share, there is something to gain."""
-    task = Image(photograph(48))
+    task = Image(photograph(40))
     solved = fit(task, network={"numbers": 0.3})
     lr = 1e-4 if optimizer != "lbfgs" else 1.0
-    settings = {"network": {"kind": "windowed", "numbers": 0.3}, "optimizer": optimizer, "lr": lr, "validate_every": 10}
-    trained = fit(task, run_dir=tmp_path / "run", steps=20, **settings)
+    settings = {"network": {"kind": "windowed", "numbers": 0.3}, "optimizer": optimizer, "lr": lr, "validate_every": 4}
+    trained = fit(task, run_dir=tmp_path / "run", steps=8, **settings)
     assert trained.history[0]["validation/psnr"] == pytest.approx(solved.metrics["psnr"], abs=1e-4)
-    assert trained.metrics["psnr"] > solved.metrics["psnr"] + 0.05
+    assert trained.metrics["psnr"] > solved.metrics["psnr"] + 0.02
     assert (tmp_path / "run/prior.pt").exists()
-    again = fit(task, run_dir=tmp_path / "run", steps=20, **settings)
+    again = fit(task, run_dir=tmp_path / "run", steps=8, **settings)
     assert again.metrics == trained.metrics
     if optimizer == "adam":
-        in_one = fit(task, steps=30, decay="constant", **settings)
-        for steps in (15, 30):  # resumed half way
+        in_one = fit(task, steps=8, decay="constant", **settings)
+        for steps in (4, 8):  # resumed half way
             in_two = fit(task, run_dir=tmp_path / "two", steps=steps, decay="constant", **settings)
-        assert in_two.history[-1]["step"] == 30
+        assert in_two.history[-1]["step"] == 8
         for name, value in in_one.field.state_dict().items():
             assert torch.allclose(value, in_two.field.state_dict()[name], atol=1e-6)
 
@@ -140,7 +148,9 @@ def test_what_was_solved_may_be_trained_in_the_same_folder(tmp_path):
     assert worse.history[0]["validation/psnr"] == solved.metrics["psnr"]
     assert worse.seconds >= solved.seconds
     # And what was trained is not solved again.
-    assert fit(task, run_dir=tmp_path, network=network).metrics == solved.metrics
+    again = fit(task, run_dir=tmp_path, network=network, lr=10.0, optimizer="adam")
+    assert again.metrics == solved.metrics
+    assert again.history[-1]["step"] == 3
 
 
 def test_derivative_losses_train_windows(tmp_path):
@@ -152,7 +162,6 @@ def test_derivative_losses_train_windows(tmp_path):
 
 
 def test_coefficients_are_no_weight_matrix_for_muon():
-    from hypersiren.training.objectives import FieldObjective
     from hypersiren.training.optimizers import make_optimizers
 
     field = fit(Image(photograph(64)), network={"numbers": 1.0}).field.requires_grad_(True)
@@ -188,7 +197,7 @@ def interrupted(monkeypatch, task, folder, rows, error, **settings):
 @pytest.mark.parametrize("name", ["image", "audio", "video", "poisson"])
 def test_an_interrupted_solve_goes_on_and_gives_the_same_to_the_bit(monkeypatch, tmp_path, name):
     monkeypatch.setattr(window_solve, "STRIP", 1)
-    settings = {"network": {"kind": "windowed", "numbers": 0.4, "window": {"audio": 500, "video": 8}.get(name, 16)}}
+    settings = {"network": {"kind": "windowed", "numbers": 0.4, "window": {"audio": 500, "video": 4}.get(name, 16)}}
     whole = fit(TASKS[name](), **settings)
     interrupted(monkeypatch, TASKS[name](), tmp_path / "run", 2, KeyboardInterrupt(), **settings)
     kept = tmp_path / "run/solve.pt"
