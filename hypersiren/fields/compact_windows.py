@@ -71,6 +71,10 @@ class CompactWindows(WindowedSiren):
         """Numbers that the field has: those of its windows and of the mixture; features are chosen by rule."""
         return self.coefficients.numel() + self.mix.numel() + self.offset.numel()
 
+    def tables(self) -> list[Tensor]:
+        """Parameters that are no matrices, though they have two axes: a window's numbers are a row."""
+        return [self.coefficients]
+
     def leaves(self, params: Params, window: Int[Tensor, " W"], signal: Int[Tensor, " W"]) -> Params:
         found = super().leaves(params, window, signal)
         coefficients, mix, offset = (found.pop(name) for name in ("coefficients", "mix", "offset"))

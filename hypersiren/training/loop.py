@@ -188,7 +188,8 @@ class TrainingStep:
             self.average.requires_grad_(False)
         LOG.debug("preparing the optimiser")
         factors = objective.lr_factors()
-        self.optimizers = make_optimizers(self.trained, training.optimizer, training.lr, training.weight_decay, factors)
+        arguments = self.trained, training.optimizer, training.lr, training.weight_decay, factors, objective.tables()
+        self.optimizers = make_optimizers(*arguments)
 
     def draw(self, step: int, part: int) -> Any:
         """One of the batches whose gradients are averaged in a step."""
