@@ -20,7 +20,7 @@ from hypersiren.completion.registry import SETS
 from hypersiren.completion.shapes.settings import ShapeSettings
 from hypersiren.completion.sounds.settings import SoundSettings
 from hypersiren.fields.baselines import BASELINES
-from hypersiren.fields.settings import Network
+from hypersiren.fields.settings import Kind
 from hypersiren.settings.describe import describe_settings, differing_keys
 from hypersiren.settings.flags import load_settings
 from hypersiren.settings.section import ConfigError
@@ -339,22 +339,26 @@ def test_differing_keys():
 
 
 def test_every_baseline_can_be_chosen():
-    assert get_args(Network.model_fields["kind"].annotation) == BASELINES
+    assert set(get_args(Kind)) == {*BASELINES, "windowed"}
 
 
 def test_overriding_one_key_keeps_the_tasks_own_defaults_of_the_others():
     settings = load_settings(
         TASKS["inpaint"].settings, flags=["--training.lr", "0.5", "--network.hidden_features", "8"]
     )
-    assert settings.training.steps == TASKS["inpaint"].settings().training.steps == 300
+    assert settings.training.optimizer == TASKS["inpaint"].settings().training.optimizer == "muon"
     assert settings.network.first_omega == 10
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_description_of_a_task_tells_its_defaults(task):
     text = describe_settings(TASKS[task].settings)
-    assert f"--training.steps [{TASKS[task].settings().training.steps}]" in text
-    assert "--network.kind [siren]  siren | relu" in text
+    steps = TASKS[task].settings().training.steps
+    assert f"--training.steps [{'null' if steps is None else steps}]" in text
+    assert f"--training.lr [{TASKS[task].settings().training.lr}]" in text
+    kind = TASKS[task].settings().network.kind
+    assert kind == (None if task in ("image", "audio", "video", "poisson") else "siren")
+    assert f"--network.kind [{kind or 'null'}]  siren | relu" in text
 
 
 def test_sections_of_modules_have_the_names_of_their_constructors():

@@ -77,7 +77,12 @@ def fit(
     base = Path("runs") / run_name(task, settings)
     folder = out or on_first(partial(choose_folder, base, settings.model_dump(mode="json"), made.digest()))
     done = on_first(partial(start_folder, folder, restart))
-    result = fit_field(made, settings=settings, run_dir=folder, progress=progress())
+    try:
+        result = fit_field(made, settings=settings, run_dir=folder, progress=progress())
+    except KeyboardInterrupt:
+        if (folder / "solve.pt").exists():
+            stop_saved()
+        raise
     leave()
     if not result.finished:
         stop_saved()

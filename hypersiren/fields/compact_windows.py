@@ -78,6 +78,10 @@ class CompactWindows(WindowedSiren):
             sizes[p] = p.detach().square().mean().sqrt().item() or 1.0
         return sizes if first is None else sizes | dict.fromkeys(self.layers[0].parameters(), first)
 
+    def tables(self) -> list[Tensor]:
+        """Parameters that are no matrices, though they have two axes: a window's numbers are a row."""
+        return [self.coefficients]
+
     def leaves(self, params: Params, window: Int[Tensor, " W"], signal: Int[Tensor, " W"]) -> Params:
         found = super().leaves(params, window, signal)
         coefficients, mix, offset = (found.pop(name) for name in ("coefficients", "mix", "offset"))

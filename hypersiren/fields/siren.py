@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -224,7 +225,7 @@ class Siren(nn.Module):
 
 @dataclass(frozen=True, eq=False)  # torch.compile asks for a hash, which tensors in a mapping have not
 class BoundSiren:
-    """A Siren together with weights: a field, x -> siren(x, params).
+    """A Siren, or a WindowedSiren, together with weights: a field, x -> siren(x, params).
 
     Example:
         >>> siren = Siren(2, 3, hidden_features=16)
@@ -232,7 +233,7 @@ class BoundSiren:
         BoundSiren(Siren(2 -> 16 x 4 -> 3, omega 30/30), 1 of 10 weights given, for 5 signals)
     """
 
-    siren: Siren
+    siren: Any
     params: Params
 
     def __repr__(self) -> str:
@@ -244,8 +245,8 @@ class BoundSiren:
     def __call__(self, x: Float[Tensor, "*batch N D"]) -> Float[Tensor, "*out N C"]:
         return self.siren(x, self.params)
 
-    def module(self) -> Siren:
-        """A Siren of its own with these weights, which must be those of one signal.
+    def module(self) -> nn.Module:
+        """A module like it of its own with these weights, which must be those of one signal.
 
         Raises:
             ValueError: If the weights are those of several signals.

@@ -20,6 +20,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -40,6 +41,19 @@ LOOKED_AT = 256
 
 ReadRows = Callable[[int, int], Tensor]
 """Rows start to stop - 1 of a raster along its first axis, (rows, *size, C)."""
+
+
+@runtime_checkable
+class Keep(Protocol):
+    """Keeps what is solved of a field, so that a solve that was interrupted can go on."""
+
+    def load(self, field: CompactWindows) -> int:
+        """Give a field the rows of windows, along the first axis, that are kept; how many. It has all but them."""
+        ...
+
+    def save(self, field: CompactWindows, rows: int) -> None:
+        """Is told after each strip how many rows of windows a field has."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,7 @@ def solve_raster(
     known: Bool[Tensor, "*size"] | None = None,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], object] = lambda done, total: None,
+    keep: Keep | None = None,
 ) -> CompactWindows:
     """The field of a signal on a raster, known everywhere or in part.
 
@@ -114,6 +129,7 @@ def solve_raster(
         known: Which samples are known; None for all. Of others the values are not looked at.
         device: Where to solve.
         progress: Called with the rows that are done and all of them.
+        keep: What is done already, and where it goes. The field is the same to the bit, wherever it was interrupted.
 
     Raises:
         ValueError: If the numbers are not above 0, or nothing is known.
@@ -165,7 +181,7 @@ def solve_raster(
     field.offset.copy_(offset)
     rest = math.prod(plan.windows.count[1:])
     some = max(1, STRIP // (rest * samples * channels))
-    for i in range(0, plan.windows.count[0], some):
+    for i in range(keep.load(field) if keep else 0, plan.windows.count[0], some):
         stop = min(i + some, plan.windows.count[0])
         z = (_windows(plan, read, i, stop, device) - offset) @ mix
         parts = [solver @ z[..., r].mT for r, solver in enumerate(solvers)]
@@ -176,7 +192,9 @@ def solve_raster(
             change = _from_known(a[:, : counts[0]], left.to(work), seen, ridge * samples) * scale[: counts[0], None]
             parts = [part + change[..., r].to(part).mT for r, part in enumerate(parts)]
         field.coefficients[i * rest : stop * rest] = torch.cat(parts).mT
-        progress(min(size[0], stop * plan.pixels[0][1]), size[0])
+        if keep:
+            keep.save(field, stop)
+        progress(size[0] if stop == plan.windows.count[0] else stop * plan.pixels[0][1], size[0])
     return field
 
 

@@ -121,7 +121,7 @@ class WindowedSiren(nn.Module):
 
     def bind(self, params: Params) -> BoundSiren:
         """The field that this network is with the given weights."""
-        return BoundSiren(self, params)  # type: ignore[arg-type]
+        return BoundSiren(self, params)
 
     def features(self, x: Float[Tensor, "*batch P D"], params: Params | None = None) -> Float[Tensor, "*batch P F"]:
         """What the last layers of all windows see at local coordinates x, where windows share the hidden layers."""

@@ -53,6 +53,8 @@ def describe_settings(root: type[Section]) -> str:
 
 def _describe(key: str, field: FieldInfo, value: Any) -> str:
     default = value if isinstance(value, str) else json.dumps(value, default=str)
-    choices = " | ".join(map(str, get_args(field.annotation))) + ". " if get_origin(field.annotation) is Literal else ""
+    kinds = [field.annotation, *get_args(field.annotation)]  # itself, or beside null
+    words = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
+    choices = " | ".join(map(str, words)) + ". " if words else ""
     text = f"--{key} [{default}]  {choices}{' '.join((field.description or '').split())}"
     return textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)

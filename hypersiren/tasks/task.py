@@ -14,6 +14,7 @@ from hypersiren.errors import UserError
 from hypersiren.fields.coords import strata
 from hypersiren.fields.settings import Network
 from hypersiren.fields.shown import by_shape
+from hypersiren.fields.window_solve import Keep
 from hypersiren.signals.sets.disk import DiskPixels
 from hypersiren.tasks.panels import Panel
 from hypersiren.tasks.rendering import Renderings, T
@@ -111,8 +112,13 @@ class FieldTask:
     def refit(self, field: Any, batch: Any) -> None:
         """Set what can be set of a field in closed form, every `refit_every` steps; nothing by default."""
 
-    def windowed_field(self, network: Network) -> nn.Module:
-        """The windowed field of the signal, in closed form: of tasks that say `windowed`."""
+    def windowed_field(self, network: Network, keep: Keep | None = None) -> nn.Module:
+        """The windowed field of the signal, in closed form, where the task says `windowed`.
+
+        Args:
+            network: Its numbers, its windows and its prior.
+            keep: What is solved already, see `hypersiren.fields.window_solve.solve_raster`.
+        """
         raise NotImplementedError
 
     def sample(self, generator: Generator, progress: float = 0.0) -> Any:

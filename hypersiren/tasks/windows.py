@@ -14,7 +14,7 @@ from torch import Tensor
 from hypersiren.errors import UserError
 from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.settings import Network
-from hypersiren.fields.window_solve import solve_raster
+from hypersiren.fields.window_solve import Keep, solve_raster
 
 LOG = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ def solve_windows(
     device: torch.device | str,
     *,
     known: Tensor | None = None,
+    keep: Keep | None = None,
     finer: int = 1,
 ) -> CompactWindows:
     """The windowed field of a signal.
@@ -53,6 +54,7 @@ def solve_windows(
         network: Its `numbers`, `window`, `overlap`, `smoothness` and `noise`.
         device: Where to solve.
         known: Which samples are known, (*size,); None for all.
+        keep: See `hypersiren.fields.window_solve.solve_raster`.
         finer: How many times as fine, along each axis, the raster is as the signal that the numbers are counted by.
 
     Raises:
@@ -92,4 +94,5 @@ def solve_windows(
         known=known,
         device=device,
         progress=progress,
+        keep=keep,
     )

@@ -18,6 +18,7 @@ from torch import nn
 from hypersiren.errors import UserError, clear_line
 from hypersiren.fields.baselines import baseline
 from hypersiren.fields.compact_windows import CompactWindows  # noqa: F401 - so that `restore` knows it
+from hypersiren.fields.render import kind_of
 from hypersiren.fields.savable import describe, rebuild
 from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.model import build
@@ -195,7 +196,8 @@ def playback(content: dict[str, Any]) -> dict[str, Any]:
         about = dict(record.get("model") or {})  # as version 0.1 wrote them
         found = {"samples": about.pop("field", {}).get("samples", []), **about}
     samples = found.get("samples", []) if isinstance(found, dict) else None
-    if not isinstance(samples, list) or not all(isinstance(count, int) for count in samples):
+    whole = isinstance(samples, list) and all(isinstance(count, int) for count in samples)
+    if not whole or len(samples) < {"sound": 1, "image": 2, "video": 3}.get(kind_of(found), 0):
         raise CheckpointError("the checkpoint does not say how its field is to be rendered")
     return found
 

@@ -22,13 +22,14 @@ from hypersiren.plotting import ZOOM, figure_pixels
 from hypersiren.signals.image.files import encode_png, write_image
 from hypersiren.tasks.settings import FitSettings, FitTraining
 from hypersiren.tasks.summary import draw_summary
-from hypersiren.tasks.task import check_task
+from hypersiren.tasks.task import check_task, digest_of
 from hypersiren.training.checkpoints import read, restore, save
 from hypersiren.training.display import is_first, shows_progress
 from hypersiren.training.loop import OnLog, optimise_and_load
 from hypersiren.training.memory import return_freed_memory
 from hypersiren.training.objectives import FieldObjective
 from hypersiren.training.seeds import seeded
+from hypersiren.training.solves import forget, kept_solve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -198,6 +199,8 @@ def fit(
     outcome = optimise_and_load(
         objective, run_dir, record, used.training, seed=used.seed, progress=shown, on_log=on_log
     )
+    if run_dir is not None and is_first():
+        forget(Path(run_dir))
     result = Fit(field.requires_grad_(False), task, **outcome)
     if result.run_dir is not None and result.finished and is_first():
         LOG.info("drawing summary.png")
@@ -241,7 +244,8 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
 def make_field(settings: FitSettings, task: Any, run_dir: Path | None) -> tuple[nn.Module, float]:
     """The field of resolved settings, and the seconds that its solve took.
 
-    Of a run that is resumed it is not solved again: its weights come from the checkpoint.
+    Of a run that is resumed it is not solved again: its weights come from the checkpoint, or from what is kept of a
+    solve that was interrupted.
     """
     if settings.network.kind != "windowed":
         with seeded(settings.seed):
@@ -250,8 +254,11 @@ def make_field(settings: FitSettings, task: Any, run_dir: Path | None) -> tuple[
         return restore(read(run_dir / "last.pt"), task.device).requires_grad_(True), 0.0
     LOG.info("solving windows")
     begun = time.perf_counter()
-    field = task.windowed_field(settings.network)
-    return field, time.perf_counter() - begun
+    if run_dir is None or not is_first():
+        return task.windowed_field(settings.network), time.perf_counter() - begun
+    with kept_solve(run_dir, settings.model_dump(mode="json"), digest_of(task)) as keep:
+        field = task.windowed_field(settings.network, keep)
+    return field, time.perf_counter() - begun + keep.seconds
 
 
 def tell_size(field: nn.Module, task: Any) -> str:

@@ -39,6 +39,7 @@ OWN = (
     "last.pt",
     "best.pt",
     "prior.pt",
+    "solve.pt",
     "config.yaml",
     "metrics.json",
     "history.json",
@@ -184,8 +185,11 @@ def tell_differences(
     """
     # A setting that the saved run does not have came later; its default is what that run did.
     found = {key: pair for key, pair in differing_keys(there, here).items() if pair[0] is not MISSING}
-    if found.get("network.first_omega", (0, 0))[1] is None:  # the signal has yet to choose it
-        del found["network.first_omega"]
+    for key in ("network.kind", "network.first_omega"):
+        if found.get(key, (0, 0))[1] is None:  # task and signal have yet to choose it
+            del found[key]
+    if (there.get("training") or {}).get("steps") == 0:  # what was solved may be trained in any way
+        found = {key: pair for key, pair in found.items() if not key.startswith("training.")}
     known = seen is not None and digest is not None
     free = RESUMABLE | FILES if known and seen == digest else RESUMABLE
     listed = ", ".join(f"{key}: {old} there, {new} here" for key, (old, new) in found.items() if key not in free)

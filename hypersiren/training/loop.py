@@ -169,6 +169,10 @@ class TrainingStep:
         self.objective, self.task, self.training, self.seed = objective, objective.task, training, seed
         self.closing = training.optimizer == "lbfgs"
         self.generator = torch.Generator(next(model.parameters()).device)
+        self.trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        if training.steps == 0:  # what is solved needs no optimiser, and no copy
+            self.average, self.averaged, self.optimizers = model, self.trained, []
+            return
         check(self.task, training, partial(self.draw, 0, 0))
         on_first(lambda: objective.begin() if begin else None)
         free = training.parts is None and not self.closing and training.steps > 0
@@ -178,15 +182,14 @@ class TrainingStep:
         decided = training.replace(parts=self.parts)
         forward, self.graphs = compile_forward(objective, decided, partial(self.draw, part=0))
         self.forward = parallel(objective, forward, partial(self.draw, 0, 0))
-        self.trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self.average = copy.deepcopy(model).eval() if training.ema else model
-        self.averaged: list[Tensor] = [p for p in self.average.parameters() if p.requires_grad]
+        self.averaged = [p for p in self.average.parameters() if p.requires_grad]
         if training.ema:
             self.average.requires_grad_(False)
         LOG.debug("preparing the optimiser")
         factors = objective.lr_factors()
-        arguments = self.trained, training.optimizer, training.lr, training.weight_decay, factors
-        self.optimizers = make_optimizers(*arguments) if training.steps else []  # what is solved needs none
+        arguments = self.trained, training.optimizer, training.lr, training.weight_decay, factors, objective.tables()
+        self.optimizers = make_optimizers(*arguments)
 
     def draw(self, step: int, part: int) -> Any:
         """One of the batches whose gradients are averaged in a step."""
@@ -273,11 +276,11 @@ def _optimise(
     start = run.resume()
     if start >= steps and there and not run.due:
         return True, run.history
-    if start == 0:
+    if not there:
         run.seconds = objective.seconds
     if start:
         LOG.info("resuming after %d of %d steps", start, steps)
-    if training.compile:
+    if training.compile and steps:
         LOG.info("compiling the training step, which takes up to a minute")
 
     monitor = Monitor(run_dir if watched and is_first() else None, start + 1 if start else 0)
@@ -311,7 +314,7 @@ def _optimise(
         if start and run.due:
             LOG.info("evaluating after step %d", start)
             on_first(partial(validate, start, last=start >= steps))
-        with _stop_requested() as event:
+        with stop_requested() as event:
             stopped = agreement(event)
             for step in range(start, steps):
                 loss = make_step(step, monitor)
@@ -455,7 +458,7 @@ def _keeping(run: Run, step: int, *, due: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
+def stop_requested() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets, so that the step ends whole; a second Ctrl-C interrupts.
 
     But not where torchrun passes on the Ctrl-C that the processes have from the terminal already.

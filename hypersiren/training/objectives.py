@@ -42,6 +42,10 @@ class Objective(nn.Module):
         """Parameters that learn at a multiple of the learning rate."""
         return {}
 
+    def tables(self) -> list[Tensor]:
+        """Parameters of two axes that are no matrices."""
+        return []
+
     def predictor(self, model: nn.Module) -> Any:
         """What the task evaluates of `model`, which is this one's or its average."""
         raise NotImplementedError
@@ -80,6 +84,9 @@ class FieldObjective(Objective):
     def lr_factors(self) -> dict[Tensor, float]:
         # A field from outside need not say.
         return self.model.lr_factors(self.first_lr) if hasattr(self.model, "lr_factors") else {}  # type: ignore[operator]
+
+    def tables(self) -> list[Tensor]:
+        return self.model.tables() if hasattr(self.model, "tables") else []  # type: ignore[operator]
 
     def predictor(self, model: nn.Module) -> Field:
         return model

@@ -43,12 +43,15 @@ def make_optimizers(
     lr: float,
     weight_decay: float,
     factors: Mapping[Tensor, float] | None = None,
+    tables: Sequence[Tensor] = (),
 ) -> list[torch.optim.Optimizer]:
     """Adam for all parameters, Muon (Jordan et al. 2024) for the matrices and Adam for the others, or L-BFGS.
 
     Thin matrices, with fewer than `THIN` rows or columns, are left to Adam: a network's first and last as a rule. Muon
     would move all their few directions alike, by as many operations as it takes for all large ones together. Beside
     Muon they learn at `BESIDE_MUON` of the learning rate; a network of thin ones alone is Adam's.
+
+    `tables` have two axes but are no matrices, such as a row of numbers for each window: they are Adam's.
 
     Muon's updates are scaled to the size of Adam's, so that one learning rate serves both (Liu et al. 2025). A group's
     `factor` multiplies it. L-BFGS finds its own steps: it makes one iteration a step, with a strong Wolfe line search.
@@ -58,14 +61,16 @@ def make_optimizers(
         lbfgs.param_groups[0]["factor"] = 1.0
         return [lbfgs]
 
-    matrices = [p for p in parameters if kind == "muon" and p.ndim == 2 and min(p.shape) >= THIN]
+    no_matrix = {id(p) for p in tables}
+    could = [p for p in parameters if kind == "muon" and p.ndim == 2 and id(p) not in no_matrix]
+    matrices = [p for p in could if min(p.shape) >= THIN]
     large = {id(p) for p in matrices}
     others = [p for p in parameters if id(p) not in large]
 
     def groups(members: list[Tensor]) -> list[dict[str, Any]]:
         found: dict[float, list[Tensor]] = {}
         for p in members:
-            beside = BESIDE_MUON if matrices and p.ndim == 2 and id(p) not in large else 1.0
+            beside = BESIDE_MUON if matrices and p.ndim == 2 and id(p) not in large | no_matrix else 1.0
             found.setdefault(beside * (factors or {}).get(p, 1.0), []).append(p)
         return [{"params": params, "factor": factor} for factor, params in found.items()]
 

@@ -34,7 +34,7 @@ class Run:
         self.metrics: dict[str, float] = {}
         self.seconds = 0.0
         self.due = False
-        self.trains = record["settings"]["training"]["steps"] > 0  # else last.pt is all there is, and may be large
+        self.trains = bool(optimizers)  # else last.pt is all there is, and may be large
         self.history: list[dict[str, float]] = []
 
     def resume(self) -> int:
@@ -47,7 +47,16 @@ class Run:
         content = on_first(self._read)
         step = self._load(content) if content else 0
         on_first(self._sign)
+        if self.trains and content and not content["optimizers"]:
+            on_first(self._begin_from_solved)
         return step
+
+    def _begin_from_solved(self) -> None:
+        """What was solved and is now to be trained is the best so far, and what training is compared with."""
+        content = checkpoints.read(self.folder / "last.pt")
+        common = {key: content[key] for key in ("record", "step", "seconds", "metrics", "ema") if key in content}
+        for name in ("best.pt", "prior.pt"):
+            checkpoints.write(self.folder / name, common)
 
     def _sign(self) -> None:
         sign(self.folder, self.record.get("digest"))
@@ -73,8 +82,9 @@ class Run:
         try:
             self.model.load_state_dict(content["model"])
             self.average.load_state_dict(content["ema"])
-            for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
-                optimizer.load_state_dict(state)
+            if self.optimizers and content["optimizers"]:  # a run that only solved has none
+                for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
+                    optimizer.load_state_dict(state)
             self.best, self.metrics, self.seconds = float(content["best"]), content["metrics"], content["seconds"]
             self.history = list(content.get("history", []))  # version 0.1 kept none
             self.due = bool(content.get("due"))

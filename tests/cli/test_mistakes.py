@@ -91,7 +91,7 @@ fit image a.png --signal.size -3  ->  signal.size: input should be greater than 
 fit image a.png --signal.size [1,2,3]  ->  signal.size: input should be a valid integer, got [1, 2, 3]
 fit image a.png --siz 32  ->  --siz: unknown key "siz"; did you mean "signal.size"?
 fit image a.png --step 10  ->  --step: unknown key "step"; did you mean "training.steps"?
-fit image a.png --training.steps -5  ->  training.steps: input should be greater than 0, got -5
+fit image a.png --training.steps -5  ->  training.steps: input should be greater than or equal to 0, got -5
 fit image a.png --training.steps 1.5  ->  training.steps: input should be a valid integer, got a number with a
 fit image a.png --training.steps many  ->  training.steps: input should be a valid integer, unable to parse string as
 fit image a.png --training.steps  ->  --training.steps: expected a value after it

@@ -55,7 +55,7 @@ def step_of(objective, training):
 
 def field(name, changes, **training):
     task = open_task(name, changes, "cuda")
-    network = choose_omega(task.defaults.network.replace(hidden_features=16), task)
+    network = choose_omega(task.defaults.network.replace(kind="siren", hidden_features=16), task)
     made = baseline(**describe_field(network, task)).to("cuda")
     used = task.defaults.training.replace(steps=1000, **training)
     return step_of(FieldObjective(made, task, used.first_lr), used)

@@ -106,11 +106,8 @@ def test_a_sound_may_be_a_file_or_an_array(tmp_path):
     task = Audio(tmp_path / "a.wav")
     opened = open_task("audio", {"signal": {"path": str(tmp_path / "a.wav")}})
     assert torch.equal(task.wave, opened.wave)
-    assert (
-        task.playback
-        == opened.playback
-        == {"kind": "sound", "rate": 16_000, "scale": pytest.approx(0.5 * abs(sound.wave).max())}
-    )
+    scale = pytest.approx(0.5 * abs(sound.wave).max())
+    assert task.playback == opened.playback == {"kind": "sound", "rate": 16_000, "scale": scale}
     assert task.wave.abs().max() == 1
     bytes_ = np.rint(sound.wave[:, 0] * 32767).astype(np.int16)
     result = fit(Audio(bytes_, 16_000), network={"hidden_features": 32}, steps=3)

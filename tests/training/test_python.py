@@ -100,7 +100,7 @@ TOLD = {
     "width": (lambda: fit(Image(PIXELS), hidden_features=9), 'the network: network={"hidden_features": 9}'),
     "no near": (lambda: fit(Image(PIXELS), qqq=9), 'unknown setting "qqq"; expected one of steps, optimizer, '),
     "network key": (lambda: fit(Image(PIXELS), network={"hidden_feature": 9}), 'did you mean "hidden_features"?'),
-    "network kind": (lambda: fit(Image(PIXELS), network="wires"), "'wire' or 'finer', got 'wires'"),
+    "network kind": (lambda: fit(Image(PIXELS), network="wires"), "'finer' or 'windowed', got 'wires'"),
     "network field": (lambda: network_changes(Siren(2, 3)), "give it as the field: fit(task, field)"),
     "network number": (lambda: network_changes(64), "got a int"),
     "no field": (lambda: check_field("wire", Image(PIXELS)), "field: expected a torch.nn.Module"),

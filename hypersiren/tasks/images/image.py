@@ -20,6 +20,7 @@ from hypersiren.fields.operators import Field
 from hypersiren.fields.raster import raster
 from hypersiren.fields.render import unit
 from hypersiren.fields.settings import Network
+from hypersiren.fields.window_solve import Keep
 from hypersiren.plotting import Picture, thinning
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.filters import image_gradient, image_laplacian
@@ -131,10 +132,10 @@ class Image(FieldTask):
         pixels, known = open_known(settings)
         return cls(pixels.to(device), points=settings.training.points, known=known, range=(-1, 1))
 
-    def windowed_field(self, network: Network) -> nn.Module:
+    def windowed_field(self, network: Network, keep: Keep | None = None) -> nn.Module:
         """The windowed field of the known pixels."""
         read = lambda a, b: self.pixels[a:b]  # noqa: E731
-        return solve_windows(self.size, read, self.out_features, network, self.device, known=self.known)
+        return solve_windows(self.size, read, self.out_features, network, self.device, known=self.known, keep=keep)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random known pixels, or all of them."""

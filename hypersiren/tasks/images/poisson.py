@@ -25,6 +25,7 @@ from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_image, unit
 from hypersiren.fields.settings import Network
 from hypersiren.fields.siren import Siren
+from hypersiren.fields.window_solve import Keep
 from hypersiren.signals.image.filters import image_gradient, image_laplacian, integrate
 from hypersiren.signals.image.opening import as_pixels, open_picture
 from hypersiren.signals.metrics import psnr, ssim
@@ -141,7 +142,7 @@ class Poisson(FieldTask):
         # A flat image has a flat target, whose mean square is 0.
         self.scale = target.square().mean().clamp_min(1e-12)
 
-    def windowed_field(self, network: Network) -> nn.Module:
+    def windowed_field(self, network: Network, keep: Keep | None = None) -> nn.Module:
         """The windowed field of the image that is integrated from the derivative, on the grid of the targets.
 
         See `hypersiren.signals.image.filters.integrate`; its constant is that of the central pixel.
@@ -149,7 +150,7 @@ class Poisson(FieldTask):
         image = integrate(self.targets.y.unflatten(0, self.target_size), self.size)
         finer = self.target_size[0] // self.size[0]
         field = solve_windows(
-            self.target_size, lambda a, b: image[a:b], self.out_features, network, self.device, finer=finer
+            self.target_size, lambda a, b: image[a:b], self.out_features, network, self.device, keep=keep, finer=finer
         )
         with torch.no_grad():
             field.offset.add_((self.center.y - field(self.center.x)).squeeze(0))

@@ -20,6 +20,7 @@ from hypersiren.fields.coords import cell_centers, grid, strata
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_sound
 from hypersiren.fields.settings import Network
+from hypersiren.fields.window_solve import Keep
 from hypersiren.plotting import Plot
 from hypersiren.signals.metrics import log_spectral_distance, mean_square, si_snr, snr
 from hypersiren.signals.sound.opening import as_wave, open_sound
@@ -95,9 +96,11 @@ class Audio(FieldTask):
         sound, scale = open_sound(signal.path, signal.start, signal.stop)
         return cls(torch.from_numpy(sound.wave).to(device), sound.rate, scale=scale, points=settings.training.points)
 
-    def windowed_field(self, network: Network) -> nn.Module:
+    def windowed_field(self, network: Network, keep: Keep | None = None) -> nn.Module:
         """The windowed field of the wave."""
-        return solve_windows(self.samples, lambda a, b: self.wave[a:b], self.out_features, network, self.device)
+        return solve_windows(
+            self.samples, lambda a, b: self.wave[a:b], self.out_features, network, self.device, keep=keep
+        )
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random samples, spread evenly, or all of them."""

@@ -17,6 +17,7 @@ from hypersiren.fields.coords import cell_centers, strata
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_frames, unit
 from hypersiren.fields.settings import Network
+from hypersiren.fields.window_solve import Keep
 from hypersiren.plotting import Curve, Picture, Plot, beside
 from hypersiren.signals.metrics import image_mse, image_psnr
 from hypersiren.signals.video.opening import as_frames, open_clip
@@ -105,10 +106,10 @@ class Video(FieldTask):
         clip = open_clip(signal.path, **part)
         return cls(torch.from_numpy(clip.pixels).to(device), clip.fps, points=settings.training.points)
 
-    def windowed_field(self, network: Network) -> nn.Module:
+    def windowed_field(self, network: Network, keep: Keep | None = None) -> nn.Module:
         """The windowed field of the clip."""
         return solve_windows(
-            self.samples, lambda a, b: self.pixels[a:b] / 127.5 - 1, self.out_features, network, self.device
+            self.samples, lambda a, b: self.pixels[a:b] / 127.5 - 1, self.out_features, network, self.device, keep=keep
         )
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
