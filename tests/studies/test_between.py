@@ -52,7 +52,7 @@ def test_smooth_pictures_are_doubled_and_derived(kind):
     assert (double(small, kind) - large).abs().max() < 0.02
     told = interpolation_between(small, large, kind)
     assert told["gradient"] > 30
-    assert told["Laplacian"] > 25
+    assert told["Laplacian"] > 20
     assert told["twice the size"] > 42
 
 
