@@ -35,7 +35,8 @@ MODELS = {
 
 
 def picture(preset="paper", size=8):
-    return read_settings("image", ["camera", "--signal.size", str(size)], preset, None)
+    words = ["camera", "--signal.size", str(size), "--network.kind", "siren"]
+    return read_settings("image", words, preset, None)
 
 
 def test_steps_of_a_fit_are_of_equal_mathematics():
@@ -124,8 +125,10 @@ COMMANDS = {
 }
 SPEED = ["steps/s", "images/s", "megapixels/s", "images/s"]
 ROWS = {
-    "fit": [["hypersiren", "siren-pytorch", "plain loop", "matrix product 1024 x 1024, fp32"],
-            ["hypersiren", "siren-pytorch", "plain loop"]],
+    "fit": [["one SIREN", "siren-pytorch", "plain loop", "matrix product 1024 x 1024, fp32"],
+            ["one SIREN", "siren-pytorch", "plain loop", "windows"],
+            ["one SIREN", "siren-pytorch", "plain loop", "windows, 0.25", "windows, 0.5", "windows, 1.15", "Lanczos",
+             "cubic"]],
     "hypernet": [["set: hypersiren", "set: plain", "cnn: hypersiren", "cnn: plain", "solve: hypersiren",
                   "conv: hypersiren", "small: hypersiren", "matrix product 1024 x 1024, fp32"]],
     "render": [["16 x 16: hypersiren", "16 x 16: one call", "24 x 24: hypersiren", "24 x 24: one call",
@@ -157,7 +160,11 @@ def test_the_command_prints_a_table_and_writes_it_as_json(name, unit, tmp_path, 
             expected = " ".join([row, *(shown(cells.get(column)) for column in columns)])
             assert " ".join(line.split()) == expected
             for column in columns:
-                assert not isinstance(cells.get(column), int | float) or cells[column] >= 0 or column == "last PSNR"
+                assert (
+                    not isinstance(cells.get(column), int | float)
+                    or cells[column] >= 0
+                    or columns[column]["unit"] == "dB"
+                )
 
 
 def test_a_quality_that_is_not_reached_is_said():
@@ -165,14 +172,40 @@ def test_a_quality_that_is_not_reached_is_said():
     rows = found.tables[1].rows
     assert rows["plain loop"]["90 dB"] == "> 0.2 s"
     assert rows["plain loop"]["5 dB"] > 0
-    assert "90 dB, sooner" not in rows["hypersiren"]
+    assert "90 dB, sooner" not in rows["one SIREN"]
+    assert rows["windows"]["90 dB"] == "not reached"
+
+
+def test_windows_stand_beside_what_is_trained():
+    """With more numbers they are better, at the pixels and between them; all of it from one picture."""
+    few = {"thresholds": [22], "every": 2, "limit": 0.1, "rounds": 1, "repeats": 1, "compiled": False}
+    quality, between = fit.fit_report(picture("fast", 40), picture(size=40), **few).tables[1:]
+    rows = [between.rows[f"windows, {numbers:g}"] for numbers in fit.NUMBERS]
+    for row, numbers in zip(rows, fit.NUMBERS, strict=True):
+        assert row["numbers"] == pytest.approx(numbers, rel=0.05)
+    for column in ("pixels", "gradient", "twice the size"):
+        assert rows[0][column] < rows[1][column] < rows[2][column]
+    assert quality.rows["windows"]["22 dB"] < quality.rows["windows"]["all steps"]
+    assert rows[2]["pixels"] > 29
+    assert between.rows["one SIREN"]["numbers"] == pytest.approx(198_401 / 40**2)
+
+
+def test_twice_the_size_needs_a_file_that_is_so_large():
+    assert fit.twice_the_size(picture(size=256), (256, 256)).shape == (512, 512, 1)
+    assert fit.twice_the_size(picture(size=257), (257, 257)) is None
+
+
+def test_a_network_of_siren_pytorch_is_our_field():
+    start = Siren(2, 1, 16, 3, generator=torch.Generator().manual_seed(0))
+    net, x = fit.other_siren(start, copied=False), torch.rand(20, 2)
+    torch.testing.assert_close(fit.as_siren(net, start)(x), net(x), atol=1e-5, rtol=0)
 
 
 def test_a_missing_siren_pytorch_is_said_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "siren_pytorch", None)
     few = {"thresholds": [5], "every": 2, "limit": 0.1, "rounds": 1, "repeats": 1, "compiled": False}
     found = fit.fit_report(picture("fast"), picture(), **few)
-    assert all(list(table.rows)[:2] == ["hypersiren", "plain loop"] for table in found.tables)
+    assert all(list(table.rows)[:2] == ["one SIREN", "plain loop"] for table in found.tables)
     assert [line for line in str(found).splitlines() if "siren-pytorch" in line] == [fit.MISSING]
 
 
@@ -180,6 +213,7 @@ def test_a_missing_siren_pytorch_is_said_in_one_line(monkeypatch):
     ("words", "message"),
     [
         ("fit --limit 0", "--limit above 0"),
+        ("fit --size 0", "signal.size"),
         ("fit --thresholds 30,high", "--thresholds: expected numbers above 0"),
         ("fit --out nowhere/numbers.json", "nowhere/numbers.json: expected a name in a folder that exists"),
         ("hypernet --models set,gan", "--models: expected some of set, cnn, solve, conv, small, got 'gan'"),

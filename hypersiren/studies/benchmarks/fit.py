@@ -1,8 +1,9 @@
-"""Speed of a fit to an image: steps at equal mathematics, and seconds to a quality, against what others use.
+"""Speed of a fit to an image: steps at equal mathematics, seconds to a quality, and what is between the pixels.
 
-`PlainSiren` is the loop that everybody writes: nn.Linear, torch.sin, torch.optim.Adam on all pixels. siren-pytorch
+Windows, which are solved, stand beside one SIREN that is trained and beside what others use. `PlainSiren` is the loop
+that everybody writes: nn.Linear, torch.sin, torch.optim.Adam on all pixels. siren-pytorch
 (github.com/lucidrains/siren-pytorch) is measured where it is installed. Both get the network and the learning rate of
-the `paper` preset.
+the `paper` preset. Seconds are processor time, on a GPU those of a clock.
 """
 
 import copy
@@ -20,7 +21,9 @@ from torch import Tensor, nn
 
 from hypersiren.fields.baselines import baseline
 from hypersiren.fields.siren import Siren
+from hypersiren.signals.image.opening import open_picture
 from hypersiren.signals.metrics import psnr
+from hypersiren.studies.benchmarks.between import COLUMNS, KERNELS, field_between, interpolation_between
 from hypersiren.studies.benchmarks.measure import (
     Cell,
     Column,
@@ -42,13 +45,17 @@ from hypersiren.training.seeds import seeded
 
 LOG = logging.getLogger(__name__)
 
-OURS, COMPILED, OTHER, PLAIN = "hypersiren", "hypersiren, compiled", "siren-pytorch", "plain loop"
-"""The variants."""
+OURS, COMPILED, OTHER, PLAIN = "one SIREN", "one SIREN, compiled", "siren-pytorch", "plain loop"
+WINDOWS = "windows"
+"""The variants; the first two and the windows are hypersiren's."""
+
+NUMBERS = (0.25, 0.5, 1.15)
+"""Numbers of windows for each value of the image."""
 
 MISSING = "siren-pytorch is not installed and therefore left out; pip install siren-pytorch adds it"
 
 Course = list[tuple[float, float]]
-"""Seconds of steps, and the PSNR in dB after them."""
+"""Seconds of steps, and the PSNR in dB after them; of windows, seconds of solves with more and more numbers."""
 
 
 class PlainSiren(nn.Module):
@@ -144,32 +151,58 @@ def equal_steps(
     return ways
 
 
-def our_course(task: Image, settings: Any, stop: Callable[[Course], bool], every: int, seed: int) -> Course:
-    """The course of hypersiren's whole `fit`, looked at every so many steps; the looks take no part in the seconds."""
+def processor_time(device: torch.device) -> float:
+    """Seconds of all threads of this process; on a GPU those of a clock, when all is done."""
+    wait(device)
+    return time.process_time() if device.type == "cpu" else time.perf_counter()
+
+
+class Watched(Image):
+    """An image task that measures how long its evaluations take."""
+
+    seconds = 0.0
+
+    def evaluate(self, field: Any) -> dict[str, float]:
+        start = processor_time(self.device)
+        found = super().evaluate(field)
+        self.seconds += processor_time(self.device) - start
+        return found
+
+
+def our_course(
+    task: Watched, settings: Any, stop: Callable[[Course], bool], every: int, seed: int
+) -> tuple[Course, nn.Module]:
+    """The course of hypersiren's whole `fit`, looked at every so many steps, and its field; looks take no time."""
     course: Course = []
+    start = processor_time(task.device)
 
     def look(step: int, values: dict[str, float]) -> bool:
-        course.append((values["seconds"], values["validation/psnr"]))
+        course.append((processor_time(task.device) - start - task.seconds, values["validation/psnr"]))
         return stop(course)
 
     settings = settings.replace(training=settings.training.replace(log_every=every, validate_every=every))
-    fit(task, settings=settings, seed=seed, progress=False, on_log=look)
-    return course
+    return course, fit(task, settings=settings, seed=seed, progress=False, on_log=look).field
 
 
 def plain_course(model: nn.Module, task: Image, lr: float, stop: Callable[[Course], bool], every: int) -> Course:
-    """The same of a plain loop on all pixels."""
+    """The same of a plain loop on all pixels, which changes the model."""
     step, seconds = plain_step(model, task.all.x, task.all.y, lr), 0.0
     course: Course = []
     while not course or not stop(course):
-        start = time.perf_counter()
+        start = processor_time(task.device)
         for _ in range(every):
             step()
-        wait(task.device)
-        seconds += time.perf_counter() - start
+        seconds += processor_time(task.device) - start
         with torch.no_grad():
             course.append((seconds, psnr(task.render(model), task.truth)))
     return course
+
+
+def solved(task: Image, network: Any, numbers: float) -> tuple[float, float, nn.Module]:
+    """Seconds of a solve, the PSNR, and the windows, with so many numbers for each value."""
+    start = processor_time(task.device)
+    field = task.windowed_field(network.replace(kind="windowed", numbers=numbers))
+    return processor_time(task.device) - start, psnr(task.render(field), task.truth), field
 
 
 def first_crossing(course: Course, threshold: float, limit: float) -> float:
@@ -201,7 +234,7 @@ def quality_table(
                      30 dB  30 dB, sooner        40 dB  40 dB, sooner  last PSNR  all steps
                          s          times            s          times         dB          s
         better is    lower         higher        lower         higher     higher      lower
-        hypersiren    2.00         > 30.0  not reached              -       33.0       4.00
+        one SIREN     2.00         > 30.0  not reached              -       33.0       4.00
         plain loop  > 60 s              -       > 60 s              -       29.0       60.5
     """
     columns: dict[str, Column] = {}
@@ -237,10 +270,10 @@ def fit_report(
     compiled: bool = True,
     device: torch.device | str = "cpu",
 ) -> Report:
-    """Measure both: steps of equal mathematics, and whole fits.
+    """Measure steps of equal mathematics, whole fits, and what the results are between the pixels.
 
     Args:
-        settings: `ImageSettings` of hypersiren's own fit.
+        settings: `ImageSettings` of hypersiren's own fit of one SIREN.
         paper: Those of the `paper` preset, of the same picture.
         thresholds: PSNR in dB.
         every: Steps between two looks at the PSNR.
@@ -280,21 +313,69 @@ def fit_report(
 
     lr = paper.training.lr
     courses: dict[str, list[Course]] = {name: [] for name in steps if "compiled" not in name}
+    fields: dict[str, nn.Module] = {}  # those of the first seed
     for seed in range(fits):
         for name, found in courses.items():
             LOG.info("fitting with %s, for %g s of steps at most", name, limit)
             if name == OURS:
-                found.append(our_course(Image.open(settings, device), settings, stop, every, seed))
+                watched: Any = Watched.open(settings, device)
+                course, field = our_course(watched, settings, stop, every, seed)
             else:
                 with seeded(seed):
                     net = PlainSiren(fresh(seed)) if name == PLAIN else other_siren(fresh(seed), copied=False)
-                found.append(plain_course(net, whole, lr, stop, every))
-    quality = quality_table(f"Seconds of steps to a PSNR: {h} x {w} x {c} values", courses, thresholds, limit)
+                course, field = plain_course(net, whole, lr, stop, every), as_siren(net, fresh(seed))
+            found.append(course)
+            fields.setdefault(name, field)
+    LOG.info("solving windows")
+    rows: dict[str, dict[str, Cell]] = {}
+    solves: Course = []
+    twice = twice_the_size(settings, (h, w))
+    for numbers in NUMBERS:
+        seconds, reached, field = solved(whole, settings.network, numbers)
+        solves.append((seconds, reached))
+        fields[f"{WINDOWS}, {numbers:g}"] = field
+    for name, field in fields.items():
+        seconds, reached = courses[name][0][-1] if name in courses else solves[len(rows) - len(courses)]
+        weights = getattr(field, "numbers", None) or sum(p.numel() for p in field.parameters())
+        rows[name] = {"numbers": weights / (h * w * c), "time": seconds, "pixels": reached}
+        rows[name] |= field_between(whole.pixels, twice, field)
+    for kind in KERNELS:
+        rows[kind] = {"numbers": 1.0, "pixels": "exact", **interpolation_between(whole.pixels, twice, kind)}
+    courses[WINDOWS] = [solves]
+    quality = quality_table(f"Seconds to a PSNR: {h} x {w} x {c} values", courses, thresholds, limit)
+    columns = {
+        "numbers": Column("a value", "lower"),
+        "time": Column("s", "lower"),
+        "pixels": Column("dB", "higher"),
+        **COLUMNS,
+    }
+    between = Table("PSNR at the pixels, of derivatives there, and between them", columns, rows)
     notes = [
-        f"Fits: hypersiren with its default settings, the others with Adam at {lr:g} on all pixels. "
-        f"The PSNR is looked at every {every} steps; looking takes no part in the seconds.",
+        f"Fits: one SIREN with hypersiren's settings of steps, the others with Adam at {lr:g} on all pixels. "
+        f"The PSNR is looked at every {every} steps; looking takes no part in the seconds, of a processor.",
+        "Windows are solved in closed form, once for each number; seconds to a PSNR are those of the fewest numbers.",
+        "Derivatives are compared with the cosine series through the pixels, relative to their range; twice the size "
+        "with the picture opened at it, where its file is so large. Lanczos and cubic keep the pixels.",
         *([] if other_is_there() else [MISSING]),
     ]
     told = {"picture": str(settings.signal.path), "limit in s": limit, "fits": fits}
     told |= {"rounds": rounds, "steps of a turn": repeats}
-    return Report("fit", machine, told, [speed, quality], notes)
+    return Report("fit", machine, told, [speed, quality, between], notes)
+
+
+def as_siren(net: nn.Module, siren: Siren) -> Siren:
+    """A `Siren` with the weights of a network of the same sizes, for its derivatives."""
+    with torch.no_grad():
+        for own, given in zip(siren.parameters(), net.parameters(), strict=True):
+            own.copy_(given)
+    return siren
+
+
+def twice_the_size(settings: Any, size: tuple[int, int]) -> Tensor | None:
+    """The picture at twice the size that is fitted, values in [-1, 1]; None where its file has not so many pixels."""
+    signal = settings.signal
+    whole = open_picture(signal.path, gray=signal.gray, range=signal.range)
+    wanted = (2 * size[0], 2 * size[1])
+    if whole.shape[0] < wanted[0] or whole.shape[1] < wanted[1]:
+        return None
+    return open_picture(signal.path, gray=signal.gray, size=wanted, range=signal.range)
