@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from hypersiren.settings.section import Section
 
@@ -11,7 +11,7 @@ Kind = Literal["siren", "relu", "tanh", "softplus", "relu_pe", "relu_fourier", "
 WHOLE = ("hidden_features", "hidden_layers", "hidden_omega")
 """Settings of fields that are one for the whole signal."""
 
-WINDOWS = ("window", "overlap", "smoothness")
+WINDOWS = ("numbers", "window", "overlap", "smoothness", "noise")
 """Settings of windows."""
 
 
@@ -40,13 +40,6 @@ class Network(Section):
     between samples; null: 2.5 for images, 2 for videos, 0.5 for sounds."""
     noise: PositiveFloat | None = None
     """windowed: variance of the noise, relative to that of the prior at frequency 0; null: 1e-8, 1e-7, 1e-6."""
-
-    @model_validator(mode="after")
-    def _of_the_kind(self) -> "Network":
-        for name in () if self.kind is None else WHOLE if self.kind == "windowed" else WINDOWS:
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"expected no {name} with kind {self.kind}, got {getattr(self, name)}")
-        return self
 
     def chosen(self, windows: bool) -> Kind:
         """The kind, chosen where it is null: windowed where the task solves `windows` and no width or depth is given.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hypersiren.errors import UserError, did_you_mean
 from hypersiren.fields.baselines import baseline, equal_width
 from hypersiren.fields.render import kind_of, render_frames, render_image, render_sound, unit
-from hypersiren.fields.settings import Network
+from hypersiren.fields.settings import WHOLE, WINDOWS, Network
 from hypersiren.fields.siren import Params
 from hypersiren.plotting import ZOOM, figure_pixels
 from hypersiren.signals.image.files import encode_png, write_image
@@ -218,7 +218,7 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
         field: A field from outside, whose network the settings do not say.
 
     Raises:
-        UserError: If the task has no closed form for windows, or no first omega.
+        UserError: If the task has no closed form for windows, or no first omega, or a setting is of another kind.
     """
     network, training = settings.network, settings.training
     windows = bool(getattr(task, "windowed", False))  # a task from outside need not say
@@ -228,9 +228,10 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
             raise UserError(
                 f"network.kind: {task.name} has no closed form for windows here; expected siren or a baseline"
             )
+        for name in WHOLE if network.kind == "windowed" else WINDOWS:
+            if (given := getattr(network, name)) != getattr(task.defaults.network, name):
+                raise UserError(f"network.{name}: expected none with kind {network.kind}, got {given}")
         if network.kind != "windowed":
-            if network.numbers != task.defaults.network.numbers:
-                raise UserError(f"network.numbers: expected none with kind {network.kind}, got {network.numbers:g}")
             network = choose_omega(network, task)
     solved = field is None and network.kind == "windowed"
     if training.steps is None:
