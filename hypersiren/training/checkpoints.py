@@ -196,9 +196,9 @@ def playback(content: dict[str, Any]) -> dict[str, Any]:
         about = dict(record.get("model") or {})  # as version 0.1 wrote them
         found = {"samples": about.pop("field", {}).get("samples", []), **about}
     samples = found.get("samples", []) if isinstance(found, dict) else None
-    axes = {"sound": 1, "image": 2, "video": 3}
-    whole = isinstance(samples, list) and all(isinstance(count, int) for count in samples)
-    if not isinstance(samples, list) or not whole or len(samples) < axes.get(kind_of(found), 0):
+    if not isinstance(samples, list) or not all(isinstance(count, int) for count in samples):
+        samples = None
+    if samples is None or len(samples) < {"sound": 1, "image": 2, "video": 3}.get(kind_of(found), 0):
         raise CheckpointError("the checkpoint does not say how its field is to be rendered")
     return found
 

@@ -218,7 +218,7 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
         field: A field from outside, whose network the settings do not say.
 
     Raises:
-        UserError: If the task has no closed form for windows, or no first omega.
+        UserError: If the task has no closed form for windows, or no first omega, or a setting is of another kind.
     """
     network, training = settings.network, settings.training
     windows = bool(getattr(task, "windowed", False))  # a task from outside need not say

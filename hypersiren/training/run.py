@@ -54,8 +54,8 @@ class Run:
     def _begin_from_solved(self) -> None:
         """What was solved and is now to be trained is the best so far, and what training is compared with."""
         content = checkpoints.read(self.folder / "last.pt")
-        common: dict[str, Any] = {
-            key: content[key] for key in ("record", "step", "seconds", "metrics", "ema") if key in content
+        common = {
+            key: value for key, value in content.items() if key in ("record", "step", "seconds", "metrics", "ema")
         }
         for name in ("best.pt", "prior.pt"):
             checkpoints.write(self.folder / name, common)

@@ -92,6 +92,13 @@ fit image a.png --signal.size [1,2,3]  ->  signal.size: input should be a valid 
 fit image a.png --siz 32  ->  --siz: unknown key "siz"; did you mean "signal.size"?
 fit image a.png --step 10  ->  --step: unknown key "step"; did you mean "training.steps"?
 fit image a.png --training.steps -5  ->  training.steps: input should be greater than or equal to 0, got -5
+fit image a.png --steps 0 --kind siren  ->  training.steps: expected at least 1 where nothing is solved, got 0
+fit image a.png --numbers 0.5 --kind siren  ->  network.numbers: expected none with kind siren, got 0.5
+fit image a.png --numbers 0  ->  network.numbers: input should be greater than 0, got 0
+fit image a.png --window 99  ->  network.window: expected at most 30 samples, as the signal has, got 99
+fit image a.png --overlap 0.6  ->  network.overlap: input should be less than or equal to 0.5, got 0.6
+fit image a.png --kind windowed --hidden_layers 1  ->  network.hidden_layers: expected none with kind windowed, got 1
+fit inpaint a.png --network.kind windowed  ->  network.kind: inpaint has no closed form for windows here; expected
 fit image a.png --training.steps 1.5  ->  training.steps: input should be a valid integer, got a number with a
 fit image a.png --training.steps many  ->  training.steps: input should be a valid integer, unable to parse string as
 fit image a.png --training.steps  ->  --training.steps: expected a value after it

@@ -1,5 +1,6 @@
 """Run folders as a person meets them: nothing collides, nothing of theirs is overwritten, what is stale is refused."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from hypersiren.fields import window_solve
 from hypersiren.training import folders
 from tests.cli.test_cli import TINY as TINY_SET
 from tests.cli.test_cli import run
@@ -56,6 +59,58 @@ def test_another_signal_under_the_same_name_is_refused(here, capsys):
     assert "x holds a run of another signal (under the same name)" in err.splitlines()[-1]
     assert run(capsys, "fit", "image", "a.png", "--out", "x", *TINY, "--restart")[0] == 0
     assert run(capsys, "fit", "image", "a.png", "--out", "x", *TINY)[0] == 0
+
+
+def test_what_is_solved_is_found_again_and_may_be_trained(here, capsys):
+    code, first, err = run(capsys, "fit", "image", "a.png")
+    assert (code, "already" in err) == (0, False)
+    assert "numbers in 1 windows" in err
+    code, again, err = run(capsys, "fit", "image", "a.png")
+    assert (code, again) == (0, first)
+    assert "already solved; --restart starts again" in err
+    trained = ["--network.kind", "windowed", "--training.steps", 3, "--out", "runs/image-a", "--lr", 1e-5]
+    assert run(capsys, "fit", "image", "a.png", *trained)[0] == 0
+    assert Path("runs/image-a/best.pt").exists()
+    assert len(list(Path("runs").iterdir())) == 1
+
+
+KILLED = """
+import os, signal
+from hypersiren.cli.main import main
+from hypersiren.fields import window_solve
+from hypersiren.training import solves
+window_solve.STRIP, solves.KEEP_SECONDS = 1, -1.0
+original = solves.KeptSolve.save
+def save(self, field, rows):
+    self.due = 0.0
+    original(self, field, rows)
+    if rows == 2:
+        os.kill(os.getpid(), signal.{how})
+solves.KeptSolve.save = save
+main(["fit", "image", "a.png", "--device", "cpu"])
+"""
+
+
+@pytest.mark.parametrize(("how", "expected"), [("SIGKILL", -9), ("SIGINT", 130), ("SIGTERM", 130)])
+def test_a_solve_that_is_killed_goes_on(here, capsys, monkeypatch, how, expected):
+    picture(Path("a.png"), size=(130, 40))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.format(how=how)], capture_output=True, text=True, cwd=here, check=False
+    )
+    assert done.returncode == expected, done.stderr
+    if expected > 0:
+        assert done.stderr.splitlines()[-1] == "stopped and saved; the same command resumes"
+    kept = Path("runs/image-a/solve.pt")
+    assert kept.exists()
+    monkeypatch.setattr(window_solve, "STRIP", 1)
+    code, out, err = run(capsys, "fit", "image", "a.png", "--device", "cpu")
+    assert code == 0
+    assert re.search(r"going on after \d+ % of the windows", err)
+    assert [p.name for p in Path("runs").iterdir()] == ["image-a"]
+    assert not kept.exists()
+    assert run(capsys, "fit", "image", "a.png", "--out", "b", "--device", "cpu")[1].splitlines() == out.splitlines()
+    weights = [torch.load(Path(folder) / "last.pt")["model"] for folder in ("runs/image-a", "b")]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
 def test_another_mask_under_the_same_name_is_another_run(here, capsys):

@@ -92,9 +92,13 @@ def test_a_width_or_a_kind_gives_one_siren():
     ("network", "training", "message"),
     [
         ({"kind": "windowed", "window": 17}, {}, "expected at most 16 samples"),
-        ({"kind": "windowed", "hidden_features": 8}, {}, "no hidden_features with kind windowed"),
-        ({"kind": "siren", "window": 8}, {}, "no window with kind siren"),
-        ({"kind": "siren", "numbers": 0.5}, {}, "none with kind siren, got 0.5"),
+        (
+            {"kind": "windowed", "hidden_features": 8},
+            {},
+            "network.hidden_features: expected none with kind windowed, got 8",
+        ),
+        ({"kind": "siren", "window": 8}, {}, "network.window: expected none with kind siren, got 8"),
+        ({"kind": "siren", "numbers": 0.5}, {}, "network.numbers: expected none with kind siren, got 0.5"),
         ({"kind": "wire", "numbers": 0.5}, {}, "none with kind wire, got 0.5"),
         ({"kind": "siren"}, {"steps": 0}, "at least 1 where nothing is solved"),
         ({"numbers": 0.0}, {}, "greater than 0"),
