@@ -12,7 +12,6 @@ from hypersiren.fields.separable import is_separable, separable_raster
 from hypersiren.fields.siren import Siren
 from hypersiren.fields.windowed_siren import WindowedSiren
 
-
 ROUNDING = 1e-4
 """Of sums of 40 waves, with values up to 20, in single precision."""
 
