@@ -218,7 +218,8 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
         field: A field from outside, whose network the settings do not say.
 
     Raises:
-        UserError: If the task has no closed form for windows, or no first omega, or a setting is of another kind.
+        UserError: If the task has no closed form for windows, or no first omega; if a setting is of another kind, or
+            windows would be larger than the signal.
     """
     network, training = settings.network, settings.training
     windows = bool(getattr(task, "windowed", False))  # a task from outside need not say
@@ -231,6 +232,8 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
         for name in WHOLE if network.kind == "windowed" else WINDOWS:
             if (given := getattr(network, name)) != getattr(task.defaults.network, name):
                 raise UserError(f"network.{name}: expected none with kind {network.kind}, got {given}")
+        if network.window is not None and network.window > (most := max(task.samples)):
+            raise UserError(f"network.window: expected at most {most} samples, as the signal has, got {network.window}")
         if network.kind != "windowed":
             network = choose_omega(network, task)
     solved = field is None and network.kind == "windowed"
