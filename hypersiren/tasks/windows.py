@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from hypersiren.errors import UserError
 from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.settings import Network
 from hypersiren.fields.window_solve import Keep, solve_raster
@@ -56,16 +55,10 @@ def solve_windows(
         known: Which samples are known, (*size,); None for all.
         keep: See `hypersiren.fields.window_solve.solve_raster`.
         finer: How many times as fine, along each axis, the raster is as the signal that the numbers are counted by.
-
-    Raises:
-        UserError: If windows would be larger than the signal.
     """
     dims = len(size)
     step, lap = STEP[dims], LAP[dims]
     if network.window is not None:
-        if network.window * finer > max(size):
-            most = max(size) // finer
-            raise UserError(f"network.window: expected at most {most} samples, as the signal has, got {network.window}")
         factor = network.window / max(s + o for s, o in zip(step, lap, strict=True))
         lap = tuple(max(1, round(o * factor)) for o in lap)
         step = tuple(max(1, round(s * factor)) for s in step)

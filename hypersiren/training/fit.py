@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -25,11 +26,12 @@ from hypersiren.tasks.summary import draw_summary
 from hypersiren.tasks.task import check_task, digest_of
 from hypersiren.training.checkpoints import read, restore, save
 from hypersiren.training.display import is_first, shows_progress
+from hypersiren.training.distributed import join, on_first
 from hypersiren.training.loop import OnLog, optimise_and_load
 from hypersiren.training.memory import return_freed_memory
 from hypersiren.training.objectives import FieldObjective
 from hypersiren.training.seeds import seeded
-from hypersiren.training.solves import forget, kept_solve
+from hypersiren.training.solves import KeptSolve, forget, kept_solve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -218,7 +220,8 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
         field: A field from outside, whose network the settings do not say.
 
     Raises:
-        UserError: If the task has no closed form for windows, or no first omega, or a setting is of another kind.
+        UserError: If the task has no closed form for windows, or no first omega; if a setting is of another kind, or
+            windows would be larger than the signal.
     """
     network, training = settings.network, settings.training
     windows = bool(getattr(task, "windowed", False))  # a task from outside need not say
@@ -231,6 +234,8 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
         for name in WHOLE if network.kind == "windowed" else WINDOWS:
             if (given := getattr(network, name)) != getattr(task.defaults.network, name):
                 raise UserError(f"network.{name}: expected none with kind {network.kind}, got {given}")
+        if network.window is not None and network.window > (most := max(task.samples)):
+            raise UserError(f"network.window: expected at most {most} samples, as the signal has, got {network.window}")
         if network.kind != "windowed":
             network = choose_omega(network, task)
     solved = field is None and network.kind == "windowed"
@@ -254,11 +259,15 @@ def make_field(settings: FitSettings, task: Any, run_dir: Path | None) -> tuple[
         return restore(read(run_dir / "last.pt"), task.device).requires_grad_(True), 0.0
     LOG.info("solving windows")
     begun = time.perf_counter()
-    if run_dir is None or not is_first():
+    if run_dir is None:
         return task.windowed_field(settings.network), time.perf_counter() - begun
-    with kept_solve(run_dir, settings.model_dump(mode="json"), digest_of(task)) as keep:
-        field = task.windowed_field(settings.network, keep)
-    return field, time.perf_counter() - begun + keep.seconds
+    kept: list[KeptSolve] = []  # of the first process; the others solve without
+    join()
+    with ExitStack() as held:
+        record = settings.model_dump(mode="json"), digest_of(task)
+        on_first(lambda: kept.append(held.enter_context(kept_solve(run_dir, *record))))
+        field = task.windowed_field(settings.network, *kept)
+    return field, time.perf_counter() - begun + sum(each.seconds for each in kept)
 
 
 def tell_size(field: nn.Module, task: Any) -> str:

@@ -403,7 +403,7 @@ def file(tmp_path_factory):
 
 
 def test_an_error_of_one_process_ends_all_with_one_line(file, tmp_path):
-    words = ["-q", "fit", "image", str(file), "--points", "64", "--out", str(tmp_path / "a")]
+    words = ["-q", "fit", "image", str(file), "--kind", "siren", "--points", "64", "--out", str(tmp_path / "a")]
     first, second = in_processes(2, one_fails, words, MemoryError())
     assert second[0] == 2
     assert second[1].startswith("hypersiren: out of memory; ")

@@ -36,6 +36,7 @@ from hypersiren.studies.benchmarks.measure import (
     wait,
 )
 from hypersiren.tasks.images.image import Image
+from hypersiren.training.fit import resolve
 from hypersiren.training.muon import orthogonalise
 from hypersiren.training.objectives import FieldObjective
 from hypersiren.training.seeds import seeded
@@ -234,7 +235,8 @@ def step_table(
 def _image_step(side: int, points: int, device: torch.device, compile: bool | str = False) -> Step:
     task = Image(synthetic_pictures(1, (side, side))[0].to(device), points=points)
     objective = FieldObjective(Siren(2, 3, side).to(device), task)
-    return loop_step(objective, task.defaults.training.replace(compile=compile))
+    training = resolve(task.defaults, task, objective.model).training
+    return loop_step(objective, training.replace(compile=compile))
 
 
 def _completion_step(settings: Any, device: torch.device, compile: bool | str = False) -> Step:
@@ -289,7 +291,7 @@ def _repeats(device: torch.device) -> bool:
         with seeded(0):
             siren = Siren(2, 1, 64).to(device)
         task = Image(grid((32, 32), device=device).view(32, 32, 2)[..., :1], points=512)
-        step = loop_step(FieldObjective(siren, task), task.defaults.training)
+        step = loop_step(FieldObjective(siren, task), resolve(task.defaults, task, siren).training)
         for _ in range(3):
             step()
         found.append(nn.utils.parameters_to_vector(siren.parameters()).detach())
