@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from hypersiren.fields.compact_windows import CompactWindows
@@ -264,7 +264,7 @@ def _reflected(index: Tensor, n: int) -> Tensor:
     return torch.where(index < n, index, 2 * n - 1 - index)
 
 
-def _windows(plan: Plan, read: ReadRows, first: int, last: int, device: torch.device | str) -> Float[Tensor, "W P C"]:
+def _windows(plan: Plan, read: ReadRows, first: int, last: int, device: torch.device | str) -> Shaped[Tensor, "W P C"]:
     """The samples of rows first to last - 1 of windows along the first axis; beyond the signal it is mirrored."""
     width, step = plan.pixels[0]
     rows = _reflected(torch.arange(first * step, (last - 1) * step + width), plan.size[0])

@@ -79,7 +79,7 @@ def step_with(memory, **training):
     with FakeCuda(memory) as cuda:
         torch.manual_seed(0)
         objective = FieldObjective(Siren(2, 1, 64).to("cuda"), Image(torch.zeros(32, 32, 1, device="cuda")))
-        step = TrainingStep(objective, FitTraining(optimizer="adam", **training))
+        step = TrainingStep(objective, FitTraining(steps=1000, optimizer="adam", **training))
         cuda.counts = Counts()
         step(0, Monitor(None))
         assert not cuda.counts.waits
@@ -98,7 +98,7 @@ def test_a_batch_has_the_parts_that_the_memory_of_the_device_asks_for():
 
 def test_a_cpu_computes_a_batch_at_once_unless_told(tmp_path):
     image = Image(torch.zeros(48, 48, 1))
-    assert TrainingStep(FieldObjective(Siren(2, 1, 8), image), FitTraining()).parts == 1
+    assert TrainingStep(FieldObjective(Siren(2, 1, 8), image), FitTraining(steps=1000)).parts == 1
     small = {"steps": 2, "network": {"hidden_features": 8}, "run_dir": tmp_path}
     assert not fit(image, on_log=lambda *row: True, parts=2, log_every=1, **small).finished
     assert fit(image, parts=3, log_every=1, **small).finished
