@@ -1,5 +1,6 @@
 """A field as a graph that runs without hypersiren: ONNX, and a program of torch.export; any number of points."""
 
+import contextlib
 import io
 import warnings
 from pathlib import Path
@@ -68,7 +69,8 @@ def write_onnx(field: Field, path: Path) -> None:
     except ImportError:
         raise UserError('--onnx needs the extra onnx: pip install "hypersiren[onnx]"') from None
     module, points = _prepared(field)
-    with warnings.catch_warnings(), unlogged("torch.onnx"):
+    # The lowest onnxscript prints which rules it applied.
+    with warnings.catch_warnings(), unlogged("torch.onnx"), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             program = torch.onnx.export(
