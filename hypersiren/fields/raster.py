@@ -67,14 +67,19 @@ def jet_strips(
         crop: Of a windowed field, the samples along each axis that are wanted, from start to stop - 1; only windows
             that have a part in them are evaluated.
     """
-    inner = getattr(field, "siren", field)  # a bound field
-    params = getattr(field, "params", None)
-    fast = isinstance(inner, WindowedSiren) and inner.own == "last" and params is None
-    if fast and (pixels := inner.windows.pixels(size)) is not None:
-        yield from _windowed(inner, size, pixels, order, crop or [(0, n) for n in size])
+    shared = _shared(field)
+    if shared is not None and (pixels := shared.windows.pixels(size)) is not None:
+        yield from _windowed(shared, size, pixels, order, crop or [(0, n) for n in size])
     else:
         assert crop is None, "a field that is evaluated at points has no crop"
         yield from _rows(field, size, order, chunk)
+
+
+def _shared(field: Any) -> WindowedSiren | None:
+    """The field, if it is one whose windows share their hidden layers and that has its own weights; else None."""
+    inner = getattr(field, "siren", field)  # of a bound field
+    own = isinstance(inner, WindowedSiren) and inner.own == "last" and getattr(field, "params", None) is None
+    return inner if own else None
 
 
 def raster(
@@ -118,8 +123,7 @@ def crop_of(
         >>> crop_of(field, (50, 35), (-1, 0), (0, 1))
         ((100, 70), ((0, 50), (35, 70)))
     """
-    inner = getattr(field, "siren", field)
-    if not isinstance(inner, WindowedSiren) or inner.own != "last" or getattr(field, "params", None) is not None:
+    if (shared := _shared(field)) is None:
         return None
     whole, crop = [], []
     for n, low, high in zip(size, lower, upper, strict=True):
@@ -130,7 +134,7 @@ def crop_of(
             return None
         whole.append(round(full))
         crop.append((round(start), round(start) + n))
-    return (tuple(whole), tuple(crop)) if inner.windows.pixels(whole) is not None else None
+    return (tuple(whole), tuple(crop)) if shared.windows.pixels(whole) is not None else None
 
 
 def _rows(field: Any, size: Sequence[int], order: int, chunk: int | None) -> Iterator[Jet]:

@@ -39,6 +39,9 @@ RIDGE = 1e-6
 LOOKED_AT = 256
 """Windows from which axes and numbers of the channels are chosen."""
 
+KERNELS = 2**24
+"""Numbers of the systems of windows known in part that are solved at a time: 128 MB."""
+
 ReadRows = Callable[[int, int], Tensor]
 """Rows start to stop - 1 of a raster along its first axis, (rows, *size, C)."""
 
@@ -231,15 +234,10 @@ def _from_known(
     """A^T (A A^T + lambda I)^-1 of what is left, A the known rows of each window: those of about as many together."""
     kernel = a @ a.mT
     counts = known.sum(1)
-    order = counts.argsort()
     # Known samples first.
     place = known.to(torch.int8).argsort(dim=1, descending=True, stable=True)
     found = a.new_zeros(len(left), left.shape[1], left.shape[2])
-    start = 0
-    while start < len(order):
-        most = max(1, int(counts[order[-1]]))
-        some = max(1, KERNELS // most**2)
-        which = order[start : start + some]
+    for which in counts.argsort().split(max(1, KERNELS // max(1, int(counts.max())) ** 2)):
         most = max(1, int(counts[which].max()))
         cells = place[which, :most]
         inside = torch.arange(most, device=a.device) < counts[which].unsqueeze(-1)
@@ -250,12 +248,7 @@ def _from_known(
         solved = torch.cholesky_solve(right, torch.linalg.cholesky(system))
         part = found.new_zeros(len(which), *found.shape[1:])
         found[which] = part.scatter(1, cells.unsqueeze(-1).expand_as(solved), solved)
-        start += some
     return a.mT @ found
-
-
-KERNELS = 2**24
-"""Numbers of the systems of windows that are solved at a time: 128 MB."""
 
 
 def _reflected(index: Tensor, n: int) -> Tensor:
