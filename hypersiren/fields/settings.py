@@ -20,7 +20,8 @@ class Network(Section):
 
     kind: Kind | None = "siren"
     """siren, one for the whole signal; a baseline of as many weights; or windowed, small SIRENs that overlap, solved in
-    closed form (image, poisson, audio, video). null: windowed, unless a width, a depth or hidden_omega is given."""
+    closed form (image, poisson, audio, video, helmholtz). null: windowed, unless a width, a depth or hidden_omega
+    is given."""
     hidden_features: PositiveInt = 256
     """Width of the SIREN; a baseline's is chosen so that it has as many weights."""
     hidden_layers: Annotated[int, Field(ge=0)] = 3
@@ -29,10 +30,11 @@ class Network(Section):
     """Frequency factor of the first layer; null: chosen from the signal (image, audio)."""
     hidden_omega: PositiveFloat = 30.0
     """Frequency factor of the hidden layers."""
-    numbers: PositiveFloat = 1.15
-    """windowed: numbers of the field for each value of the signal."""
+    numbers: PositiveFloat | None = 1.15
+    """windowed: numbers of the field for each value of the signal; null: as many as waves need."""
     window: Annotated[int, Field(ge=2)] | None = None
-    """windowed: samples of a window along its longest axis; null: 32 pixels, 1000 samples of a sound."""
+    """windowed: samples of a window along its longest axis; null: 32 pixels, 1000 samples of a sound, or as small as
+    the waves need."""
     overlap: Annotated[float, Field(gt=0, le=0.5)] | None = None
     """windowed: share of a window that it gives to each neighbour; null: about a tenth, less for sounds."""
     smoothness: Annotated[float, Field(ge=0)] | None = None
@@ -41,8 +43,9 @@ class Network(Section):
     noise: PositiveFloat | None = None
     """windowed: variance of the noise, relative to that of the prior at frequency 0; null: 1e-8, 1e-7, 1e-6."""
 
-    def chosen(self, windows: bool) -> Kind:
-        """The kind, chosen where it is null: windowed where the task solves `windows` and no width or depth is given.
+    def chosen(self, windows: bool, defaults: "Network | None" = None) -> Kind:
+        """The kind, chosen where it is null: windowed where the task solves `windows` and no width or depth is given
+        that differs from the task's `defaults`.
 
         Example:
             >>> Network(kind=None).chosen(True), Network(kind=None, hidden_features=64).chosen(True)
@@ -50,5 +53,6 @@ class Network(Section):
         """
         if self.kind is not None:
             return self.kind
-        own = any(getattr(self, name) != type(self).model_fields[name].default for name in WHOLE)
+        before = defaults or type(self)()
+        own = any(getattr(self, name) != getattr(before, name) for name in WHOLE)
         return "windowed" if windows and not own else "siren"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hypersiren.errors import UserError
-from hypersiren.fields.settings import WHOLE, WINDOWS, Network
+from hypersiren.fields.settings import WHOLE, WINDOWS
 from hypersiren.plotting import Curve, Pixels, Plot, draw_rows, figure_pixels
 from hypersiren.tasks.images.image import Image
 from hypersiren.tasks.settings import FitSettings
@@ -152,8 +152,8 @@ def compare(
 def _defaults(name: str, task: FieldTask) -> dict[str, Any]:
     """The settings of the network that are not for a kind of field, as they are by default."""
     if name == "windowed":
-        return {key: Network.model_fields[key].default for key in WHOLE}
-    return {**{key: Network.model_fields[key].default for key in WINDOWS}, "numbers": task.defaults.network.numbers}
+        return {key: getattr(task.defaults.network, key) for key in WHOLE}
+    return {key: getattr(task.defaults.network, key) for key in WINDOWS}
 
 
 def _number(value: float) -> str:

@@ -226,7 +226,7 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
     network, training = settings.network, settings.training
     windows = bool(getattr(task, "windowed", False))  # a task from outside need not say
     if field is None:
-        network = network.replace(kind=network.chosen(windows))
+        network = network.replace(kind=network.chosen(windows, task.defaults.network))
         if network.kind == "windowed" and not windows:
             raise UserError(
                 f"network.kind: {task.name} has no closed form for windows here; expected siren or a baseline"
@@ -234,6 +234,8 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
         for name in WHOLE if network.kind == "windowed" else WINDOWS:
             if (given := getattr(network, name)) != getattr(task.defaults.network, name):
                 raise UserError(f"network.{name}: expected none with kind {network.kind}, got {given}")
+        if network.numbers is None and task.defaults.network.numbers is not None:
+            raise UserError(f"network.numbers: expected a number, got null; {task.name} does not choose one")
         if network.window is not None and network.window > (most := max(task.samples)):
             raise UserError(f"network.window: expected at most {most} samples, as the signal has, got {network.window}")
         if network.kind != "windowed":

@@ -11,6 +11,7 @@ from hypersiren.fields.coords import grid
 from hypersiren.fields.siren import Siren
 from hypersiren.waves.helmholtz_solver import uniform_wavefield
 from hypersiren.waves.near_field import WithNearField, near_field
+from hypersiren.waves.pml import PML
 from hypersiren.waves.residuals import gaussian_sources, helmholtz_residual
 
 CENTRES = torch.tensor([[0.05, 0.02], [-0.2, 0.1]], dtype=torch.float64)
@@ -61,6 +62,30 @@ def test_without_the_window_it_is_poissons_solution():
     f = gaussian_sources(x, centres)
     wide = near_field(x, centres, 1 + 1j, 1e-4, radius=1e4)
     assert helmholtz_residual(x, wide, 0.0, source=f).abs().max() < 1e-6 * f.max()
+
+
+@pytest.mark.parametrize("k", [5.0, 20.0, 80.0])
+@pytest.mark.parametrize("variance", [1e-4, 1e-3])
+def test_the_whole_peak_satisfies_helmholtz_equation(k, variance):
+    """In and beyond the source, and across the border between series and Bessel functions."""
+    x, centres = around(500, 0.6), CENTRES[:1]
+    f = gaussian_sources(x, centres, variance=variance)
+    wide = near_field(x, centres, 1 + 1j, variance, 1e6, kappa=k**2)
+    assert helmholtz_residual(x, wide, k, source=f, pml=PML(strength=0.0)).abs().max() < 1e-8 * f.max()
+
+
+def test_the_jet_of_the_whole_near_field():
+    x = around(60, 0.3)
+
+    def value(x):
+        return near_field(x, CENTRES, 1 - 2j, 1e-3, 0.25, False, kappa=400.0).value
+
+    jet, step = near_field(x, CENTRES, 1 - 2j, 1e-3, 0.25, kappa=400.0), 1e-4
+    for d, e in enumerate(step * torch.eye(2, dtype=torch.float64)):
+        slope, bend = (value(x + e) - value(x - e)) / (2 * step), (value(x + e) + value(x - e) - 2 * value(x)) / step**2
+        assert (slope - jet.gradient[..., d]).abs().max() < 1e-5 * jet.gradient.abs().max()
+        assert (bend - jet.hessian_diagonal[..., d]).abs().max() < 1e-4 * jet.hessian_diagonal.abs().max()
+    assert torch.equal(value(x), jet.value)
 
 
 def test_the_rest_of_the_exact_wavefield_has_no_peak():

@@ -61,19 +61,30 @@ class Equation:
     scale: float = 1.0
     loss: ResidualLoss = ResidualLoss()  # noqa: RUF009  (frozen)
 
-    def complete(self, field: Field) -> Field:
-        """The wavefields of a network: itself, and what is given in closed form."""
+    def complete(self, field: Field, m: float = 0.0) -> Field:
+        """The wavefields of a network: itself, and what is given in closed form.
+
+        Args:
+            field: The network.
+            m: Of the medium around the sources, for the whole near field; 0 for its peak, which is all that a network
+                does not see.
+        """
         if not self.loss.near_field:
             return field
-        return WithNearField(field, self.sources, self.amplitude, self.variance, self.loss.near_field)
+        kappa = self.wavenumber**2 * m
+        return WithNearField(field, self.sources, self.amplitude, self.variance, self.loss.near_field, kappa)
 
-    def terms(self, x: Float[Tensor, "N 2"], jet: Jet, m: Float[Tensor, "*batch N 1"]) -> dict[str, Tensor]:
-        """The residual where no source is, and where one is."""
+    def residual(self, x: Float[Tensor, "N 2"], jet: Jet, m: Float[Tensor, "*batch N 1"]) -> Float[Tensor, "*out N C"]:
+        """What is missing for the equation, relative to k² and to the wavefields' size."""
         f = gaussian_sources(x, self.sources, self.amplitude, self.variance)
         residual = helmholtz_residual(x, jet, self.wavenumber, m, f, self.pml) / (self.wavenumber**2 * self.scale)
         if self.loss.balance:
             residual = residual / (1 + self.pml.absorption(x).square()).prod(-1, keepdim=True).sqrt()
-        size = misfit(residual, self.loss.norm)
+        return residual
+
+    def terms(self, x: Float[Tensor, "N 2"], jet: Jet, m: Float[Tensor, "*batch N 1"]) -> dict[str, Tensor]:
+        """The residual where no source is, and where one is."""
+        size = misfit(self.residual(x, jet, m), self.loss.norm)
         near = torch.cdist(x, self.sources).amin(-1, keepdim=True) < REACH * math.sqrt(self.variance)
         away = torch.where(near, 0.0, size).mean()
         return {"residual": away, "source": self.loss.source_weight * torch.where(near, size, 0.0).mean()}

@@ -1,6 +1,6 @@
 """Helmholtz: the wavefield of a source at one frequency, in any medium, as if the plane went on (paper, section 4.3).
 
-The network sees the equation alone, with its absorbing layer (`hypersiren.waves.pml`), at random points of [-1, 1]²:
+A network sees the equation alone, with its absorbing layer (`hypersiren.waves.pml`), at random points of [-1, 1]²:
 
     residual = (d_0(A d_0 u) + d_1(B d_1 u) + C k² m u + f) / k²
 
@@ -8,9 +8,13 @@ balanced by |C|, as squares or absolute values. The peak at a narrow source may 
 (`waves.near_field`). The truth, the exact solution of the uniform plane or finite differences elsewhere, is only
 compared with, in the square that is free of the layer.
 
+By default the field is of windows, which are linear in their numbers: the least squares of the same residual, on a
+regular grid of points, are solved in closed form (`hypersiren.fields.row_solve`).
+
 Symbols: N points, S sources, k wavenumber, m squared slowness, f source, u wavefield of two channels each.
 """
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -20,8 +24,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hypersiren.errors import UserError
+from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field, diagonal_jet
+from hypersiren.fields.raster import is_windowed
+from hypersiren.fields.row_solve import LinearRows, join_rows, linear_rows, solve_rows
+from hypersiren.fields.settings import Network
+from hypersiren.fields.window_solve import Keep
 from hypersiren.plotting import Plot
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, content_digest
@@ -35,6 +45,7 @@ from hypersiren.tasks.waves.equation import (
     wave_picture,
 )
 from hypersiren.tasks.waves.settings import HelmholtzSettings
+from hypersiren.tasks.waves.windows import border_grid, point_grid, ridge_of, smoothed, square_windows, watch
 from hypersiren.waves.complex_channels import to_channels
 from hypersiren.waves.helmholtz_solver import (
     cell_sources,
@@ -72,6 +83,7 @@ class Helmholtz(FieldTask):
     # The truth is not known to who solves an equation: it must not choose the checkpoint.
     criterion: str | None = None
     in_features, out_features = 2, 2
+    windowed = True
     playback: Mapping[str, Any] = {"kind": "wavefield"}
     samples: tuple[int, ...] = (VIEW, VIEW)
     measures = (
@@ -88,6 +100,7 @@ class Helmholtz(FieldTask):
         self.grid = grid((VIEW, VIEW), -half, half, device=self.device)
         self._m = cell_means(medium, cells)
         check_resolution(cells, equation.wavenumber, self._m.max().item())
+        self.m_there = medium(equation.sources[:1]).item()
 
     @classmethod
     def open(cls, settings: HelmholtzSettings, device: torch.device | str = "cpu") -> "Helmholtz":
@@ -112,13 +125,50 @@ class Helmholtz(FieldTask):
         )
         return cls(equation, medium, points=settings.training.points, cells=signal.cells)
 
+    def complete(self, field: Field) -> Field:
+        """The wavefield of a network, or of windows: with the near field, of which windows are given more."""
+        return self.equation.complete(field, self.m_there if is_windowed(field) else 0.0)
+
+    def windowed_field(self, network: Network, keep: Keep | None = None) -> CompactWindows:
+        """The windowed field that solves the equation on a regular grid of points, with u = 0 on the border.
+
+        Jumps of the medium are smoothed over two points. Nothing of an interrupted solve is kept: it takes seconds.
+
+        Raises:
+            UserError: If the loss is not of squares, or has no near field, which windows do not resolve.
+        """
+        known, k = self.equation, self.equation.wavenumber
+        if known.loss.norm != "l2":
+            raise UserError(f"loss.norm: expected l2 for windows, which are least squares, got {known.loss.norm}")
+        if not known.loss.near_field:
+            raise UserError(
+                "loss.near_field: expected above 0 for windows, which do not resolve a narrow source, got 0"
+            )
+        shortest = 2 * math.pi / (k * math.sqrt(self._m.max().item()))
+        field = square_windows(network, shortest, 1 - known.pml.width, VIEW, self.device)
+        x, distance = point_grid(field)
+        m = smoothed(self.medium, x, 2 * distance)
+
+        def residual(field: Field, x: Tensor) -> Tensor:
+            return known.residual(x, diagonal_jet(known.complete(field, self.m_there), x), m)
+
+        border = border_grid(round(2 / distance), self.device)
+        value = torch.zeros(len(border), 5, dtype=torch.complex128, device=self.device)
+        value[:, 0] = 1
+        rows = join_rows([
+            linear_rows(residual, x, 2, pairs=True).scaled(distance),
+            LinearRows(border, value, value.new_zeros(len(border), 1)).scaled(math.sqrt(distance)),
+        ])  # fmt: skip
+        solve_rows(field, rows, ridge=ridge_of(network), watch=watch(field, keep))
+        return field.to(self.grid.dtype)
+
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> WavePoints:
         """Random points."""
         return WavePoints(self.equation.draw(self.points, generator))
 
     def loss(self, field: Field, batch: WavePoints) -> dict[str, Tensor]:
         """The residual where the source is not, and where it is."""
-        jet = diagonal_jet(self.equation.complete(field), batch.x)
+        jet = diagonal_jet(self.complete(field), batch.x)
         return self.equation.terms(batch.x, jet, self.medium(batch.x))
 
     @cached_property
@@ -164,4 +214,4 @@ class Helmholtz(FieldTask):
 
     def solve(self, field: Field) -> Float[Tensor, "N 2"]:
         """The wavefield on the grid of the open square."""
-        return evaluate(self.equation.complete(field), self.grid)
+        return evaluate(self.complete(field), self.grid)

@@ -1,7 +1,7 @@
 """Configuration of the tasks on waves: helmholtz, wave, inversion. Pure description."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -13,8 +13,6 @@ from hypersiren.tasks.settings import FitSettings, FitTraining
 class WaveTraining(FitTraining):
     """The optimisation."""
 
-    steps: PositiveInt = 2000
-    """Optimiser updates."""
     points: PositiveInt = 2048
     """Random points in each step."""
     lr: PositiveFloat = 5e-4
@@ -78,8 +76,10 @@ class HelmholtzSettings(FitSettings):
 
     signal: HelmholtzSignal = HelmholtzSignal()
     loss: ResidualLoss = ResidualLoss()
-    network: Network = Network(hidden_features=96, hidden_layers=2, first_omega=20.0)
+    network: Network = Network(kind=None, hidden_features=96, hidden_layers=2, first_omega=20.0, numbers=None)
     training: WaveTraining = WaveTraining(lr=2e-3, decay="exponential")
+
+    trained_steps: ClassVar[int] = 2000
 
 
 class WaveSignal(MediumSignal):
@@ -118,6 +118,8 @@ class WaveSettings(FitSettings):
     network: Network = Network(hidden_features=128, hidden_layers=2, first_omega=40.0)
     training: WaveTraining = WaveTraining(points=4096, lr=4e-3, decay="exponential")
 
+    trained_steps: ClassVar[int] = 2000
+
 
 class InversionSignal(FrequencySignal):
     """Wavefields measured at receivers, or a medium to measure them in."""
@@ -154,3 +156,5 @@ class InversionSettings(FitSettings):
     loss: InversionLoss = InversionLoss()
     network: Network = Network(hidden_features=128, hidden_layers=2, first_omega=20.0)
     training: WaveTraining = WaveTraining()
+
+    trained_steps: ClassVar[int] = 2000
