@@ -197,11 +197,11 @@ class RowSystem:
         """The numbers of all windows."""
         right = self.adjoint(target.to(self.blocks[0].dtype))
         theta = torch.zeros_like(right)
-        left, way, size = right, None, None
+        left, way, size = right, torch.zeros_like(right), right.real.new_ones(1, 1, right.shape[2])
         for _ in range(1 + refinements):  # conjugate gradients, preconditioned by the factors
             step = self.factor.solve(left)
             new = (left.conj() * step).real.sum((0, 1), keepdim=True)
-            way = step if way is None else step + new / size.clamp_min(1e-300) * way
+            way = step + new / size.clamp_min(1e-300) * way
             size = new
             image = self.adjoint(self.apply(way)) + self.ridge * way
             length = new / (way.conj() * image).real.sum((0, 1), keepdim=True).clamp_min(1e-300)
