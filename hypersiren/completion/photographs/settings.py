@@ -50,7 +50,7 @@ class PhotographContext(Section):
 class PhotographNetwork(Section):
     """The network, see `hypersiren.hypernets.inpainter`."""
 
-    widths: tuple[PositiveInt, PositiveInt, PositiveInt] = (64, 96, 128)
+    widths: tuple[PositiveInt, PositiveInt, PositiveInt] = (32, 64, 96)
     """Channels at half, quarter and eighth resolution."""
     blocks: tuple[PositiveInt, PositiveInt, PositiveInt] = (2, 2, 2)
     """Residual blocks at each of them."""
@@ -66,7 +66,7 @@ class PhotographLoss(Section):
 class PhotographTraining(Optimisation):
     """The optimisation."""
 
-    steps: PositiveInt = 2000
+    steps: PositiveInt = 3000
     """Optimiser updates."""
     batch_size: PositiveInt = 16
     """Crops of a step, before accumulation."""

@@ -19,7 +19,7 @@ from hypersiren.completion.images.pictures import known_pixels
 from hypersiren.completion.photographs.masks import CONTEXTS, context_mask, training_mask
 from hypersiren.completion.photographs.settings import PhotographContext, PhotographSettings
 from hypersiren.fields.window_solve import fill
-from hypersiren.hypernets.inpainter import NINETY, colour_axes, to_axes
+from hypersiren.hypernets.inpainter import NINETY, colour_axes, relax, to_axes
 from hypersiren.plotting import figure_pixels, image_grid
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import convert_image, fit_image, read_image
@@ -244,7 +244,7 @@ def batch_of(pictures: Float[Tensor, "B H W 3"], known: Bool[Tensor, "B H W"]) -
     """Pictures on [0, 1] with their unknown pixels filled in."""
     y = to_axes(pictures)
     filled = [fill(each.movedim(0, -1), mask).movedim(-1, 0) for each, mask in zip(y, known, strict=True)]
-    return PhotographBatch(y, torch.stack(filled), known)
+    return PhotographBatch(y, relax(torch.stack(filled), known), known)
 
 
 def cut_crops(
