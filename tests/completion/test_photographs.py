@@ -69,12 +69,13 @@ def test_masks_are_what_their_names_say():
         context_mask("holes", (8, 8))
     generator = torch.Generator().manual_seed(0)
     shares = [training_mask(32, 0.03, 0.9, 0.3, 24, generator).double().mean().item() for _ in range(60)]
-    assert min(shares) < 0.1 and max(shares) > 0.8
+    assert min(shares) < 0.1
+    assert max(shares) > 0.8
 
 
 def test_a_batch_is_filled_in_from_its_known_pixels_and_the_loss_falls():
     task = Photographs(
-        torch.randint(0, 256, (1, 8, 8, 3), dtype=torch.uint8).repeat(20, 4, 4, 1), batch_size=4, pixels=32
+        torch.randint(0, 256, (1, 8, 8, 3), dtype=torch.uint8).repeat(20, 4, 4, 1), batch_size=4, pixels=16
     )
     batch = task.sample(torch.Generator().manual_seed(0))
     known = batch.known.unsqueeze(1).expand_as(batch.y)
@@ -82,13 +83,13 @@ def test_a_batch_is_filled_in_from_its_known_pixels_and_the_loss_falls():
     model = Inpainter((8, 8, 8), (1, 1, 1))
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     losses = []
-    for step in range(40):
+    for step in range(24):
         terms = task.loss(model, task.sample(torch.Generator().manual_seed(step)))
         optimizer.zero_grad()
         sum(terms.values()).backward()
         optimizer.step()
         losses.append(terms["colour"].item())
-    assert np.mean(losses[-10:]) < np.mean(losses[:10])
+    assert np.mean(losses[-8:]) < np.mean(losses[:8])
 
 
 def test_the_calibration_covers_nine_tenths_of_the_validation_values():
@@ -103,7 +104,7 @@ def test_a_trained_run_completes_a_photograph_at_its_own_size(trained, folder, c
     metrics = json.loads((trained / "completion" / "metrics.json").read_text())
     assert set(metrics["psnr"]) == {"hypersiren", "linear", "cubic", "biharmonic"}
     photo = folder / "0.png"
-    code, said = run(capsys, "complete", trained, photo, "--context", "10%", "--samples", 2, "--out", tmp_path)
+    code, _said = run(capsys, "complete", trained, photo, "--context", "10%", "--samples", 2, "--out", tmp_path)
     assert code == 0
     names = ("completed", "deviation", "sample_1", "sample_2", "panel")
     made = {name: np.asarray(Image.open(tmp_path / f"0_{name}.png")) for name in names}
@@ -124,7 +125,8 @@ def test_masks_sizes_and_gray_pictures(trained, folder, capsys, tmp_path):
     words = ("complete", trained, tmp_path / "gray.png", "--mask", tmp_path / "mask.png", "--out", tmp_path)
     assert run(capsys, *words)[0] == 0
     completed = Image.open(tmp_path / "gray_completed.png")
-    assert completed.mode == "L" and completed.size == (100, 90)
+    assert completed.mode == "L"
+    assert completed.size == (100, 90)
     assert (np.asarray(completed)[mask > 0] == np.asarray(gray)[mask > 0]).all()
     assert run(capsys, *words, "--size", "45")[0] == 0
     assert Image.open(tmp_path / "gray_completed-2.png").size == (50, 45)
@@ -142,7 +144,9 @@ def test_masks_sizes_and_gray_pictures(trained, folder, capsys, tmp_path):
 )
 def test_what_does_not_fit_is_told_in_one_line(trained, folder, capsys, tmp_path, words, message):
     code, said = run(capsys, "complete", trained, folder / "0.png", *words, "--out", tmp_path / "out")
-    assert code == 2 and message in said and "Traceback" not in said
+    assert code == 2
+    assert message in said
+    assert "Traceback" not in said
 
 
 def test_inpaint_starts_from_a_completion(trained, folder, capsys, tmp_path):
@@ -151,7 +155,8 @@ def test_inpaint_starts_from_a_completion(trained, folder, capsys, tmp_path):
     assert json.loads((tmp_path / "fit" / "history.json").read_text())[-1]["validation/psnr"] > 15
     assert (tmp_path / "fit" / "fit.png").exists()
     code, said = run(capsys, *words[:4], "faces", "--out", tmp_path / "other")
-    assert code == 2 and "expected a model of photographs" in said
+    assert code == 2
+    assert "expected a model of photographs" in said
 
 
 def test_the_field_of_a_completion_has_its_pixels(folder):

@@ -19,7 +19,7 @@ from hypersiren.completion.images.pictures import known_pixels
 from hypersiren.completion.photographs.masks import CONTEXTS, context_mask, training_mask
 from hypersiren.completion.photographs.settings import PhotographContext, PhotographSettings
 from hypersiren.fields.window_solve import fill
-from hypersiren.hypernets.inpainter import NINETY, colour_axes, relax, to_axes
+from hypersiren.hypernets.inpainter import NINETY, Inpainter, colour_axes, relax, to_axes
 from hypersiren.plotting import figure_pixels, image_grid
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import convert_image, fit_image, read_image
@@ -29,6 +29,8 @@ from hypersiren.signals.sets.sources import DatasetError
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Measure
 from hypersiren.tasks.task import content_digest, share_of
+from hypersiren.training.objectives import Objective, named_terms
+from hypersiren.training.seeds import seeded
 
 HELD_OUT = 64
 """Crops to validate and to test, at most."""
@@ -220,11 +222,38 @@ class Photographs(Kind):
             panels[f"from {name}"] = ImagePanel.of(pixels)
         return panels
 
-    def objective(self, settings: PhotographSettings, device: torch.device | str) -> nn.Module:
-        """What `hypersiren train` optimises."""
-        from hypersiren.completion.photographs.objective import PhotographObjective
+    def objective(self, settings: PhotographSettings, device: torch.device | str) -> "PhotographObjective":
+        """What `hypersiren train` optimises: a new model that settings describe, on this task."""
+        with seeded(settings.seed):
+            model = Inpainter(settings.network.widths, settings.network.blocks)
+        model = model.to(device).to(memory_format=torch.channels_last)
+        return PhotographObjective(model, self, settings.training.autocast)
 
-        return PhotographObjective.of(self, settings, device)
+
+class PhotographObjective(Objective):
+    """The task's terms on the means and deviations that a model predicts.
+
+    Args:
+        model: Predicts them.
+        task: Gives the terms.
+        autocast: bfloat16 in the network.
+    """
+
+    task: Photographs
+
+    def __init__(self, model: nn.Module, task: Photographs, autocast: bool = False):
+        super().__init__()
+        self.model, self.task, self.autocast = model, task, autocast
+
+    def forward(self, batch: PhotographBatch) -> dict[str, Tensor]:
+        with torch.autocast(batch.y.device.type, torch.bfloat16, enabled=self.autocast):
+            return named_terms(self.task, self.task.loss(self.model, batch))
+
+    def calibrate(self, model: nn.Module) -> None:
+        self.task.calibrate(model)
+
+    def predictor(self, model: nn.Module) -> nn.Module:
+        return model
 
 
 def words(context: str) -> str:
