@@ -1,7 +1,6 @@
 """Fit one field to one signal."""
 
 import logging
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ from hypersiren.training.display import is_first, shows_progress
 from hypersiren.training.distributed import join, on_first
 from hypersiren.training.loop import OnLog, optimise_and_load
 from hypersiren.training.memory import return_freed_memory
-from hypersiren.training.objectives import FieldObjective
+from hypersiren.training.objectives import FieldObjective, numbers_per_value
 from hypersiren.training.seeds import seeded
 from hypersiren.training.solves import KeptSolve, forget, kept_solve
 
@@ -278,10 +277,9 @@ def tell_size(field: nn.Module, task: Any) -> str:
         >>> tell_size(Siren(2, 1, 8), Image(torch.zeros(4, 4, 1)))
         '249 weights'
     """
-    if (numbers := getattr(field, "numbers", None)) is None:
+    if (share := numbers_per_value(field, task)) is None:
         return f"{sum(p.numel() for p in field.parameters()):,} weights"
-    values = math.prod(task.samples) * task.out_features
-    return f"{numbers:,} numbers in {len(field.windows)} windows, {numbers / values:.3g} for each value"  # type: ignore[arg-type]
+    return f"{field.numbers:,} numbers in {len(field.windows)} windows, {share:.3g} for each value"  # type: ignore[arg-type]
 
 
 KEYWORDS = ("field", "settings", "init", "run_dir", "seed", "network", "progress", "on_log")
