@@ -101,8 +101,7 @@ def say_unused(frame: Any, path: str | os.PathLike[str]) -> None:
     if int(frame.color_trc) in (16, 18):
         unused.append("high dynamic range (its values are taken as they are)")
     if named:
-        kinds = [(kind, words) for kind, words in UNUSED.items() if hasattr(Type, kind)]
-        unused += [words for kind, words in kinds if frame.side_data.get(getattr(Type, kind)) is not None]
+        unused += [words for kind, words in UNUSED.items() if frame.side_data.get(getattr(Type, kind)) is not None]
     else:
         unused.append("side data that the installed PyAV has no name for")
     if unused:
