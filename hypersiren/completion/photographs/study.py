@@ -25,7 +25,8 @@ from hypersiren.fields.settings import Network
 from hypersiren.hypernets.inpainter import NINETY, Inpainted, Inpainter
 from hypersiren.plotting import figure_pixels, image_grid
 from hypersiren.signals.files import SignalError
-from hypersiren.signals.image.files import read_image, read_mask, to_uint8, write_image
+from hypersiren.signals.image.files import read_image, to_uint8, write_image
+from hypersiren.signals.image.masks import read_mask
 from hypersiren.tasks.windows import solve_windows
 
 LOG = logging.getLogger(__name__)
