@@ -44,6 +44,14 @@ class Known:
         """Of values at the features' points those of the equations, 0 where there is none."""
         return (points if self.cells is None else points[self.cells]) * self.mask.unsqueeze(-1)
 
+    def values(self, theta: Float[Tensor, "B G X"]) -> Float[Tensor, "B N X"]:
+        """What the equations say of last layers, 0 where there is none."""
+        mask = self.mask.unsqueeze(-1)
+        if self.cells is None:
+            return self.features @ theta * mask
+        cells = self.cells.unsqueeze(-1).expand(len(theta), -1, theta.shape[-1])
+        return (self.features @ theta).gather(1, cells) * mask
+
 
 def equations(
     siren: Siren,

@@ -110,9 +110,19 @@ class Gram:
         change = self.points @ w
         if self.cells is not None:
             change = change.gather(1, self.cells.unsqueeze(-1).expand(-1, -1, w.shape[-1]))
-        solution = torch.cholesky_solve((change + error) * self.mask.unsqueeze(-1), self.lower)
-        back = solution if self.cells is None else spread_over(solution, self.cells, len(self.points))
-        return unstack_signals(w - self.points.mT @ back, signals)
+        return unstack_signals(w - self._explained(change + error), signals)
+
+    def explained(self, values: Float[Tensor, "B N X"]) -> Float[Tensor, "B R X"]:
+        """The solutions w for other values at the known points, by the same Cholesky factor."""
+        return unstack_signals(self._explained(stack_signals(values, len(self.mask))), len(values))
+
+    def _explained(self, values: Float[Tensor, "S N Y"]) -> Float[Tensor, "S R Y"]:
+        assert self.lower is not None
+        values = values * self.mask.unsqueeze(-1)
+        if not self.dual:
+            return torch.cholesky_solve(self.design.mT @ values, self.lower)
+        solution = torch.cholesky_solve(values, self.lower)
+        return self.points.mT @ (solution if self.cells is None else spread_over(solution, self.cells, len(self.points)))
 
     def _solve_again(self, a: Float[Tensor, "S P R"]) -> tuple[Float[Tensor, "S M P"], Float[Tensor, "S M P"]]:
         """The covariances of known points (or columns) and those asked for, and the matrices' solutions of them."""

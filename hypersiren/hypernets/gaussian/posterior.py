@@ -83,8 +83,13 @@ class GaussianPosterior:
     @property
     def remaining_variance(self) -> Float[Tensor, " S"]:
         """u: the posterior's variance as a share of the prior's, over [-1, 1]^D, from 0 to 1."""
+        variance, prior = self.probed()
+        return (variance.mean(-1) / prior.mean(-1)).clamp(1e-6, 1)
+
+    def probed(self) -> tuple[Float[Tensor, "S P"], Float[Tensor, "*c P"]]:
+        """The variance at the points of `probes`, before the calibration, and the prior's there."""
         a = self._features(probes(self.siren, self.factor))
-        return (self._variance(a).mean(-1) / a.square().sum(-1).mean(-1)).clamp(1e-6, 1)
+        return self._variance(a), a.square().sum(-1)
 
     @cached_property
     def deviation_factor(self) -> Float[Tensor, " S"]:
