@@ -29,6 +29,7 @@ from torch.nn.functional import silu
 from hypersiren.errors import UserError
 from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import Siren
+from hypersiren.hypernets.gaussian.linear_algebra import shared_product
 from hypersiren.hypernets.gaussian.posterior import probes
 
 POINTS = 1024
@@ -202,7 +203,7 @@ class Correction(nn.Module):
         with torch.no_grad():
             ratios = (variance / prior.clamp(min=torch.finfo(prior.dtype).tiny)).sqrt()
             remaining = (variance.mean(-1) / prior.mean()).clamp(LEAST, 1)
-            inputs = self.inputs(self.read @ theta, self.regions(ratios, probes(siren, theta)))
+            inputs = self.inputs(shared_product(self.read, theta), self.regions(ratios, probes(siren, theta)))
             amplitude = self.amplitude(remaining)
         return self(inputs) * amplitude.view(-1, 1, 1)
 

@@ -29,6 +29,7 @@ from hypersiren.hypernets.adapters.correction import Correction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.equations import equations
 from hypersiren.hypernets.gaussian.gram import Gram
+from hypersiren.hypernets.gaussian.linear_algebra import shared_product
 from hypersiren.hypernets.gaussian.posterior import GaussianPosterior, effective_count
 from hypersiren.hypernets.gaussian.prior import Moments
 
@@ -90,15 +91,15 @@ class LastLayerSolve(BayesianLastLayer):
         systems = slice(len(known.mask))  # one, or all
         noise = self.noise_at(siren, context.x[systems], context.mask[systems]).to(work)
         w, gram = Gram.solve(known, factor, noise)
-        change = factor @ w
+        change = shared_product(factor, w)
         solved = with_last_layer(siren, params, (full + change).to(dtype))
         posterior = GaussianPosterior(siren, solved, factor.to(dtype), gram.to(dtype), self.spread)
         if self.correction is not None and not self.correction.off:
             with torch.no_grad():
                 probed = posterior.probed()
             v = self.correction.change(siren, change.to(dtype), *probed)
-            moved = (self.correction.axes @ v).to(work)
-            moved = moved - factor @ gram.explained(known.values(moved))
+            moved = shared_product(self.correction.axes, v).to(work)
+            moved = moved - shared_product(factor, gram.explained(known.values(moved)))
             solved = with_last_layer(siren, params, (full + change + moved).to(dtype))
             posterior = replace(posterior, params=solved)
         return Prediction(siren, solved, z, posterior)

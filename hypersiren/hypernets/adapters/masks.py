@@ -30,12 +30,13 @@ def draw_mask(
         (torch.Size([8, 8]), 5)
     """
     u = torch.rand(4, generator=generator).tolist()
-    if u[0] >= regular:
+    axes = [d for d, points in enumerate(size) if points > 1]
+    if u[0] >= regular or not axes:
         mask = torch.zeros(math.prod(size), dtype=torch.bool)
         count = min(most, int(fewest * ((most + 1) / fewest) ** u[1]))
         mask[torch.randperm(len(mask), generator=generator)[:count]] = True
         return mask.view(size)
-    axis = int(u[1] * len(size))
+    axis = axes[int(u[1] * len(axes))]
     length = size[axis]
     if u[2] < SIDE:
         share = 0.5 if u[3] < 0.25 else 0.2 + 0.8 * (u[3] - 0.25)

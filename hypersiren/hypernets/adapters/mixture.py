@@ -36,7 +36,7 @@ from hypersiren.hypernets.gaussian.clusters import clusters, random_part
 from hypersiren.hypernets.gaussian.components import changes, portion, solve_under
 from hypersiren.hypernets.gaussian.equations import Known, equations
 from hypersiren.hypernets.gaussian.gram import Gram
-from hypersiren.hypernets.gaussian.linear_algebra import append_bias
+from hypersiren.hypernets.gaussian.linear_algebra import append_bias, shared_product
 from hypersiren.hypernets.gaussian.posterior import GaussianPosterior, effective_count, probes
 from hypersiren.hypernets.gaussian.prior import Moments
 
@@ -131,7 +131,7 @@ class MixtureSolve(BayesianLastLayer):
         siren, known = first.siren, first.known
         with torch.no_grad():
             probed = first.probed()
-        moved = correction.axes @ correction.change(siren, change, *probed)
+        moved = shared_product(correction.axes, correction.change(siren, change, *probed))
         values = known.values(moved)
         parts = zip(self.factor.split(some), first.noise.split(some), first.weights.mT.split(some), strict=True)
         lost: Tensor | float = 0.0

@@ -19,7 +19,7 @@ from hypersiren.fields.last_layers import without_last_layer
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.gaussian.linear_algebra import append_bias
+from hypersiren.hypernets.gaussian.linear_algebra import append_bias, shared_product
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Known:
         if self.cells is None:
             return self.features @ theta * mask
         cells = self.cells.unsqueeze(-1).expand(len(theta), -1, theta.shape[-1])
-        return (self.features @ theta).gather(1, cells) * mask
+        return shared_product(self.features, theta).gather(1, cells) * mask
 
 
 def equations(

@@ -77,8 +77,9 @@ class GaussianPosterior:
 
     def _variance(self, a: Float[Tensor, "*b P R"]) -> Float[Tensor, "S P"]:
         """The variance before the calibration, where the features times S are known."""
-        a = a.expand(len(self.mask), -1, -1)
-        return self.gram.variance(a, trained=torch.is_grad_enabled() and a.requires_grad)
+        trained = torch.is_grad_enabled() and a.requires_grad
+        # Where all systems share the points, their covariances are parts of one matrix.
+        return self.gram.variance(a.expand(len(self.mask), -1, -1) if trained or not self.gram.dual else a, trained)
 
     @property
     def remaining_variance(self) -> Float[Tensor, " S"]:
