@@ -207,6 +207,7 @@ class CaseTask(Kind):
         element: What points are called: "pixels", "samples".
         inside: What intervals hold: "values", "samples".
         points: Points of signals that are completed at a time.
+        shorter: Numbers a signal for which the table also has the ratio from all points, of the prior's leading axes.
         decibels: Whether the table has the mean signal to noise ratio of the signals, not the peak one of mean errors.
     """
 
@@ -218,6 +219,7 @@ class CaseTask(Kind):
     inside: str = "values"
     points: int = 131072
     decibels: bool = False
+    shorter: Sequence[int] = ()
 
     @property
     def measures(self) -> Sequence[Measure]:  # type: ignore[override]
@@ -228,7 +230,10 @@ class CaseTask(Kind):
             Measure("change", change, "%", factor=100),
             Measure("mse", f"{self.quantity}, mean over contexts"),
             *each,
-            *(Measure(f"change_{self.label(name)}", f"the same, {self.words(name)}", "%", factor=100) for name in self.contexts),
+            *(
+                Measure(f"change_{self.label(name)}", f"the same, {self.words(name)}", "%", factor=100)
+                for name in self.contexts
+            ),
         ]
 
     def mask(self, signals: Any, context: str, seed: int = 0) -> Bool[Tensor, "M *size"]:

@@ -26,6 +26,9 @@ LOG = logging.getLogger(__name__)
 EACH = 16
 """Signals of a batch that are seen through one mask."""
 
+CENTRES, PAIRS = 2048, 40000
+"""Of the regressions that find the metric."""
+
 CALIBRATED = 256
 """Validation signals that amplitudes and intervals are chosen on, where a system of each is not too large."""
 
@@ -35,12 +38,14 @@ class RasterTask(Protocol):
     """A task whose signals all lie on one raster.
 
     Attributes:
+        train: The signals, with a length.
         size: The raster.
         batch_size: B.
         fewest, most: Known points of a signal, where they are random.
         blocks: Share of the contexts that are sides or blocks.
     """
 
+    train: Any
     size: tuple[int, ...]
     batch_size: int
     fewest: int
@@ -48,7 +53,13 @@ class RasterTask(Protocol):
     blocks: float
 
     def draw(self, generator: Generator, count: int, jitter: float = 0.0) -> Float[Tensor, "B P C"]:
-        """Values of training signals on the raster, in the units of the fields; `jitter`: of brightness and contrast."""
+        """Values of training signals on the raster, in the units of the fields.
+
+        Args:
+            generator: Draws.
+            count: B.
+            jitter: How much brightness and contrast change, where signals have them.
+        """
 
 
 def correction_of(model: nn.Module) -> Correction | None:
@@ -65,9 +76,12 @@ class CorrectionTraining:
         task: Gives the signals.
     """
 
-    def __init__(self, model: HyperSiren, task: RasterTask):
+    task: RasterTask
+
+    def __init__(self, model: HyperSiren, task: Any):
         adapter, correction = model.adapter, correction_of(model)
-        assert isinstance(adapter, LastLayerSolve) and correction is not None
+        assert isinstance(adapter, LastLayerSolve)
+        assert correction is not None
         self.model, self.task, self.solve, self.correction = model, task, adapter, correction
         self._bank: Bank | None = None
         self._made_of: tuple[int, ...] = ()
@@ -124,7 +138,9 @@ class CorrectionTraining:
                 torch.cat(weights).to(self.solve.factor),
             )
 
-        correction.metric.copy_(learn_metric(pairs, correction.metric, rounds=correction.rounds))
+        few = len(self.task.train)
+        size = {"centres": min(CENTRES, 8 * few), "pairs": min(PAIRS, 64 * few)}  # few signals tell no more
+        correction.metric.copy_(learn_metric(pairs, correction.metric, rounds=correction.rounds, **size))
 
     def sample(self, generator: Generator) -> BankBatch:
         """The batch of a step."""

@@ -45,6 +45,9 @@ AUGMENTATION = ("flip", "shift", "zoom", "rotation")
 PRIOR_VALUES = 2**24
 """Values of images on the finer raster that the prior takes at a time: 64 MB."""
 
+SHORTER = (1024, 6400)
+"""Numbers an image that the literature has for images of 64 x 64 colour pixels."""
+
 JUDGED = 2**26
 """Numbers of the linear systems of one context's validation images that a model is judged on: 67 from 1000 pixels."""
 
@@ -122,6 +125,7 @@ class Completion(CaseTask):
         self.fewest, self.most = min(context.fewest, points), min(context.most, points)
         self.grid = grid(self.size, device=train.pixels.device)
         self.contexts = available_contexts(self.size)
+        self.shorter = SHORTER if points * train.channels > SHORTER[-1] else ()
 
     @classmethod
     def load(cls, settings: CompletionSettings, device: torch.device | str = "cpu") -> tuple[ImageSet, ...]:
@@ -182,10 +186,9 @@ class Completion(CaseTask):
         y = augment(self.train.images(index), generator, **self.augmentation).flatten(1, 2)
         if not jitter:
             return y
-        one, each, c = (count, 1, 1), (count, 1, y.shape[-1]), {"generator": generator, "device": device}
-        gain = torch.randn(one, **c) + 0.4 * torch.randn(each, **c)
-        offset = 0.5 * torch.randn(one, **c) + 0.2 * torch.randn(each, **c)
-        used = jitter * (torch.rand(one, **c) < 0.6)
+        drawn = torch.randn(4, count, 1, y.shape[-1], generator=generator, device=device)
+        gain, offset = drawn[0, ..., :1] + 0.4 * drawn[1], 0.5 * drawn[2, ..., :1] + 0.2 * drawn[3]
+        used = jitter * (torch.rand(count, 1, 1, generator=generator, device=device) < 0.6)
         return (y + 1) * (used * gain).exp() - 1 + used * offset
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> CompletionBatch:

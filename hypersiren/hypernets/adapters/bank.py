@@ -1,13 +1,13 @@
-"""The training of a correction on signals of one raster: a bank of masks whose first solves are linear maps, made once.
+"""The training of a correction on signals of one raster: a bank of masks whose solves are linear maps, made once.
 
-For one mask all that a solve does is linear in the known values, so it is a matrix, made once and used for every signal:
+For one mask all that a solve does is linear in the known values: a matrix, made once and used for every signal,
 
     q = Q^T (first solve's change) = H r,   c = read (its change) = E r,   r = y - mean at the known points.
 
 Q is an orthonormal basis, on the raster, of the K axes that a correction moves along, Q B = their fields. After the
 second solve a change v of the mean has the coefficients B v - H (fields of v at the known points), and what they should
 be is Q^T (y - mean) - q. The loss is the squared error of that, which is the error of the completed signal along the
-axes, over the mean variance that the mask leaves: masks count by what share of it can be explained, and not by how much.
+axes, over the mean variance that the mask leaves: masks count by what share of it can be explained.
 
 `loss` is tested against `predict`, to which it is equal but for rounding.
 
@@ -66,11 +66,14 @@ class BankBatch:
         y: Their values on the raster.
         masks: Which mask of the bank each has, on the processor.
         seed: Of the dropout.
+        first, total: Where these signals stand among those of the whole batch; None: they are all.
     """
 
     y: Float[Tensor, "B P C"]
     masks: Int[Tensor, " B"]
     seed: int = 0
+    first: int = 0
+    total: int | None = None
 
     __repr__ = by_shape
 
@@ -84,7 +87,8 @@ class BankBatch:
             raise UserError(f"expected a batch size that is a multiple of {count}, got {len(self.y)}")
         part = len(self.y) // count
         rows = slice(index * part, (index + 1) * part)
-        return replace(self, y=self.y[rows], masks=self.masks[rows], seed=self.seed + index)
+        first, total = self.first + index * part, self.total or len(self.y)
+        return replace(self, y=self.y[rows], masks=self.masks[rows], first=first, total=total)
 
 
 class Bank:
@@ -188,7 +192,7 @@ class Bank:
         device = batch.y.device
         generator = torch.Generator(device).manual_seed(batch.seed)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            found = correction(torch.cat(inputs), generator).mT
+            found = correction(torch.cat(inputs), generator, batch.first, batch.total).mT
         errors = [
             (self.after(mask, v) - target).square().sum() / (mask.variance + FLOOR)
             for mask, v, target in zip(masks, found.split([len(target) for target in targets]), targets, strict=True)

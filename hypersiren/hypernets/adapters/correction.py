@@ -114,13 +114,14 @@ class Correction(nn.Module):
         self.register_buffer("knots", torch.zeros(KNOTS))
         self.register_buffer("amplitudes", torch.ones(KNOTS))
         self.first = nn.Linear(count, width)
-        self.middle = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width)])
+        self.middle = nn.Linear(width, width)
+        self.beside = nn.Linear(width, width)
         self.last = nn.Linear(width, channels * axes)
         nn.init.uniform_(self.first.bias, -1, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
         with torch.no_grad():
-            self.middle[1].weight.mul_(0.3)
+            self.beside.weight.mul_(0.3)
         self.fixed: float | None = None
 
     @torch.no_grad()
@@ -147,9 +148,7 @@ class Correction(nn.Module):
         """The root mean square of an input under the prior."""
         return self.length[: len(self.read)].mean().sqrt().clamp(min=torch.finfo(self.length.dtype).tiny)
 
-    def inputs(
-        self, coefficients: Float[Tensor, "B k C"], deviation: Float[Tensor, "S J"]
-    ) -> Float[Tensor, "B I"]:
+    def inputs(self, coefficients: Float[Tensor, "B k C"], deviation: Float[Tensor, "S J"]) -> Float[Tensor, "B I"]:
         """What the network reads, before the metric.
 
         Args:
@@ -170,19 +169,30 @@ class Correction(nn.Module):
         return ratios @ (member / member.sum(0).clamp(min=1))
 
     def forward(
-        self, inputs: Float[Tensor, "B I"], generator: torch.Generator | None = None
+        self,
+        inputs: Float[Tensor, "B I"],
+        generator: torch.Generator | None = None,
+        first: int = 0,
+        total: int | None = None,
     ) -> Float[Tensor, "B K C"]:
-        """The change v on the axes; in training with dropout, drawn from a generator."""
+        """The change v on the axes; in training with dropout, drawn from a generator.
+
+        Args:
+            inputs: See `inputs`.
+            generator: Of the dropout; None for PyTorch's own.
+            first, total: Where these signals stand in a batch whose dropout is drawn for all; None: they are all of it.
+        """
+        rows = slice(first, first + len(inputs)), total or len(inputs)
         h = silu(self.first(inputs @ self.metric))
-        h = h + self.middle[1](self._drop(silu(self.middle[0](h)), generator))
-        v = self.last(self._drop(silu(h), generator)).to(self.length.dtype)
+        h = h + self.beside(self._drop(silu(self.middle(h)), generator, *rows))
+        v = self.last(self._drop(silu(h), generator, *rows)).to(self.length.dtype)
         return v.unflatten(1, (self.channels, -1)).mT * (OUTPUT * self.length.sqrt()).unsqueeze(-1)
 
-    def _drop(self, h: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _drop(self, h: Tensor, generator: torch.Generator | None, rows: slice, total: int) -> Tensor:
         if not (self.training and self.dropout):
             return h
-        kept = torch.rand(h.shape, generator=generator, device=h.device, dtype=torch.float32) >= self.dropout
-        return h * kept / (1 - self.dropout)
+        drawn = torch.rand(total, h.shape[1], generator=generator, device=h.device, dtype=torch.float32)
+        return h * (drawn[rows] >= self.dropout) / (1 - self.dropout)
 
     def change(
         self, siren: Siren, theta: Float[Tensor, "B G C"], variance: Float[Tensor, "S P"], prior: Float[Tensor, " P"]

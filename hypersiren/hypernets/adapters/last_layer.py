@@ -140,3 +140,10 @@ class LastLayerSolve(BayesianLastLayer):
         set_mean(siren, theta)
         if self.correction is not None:
             self.correction.set_axes(moments.features, factor)
+
+    @torch.no_grad()
+    def cut(self, rank: int) -> None:
+        """Keep the leading axes of the prior alone, as they are after `set_prior`, and no correction."""
+        used = self.factor.any(0).nonzero().flatten()
+        self.factor[:, used[: max(0, len(used) - rank)]] = 0
+        self.correction = None

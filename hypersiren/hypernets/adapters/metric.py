@@ -21,6 +21,9 @@ Draw = Callable[[int], tuple[Float[Tensor, "B I"], Float[Tensor, "B O"], Float[T
 RIDGE = 1e-5
 """Of the regression, for kernel values of at most 1."""
 
+MOST = 6
+"""Times that the matrix gets more on its diagonal until it is positive definite."""
+
 LEADING = 48
 """Directions of the outputs whose gradients are taken."""
 
@@ -69,19 +72,27 @@ def regress(draw: Draw, metric: Float[Tensor, "I I"], centres: int, pairs: int) 
     near = middle[:500]
     width = 2 * torch.cdist(near, middle).square().median().item()
     work = torch.float32 if middle.device.type == "mps" else torch.float64
-    square: Tensor | float = 0.0
+    square = torch.zeros(len(middle), len(middle), dtype=work, device=middle.device)
     right: Tensor | float = 0.0
     total, count = 0.0, 0
     while count < pairs:
-        inputs, outputs, weight = draw(512)
+        inputs, outputs, weight = draw(min(512, pairs))
         root = weight.sqrt().unsqueeze(1)
         kernel = gaussian(inputs @ metric, middle, width) * root
-        square = square + (kernel.mT @ kernel).to(work)
+        square += (kernel.mT @ kernel).to(work)
         right = right + (kernel.mT @ (outputs * root)).to(work)
         total, count = total + weight.sum().item(), count + len(inputs)
     matrix = square / total + RIDGE * gaussian(middle.to(work), middle.to(work), width)
-    matrix.diagonal().add_(2e-6 * (square / total).diagonal().mean())
-    weights = torch.cholesky_solve(right / total, torch.linalg.cholesky(matrix))
+    assert isinstance(right, Tensor)
+    # Sums in single precision are not quite positive definite, least where signals are few and centres alike.
+    least = 2e-6 * square.diagonal().mean() / total
+    for _ in range(MOST):
+        matrix.diagonal().add_(least)
+        lower, failed = torch.linalg.cholesky_ex(matrix)
+        if not failed:
+            break
+        least = 10 * least
+    weights = torch.cholesky_solve(right / total, lower)
     return Regression(middle, width, weights.to(middle.dtype))
 
 

@@ -18,8 +18,8 @@ from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.gaussian.equations import Known
 from hypersiren.hypernets.gaussian.linear_algebra import (
     gram_matrix,
-    solve_parts,
     shared_product,
+    solve_parts,
     solve_positive,
     spread_over,
     stack_signals,
