@@ -240,7 +240,7 @@ def open_run(run: Path, device: torch.device | str = "cpu") -> SetRun:
             f"{path}: holds a model without the settings of its training; expected {checkpoints.EXPECTED}"
         )
     try:
-        record = content["record"]["settings"]
+        record = {"correction": {"kind": "none"}, **content["record"]["settings"]}  # earlier runs have none
         row = set_row(record["data"]["kind"])
         return SetRun(row, row.settings.model_validate(record), model, path)
     except (ValidationError, UserError, KeyError, TypeError):
