@@ -14,6 +14,7 @@ from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.cli.train import read_train_settings
 from hypersiren.training.folders import to_json, write_text
 from hypersiren.training.memory import keep_freed_memory
+from hypersiren.training.runs import find
 
 if TYPE_CHECKING:
     from hypersiren.studies.benchmarks.measure import Report
@@ -108,6 +109,7 @@ def warm(run: File, *, context: str = "1000", steps: int = 500, device: str = "a
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     check_least(1, steps=steps)
+    find(run)
     announce("benchmark warm")
     from hypersiren.completion.images.task import Completion
     from hypersiren.studies.benchmarks.loop import warm_start

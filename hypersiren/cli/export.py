@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hypersiren.cli.console import File, Out, choose_device, fail, make_folder
+from hypersiren.cli.console import File, Out, check_files, choose_device, fail, make_folder
 from hypersiren.cli.lines import announce, show
 from hypersiren.training.folders import unused, write_text
+from hypersiren.training.runs import find
 
 if TYPE_CHECKING:
     from hypersiren.export.graphs import Field
@@ -48,6 +49,8 @@ def export(
         fail("--context is for --onnx and --torch of a completed picture; a page has a slider")
     if out is not None and (out.suffix.lower() != ENDINGS[form] or not out.parent.is_dir()):
         fail(f"{out}: expected the ending {ENDINGS[form]}, in a folder that exists")
+    find(run)
+    check_files([picture] if picture else [])
     announce(f"export {run}")
     from hypersiren.hypernets.model import HyperSiren
     from hypersiren.training import checkpoints
@@ -69,7 +72,7 @@ def export(
 
         write_text(target, fit_page(field, checkpoints.playback(content), name))
     else:
-        _graph(form, field, target)
+        _graph(form, field, target, checkpoints.playback(content))
     show(target)
 
 
@@ -94,10 +97,11 @@ def _completion(
         write_text(target, completion_page(opened.model, picture, (h, w), f"{name}: {picture.stem}", samples=samples))
         return
     photo = read_photo(picture, (h, w), opened.model.siren.out_features, context=context)
-    _graph(form, predicted(opened.model, photo.context).signal(0), target)
+    about = {"kind": "image", "samples": [h, w]}
+    _graph(form, predicted(opened.model, photo.context).signal(0), target, about)
 
 
-def _graph(form: str, field: "Field", target: Path) -> None:
+def _graph(form: str, field: "Field", target: Path, about: dict[str, Any]) -> None:
     from hypersiren.export.graphs import write_onnx, write_torch
 
-    (write_onnx if form == "onnx" else write_torch)(field, target)
+    (write_onnx if form == "onnx" else write_torch)(field, target, about)

@@ -13,9 +13,11 @@ from cyclopts import Parameter
 from hypersiren.cli.console import (
     File,
     Out,
+    check_files,
     check_run_dir,
     choose_device,
     fail,
+    files_of,
     find_config,
     print_metrics,
     print_next,
@@ -78,8 +80,8 @@ def fit(
     folder = out or on_first(partial(choose_folder, base, settings.model_dump(mode="json"), made.digest()))
     done = on_first(partial(start_folder, folder, restart))
     try:
-        result = fit_field(made, settings=settings, run_dir=folder, progress=progress())
-    except KeyboardInterrupt:
+        result = fit_field(made, settings=settings, run_dir=folder, progress=progress(), on_interrupt="return")
+    except (KeyboardInterrupt, SystemExit):
         if (folder / "solve.pt").exists():
             stop_saved()
         raise
@@ -156,4 +158,7 @@ def read_settings(task: str, words: Sequence[str], preset: str, config: Path | N
     if config is not None:
         config = find_config(config, [task])
     named = [f"--signal.{key}={word}" for key, word in zip(keys, words[:files], strict=False)]
-    return load_settings(TASKS[task].settings, config, [*named, *words[files:]])
+    settings: FitSettings = load_settings(TASKS[task].settings, config, [*named, *words[files:]])
+    examples = [*TASKS[task].examples, *map(str, files_of(TASKS[task].settings()))]
+    check_files(files_of(settings), examples)
+    return settings

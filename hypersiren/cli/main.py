@@ -22,6 +22,7 @@ from hypersiren.cli.console import choose_device, fail, speaks
 from hypersiren.cli.export import export
 from hypersiren.cli.fit import fit
 from hypersiren.cli.lines import LEVELS, LOG, show, showing, tell
+from hypersiren.cli.list import list_all
 from hypersiren.cli.mesh import mesh
 from hypersiren.cli.render import render
 from hypersiren.cli.train import train
@@ -52,6 +53,7 @@ app = App(
 )
 for command in (render, export, initialisation, mesh, complete, benchmark):
     app.command(command)
+app.command(list_all, name="list")
 app.command(fit, usage="Usage: hypersiren fit TASK [FILE] [--setting value ...]\n")
 app.command(compare, usage="Usage: hypersiren compare TASK [FILE] [--setting value ...]\n")
 app.command(train, usage="Usage: hypersiren train [--config NAME] [--setting value ...]\n")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -14,7 +14,9 @@ from hypersiren.cli.console import (
     check_run_dir,
     choose_device,
     count,
+    fail,
     find_config,
+    near_file,
     report_finished,
     report_skipped,
     start_folder,
@@ -54,6 +56,7 @@ def train(
     """
     keep_freed_memory()
     row, checked = read_train_settings(config, settings)
+    check_root(checked.data)
     check_run_dir(out, checked, restart)
     announce(f"train {config.stem if config else checked.data.kind}")
 
@@ -83,6 +86,13 @@ def train(
     report_finished(done, checked.training.steps)
     LOG.info(str(draw_run(objective, folder)))
     complete(folder, device=checked.device, task=objective.task)
+
+
+def check_root(data: Any) -> None:
+    """Refuse a folder of signals that is not there, unless it is to be filled, before PyTorch is loaded."""
+    root = data.root
+    if root is not None and not root.exists() and not getattr(data, "download", False):
+        fail(f"{root}: no such folder{near_file(root)}")
 
 
 def read_train_settings(config: Path | None, words: Sequence[str] = ()) -> tuple[SetRow, SetSettings]:

@@ -198,7 +198,7 @@ def solve_raster(
         if keep:
             keep.save(field, stop)
         progress(size[0] if stop == plan.windows.count[0] else stop * plan.pixels[0][1], size[0])
-    return field
+    return field.requires_grad_(False)
 
 
 def fill(values: Float[Tensor, "*size C"], known: Bool[Tensor, "*size"]) -> Float[Tensor, "*size C"]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ from hypersiren.tasks.task import check_task, digest_of
 from hypersiren.training.checkpoints import read, restore, save
 from hypersiren.training.display import is_first, shows_progress
 from hypersiren.training.distributed import join, on_first
+from hypersiren.training.folders import write_metrics
+from hypersiren.training.interrupts import check_on_interrupt
 from hypersiren.training.loop import OnLog, optimise_and_load
 from hypersiren.training.memory import return_freed_memory
 from hypersiren.training.objectives import FieldObjective
@@ -46,7 +49,8 @@ class Fit:
     Attributes:
         field: The field, in evaluation mode.
         task: What it was fitted to.
-        metrics: What the task's `evaluate` says of it.
+        metrics: What the task's `evaluate` and `evaluate_result` say of it; what is not defined, as the SSIM of a
+            picture of few pixels, is left out.
         history: The course of the training, as `history.json` of a run folder: rows with `step`, `seconds`, means since
             the last row ("loss/total", a "loss/..." for each term, "gradient_norm"), "learning_rate", and in rows of
             validations "validation/..." for each of `metrics`. `pandas.DataFrame(history)` is a table.
@@ -124,6 +128,8 @@ class Fit:
         return encode_png(figure_pixels(self.plot()))
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit(
     task: Any,
     field: nn.Module | None = None,
@@ -135,9 +141,13 @@ def fit(
     network: Mapping[str, Any] | Network | str | None = None,
     progress: bool | str | None = None,
     on_log: OnLog | None = None,
+    on_interrupt: str = "raise",
     **training: Any,
 ) -> Fit:
     """Fit a field to a task, ours or your own.
+
+    Fits in several threads give what each gives alone, bit for bit: nothing here draws from PyTorch's global generator.
+    It is yours, and that of all threads: a field that you make yourself has its own with `Siren(..., generator=...)`.
 
     Where torchrun has started several processes, they share the points of each step and get the same field. Each makes
     the same call, its task on its own device: `torch.device("cuda", int(os.environ["LOCAL_RANK"]))`. The first alone
@@ -160,6 +170,9 @@ def fit(
             metrics and its best weights, `finished` is False, and the same call with the same `run_dir` resumes. Two
             examples: `on_log=lambda step, values: wandb.log(values, step)` and
             `on_log=lambda step, values: values.get("validation/psnr", 0) > 40`.
+        on_interrupt: After Ctrl-C or SIGTERM the step ends, the run is saved if it has a `run_dir`, `field` has the
+            weights, and KeyboardInterrupt or SystemExit is raised, so that a loop over fits ends; the same call
+            resumes. "return": the fit returns what it has, `finished` being False, but for a solve, which has nothing.
         training: Changes of the settings' optimisation, see `hypersiren.tasks.settings.FitTraining`; all but `points`,
             which the task has: `Image(picture, points=4096)`.
 
@@ -179,6 +192,7 @@ def fit(
         >>> fit(Image(torch.zeros(8, 8, 1)), steps=200, log_every=10, network=small, on_log=stop).history[-1]["step"]
         10
     """
+    check_on_interrupt(on_interrupt)
     check_task(task)
     check_keywords(training)
     seconds = 0.0
@@ -199,11 +213,24 @@ def fit(
     objective = FieldObjective(field, task, used.training.first_lr, seconds=seconds)
     shown = shows_progress(progress)
     outcome = optimise_and_load(
-        objective, run_dir, record, used.training, seed=used.seed, progress=shown, on_log=on_log
+        objective,
+        run_dir,
+        record,
+        used.training,
+        seed=used.seed,
+        progress=shown,
+        on_log=on_log,
+        on_interrupt=on_interrupt,
     )
     if run_dir is not None and is_first():
         forget(Path(run_dir))
-    result = Fit(field.requires_grad_(False), task, **outcome)
+    field.requires_grad_(False)
+    if outcome["finished"] and hasattr(task, "evaluate_result"):  # a task from outside need not have it
+        outcome["metrics"] |= on_first(partial(task.evaluate_result, field))
+    outcome["metrics"] = {name: value for name, value in outcome["metrics"].items() if not math.isnan(value)}
+    result = Fit(field, task, **outcome)
+    if result.run_dir is not None and result.finished and is_first():
+        write_metrics(result.run_dir, result.metrics)
     if result.run_dir is not None and result.finished and is_first():
         LOG.info("drawing summary.png")
         return_freed_memory()
@@ -284,7 +311,7 @@ def tell_size(field: nn.Module, task: Any) -> str:
     return f"{numbers:,} numbers in {len(field.windows)} windows, {numbers / values:.3g} for each value"  # type: ignore[arg-type]
 
 
-KEYWORDS = ("field", "settings", "init", "run_dir", "seed", "network", "progress", "on_log")
+KEYWORDS = ("field", "settings", "init", "run_dir", "seed", "network", "progress", "on_log", "on_interrupt")
 """Of `fit`, beside the settings of the optimisation."""
 
 

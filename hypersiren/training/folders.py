@@ -77,6 +77,13 @@ def to_json(data: Any) -> str:
     return json.dumps(plain(data), indent=1, allow_nan=False) + "\n"
 
 
+def write_metrics(folder: Path, result: Mapping[str, float]) -> None:
+    """Add what the finished field is worth to the metrics.json of a run."""
+    path = folder / "metrics.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_text(path, to_json({**known, "result": dict(result)}))
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder is one of ours."""
     old = (folder / "config.yaml").is_file() and any((folder / name).is_file() for name in ("last.pt", "best.pt"))

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.settings.yaml import to_yaml
 from hypersiren.training import checkpoints
 from hypersiren.training.folders import differences, locked, refuse_others, sign, write_text
-from hypersiren.training.loop import stop_requested
+from hypersiren.training.interrupts import Stop, stop_requested
 
 LOG = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ class KeptSolve:
         stop: Is set when the solve is to end, after a strip, with what it has.
     """
 
-    def __init__(self, path: Path, record: dict[str, Any], stop: Event):
+    def __init__(self, path: Path, record: dict[str, Any], stop: Stop):
         self.path, self.record, self.stop = path, record, stop
         self.due = time.monotonic() + KEEP_SECONDS
         self.begun, self.seconds = time.perf_counter(), 0.0  # seconds: of the parts before
@@ -73,14 +72,14 @@ class KeptSolve:
         took = time.monotonic() - begun
         self.due = time.monotonic() + max(KEEP_SECONDS, 9 * took)
         if stopping:
-            raise KeyboardInterrupt
+            raise self.stop.error()
 
 
 @contextmanager
 def kept_solve(folder: Path, settings: dict[str, Any], digest: str | None) -> Iterator[KeptSolve]:
     """Keep a solve in a run folder, which this process alone has meanwhile, and which says whose it is.
 
-    Ctrl-C and SIGTERM end it after the strip that is worked on, as a KeyboardInterrupt.
+    Ctrl-C and SIGTERM end it after the strip that is worked on, as a KeyboardInterrupt or a SystemExit.
 
     Args:
         folder: The run folder.

@@ -81,7 +81,7 @@ fit image folder  ->  folder: a folder, not an image
 fit image text.png  ->  text.png: not an image that Pillow can read
 fit image empty.png  ->  empty.png: empty file
 fit image a.wav  ->  a.wav: not an image that Pillow can read
-fit image camra  ->  camra: no such file; did you mean the photograph "camera"?
+fit image camra  ->  camra: no such file; did you mean "camera"?
 fit image https://example.org/a.png  ->  signal.path: expected a file on this computer, not a URL (download it
 fit image a.png b.jpg  ->  image takes 1 file, got a.png b.jpg
 fit image a.png -x  ->  unknown flag -x; settings are given as --key value
@@ -90,6 +90,16 @@ fit image a.png --signal.size abc  ->  signal.size: input should be a valid inte
 fit image a.png --signal.size -3  ->  signal.size: input should be greater than 0, got -3
 fit image a.png --signal.size [1,2,3]  ->  signal.size: input should be a valid integer, got [1, 2, 3]
 fit image a.png --siz 32  ->  --siz: unknown key "siz"; did you mean "signal.size"?
+fit image a.png --epochs 10  ->  --epochs: unknown key "epochs"; did you mean "training.steps"?
+fit image a.png --gpu  ->  --gpu: unknown key "gpu"; did you mean "device cuda"?
+fit image a.png --learning-rate 1  ->  --learning_rate: unknown key "learning_rate"; did you mean "training.lr"?
+fit image a.png --batch-size 9  ->  --batch_size: unknown key "batch_size"; did you mean "training.points"?
+fit image a.png --network.w0 9  ->  --network.w0: unknown key "network.w0"; did you mean "network.first_omega"?
+train --epochs 10  ->  --epochs: unknown key "epochs"; did you mean "training.steps"?
+fit image a.pgn  ->  a.pgn: no such file; did you mean "a.png"?
+fit image photos/notes.tx  ->  photos/notes.tx: no such file; did you mean "photos/notes.txt"?
+complete runs/face a.png  ->  runs/face: no such run folder or checkpoint; did you mean "runs/faces"?
+render runs/imge  ->  runs/imge: no such run folder or checkpoint; did you mean "runs/image"?
 fit image a.png --step 10  ->  --step: unknown key "step"; did you mean "training.steps"?
 fit image a.png --training.steps -5  ->  training.steps: input should be greater than or equal to 0, got -5
 fit image a.png --steps 0 --kind siren  ->  training.steps: expected at least 1 where nothing is solved, got 0
@@ -171,7 +181,7 @@ train --config open.yaml  ->  open.yaml: not valid YAML (expected ',' or '}', bu
 train --data.kind face  ->  data.kind: expected one of faces, photos, folder, celeba, solids, meshes, sounds or a
 train --data.kind soldis  ->  data.kind: expected one of faces, photos, folder, celeba, solids, meshes, sounds or a
 train --data.kind folder  ->  images of kind 'folder' need a root, the folder that holds them
-train --data.kind folder --data.root missing  ->  no such folder: missing
+train --data.kind folder --data.root missing  ->  missing: no such folder
 train --data.kind folder --data.root a.png  ->  expected a folder, got a file: a.png
 train --data.kind folder --data.root folder  ->  expected image files below folder, found none
 train --data.kind folder --data.root photos  ->  expected at least 3 images in photos (1 files left out, the first

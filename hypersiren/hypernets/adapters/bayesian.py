@@ -36,6 +36,13 @@ class BayesianLastLayer(nn.Module):
         self.length = length
         self.register_buffer("spread", torch.zeros(2))
 
+    @property
+    def lacks_prior(self) -> bool:
+        """Whether the prior is still that of initial weights."""
+        features, rank = self.factor.shape[-2:]
+        initial = initial_factor(features - 1).to(self.factor)[:, :rank]
+        return bool((self.factor == initial).all())
+
     @classmethod
     def for_model(cls, siren: Siren, hypernet: nn.Module | None, **arguments: object) -> "BayesianLastLayer":
         """One that fits a hypo-SIREN."""

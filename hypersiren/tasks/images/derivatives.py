@@ -1,5 +1,7 @@
 """Gradient and Laplacian of a fitted image: evaluation and pictures."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -41,6 +43,7 @@ def gradient_row(
 ) -> dict[str, Picture]:
     """A gradient beside the truth, both on the truth's scale, and the legend of their colours."""
     full = gradient_strength(truth)
+    titles = titles[0], titles[1] + _psnr_title(gradient, truth)
     return {
         "true_gradient": Picture(titles[0], draw_gradient(truth, full).cpu().numpy()),
         "gradient": Picture(titles[1], draw_gradient(gradient, full).cpu().numpy()),
@@ -61,8 +64,16 @@ def laplacian_row(truth: Float[Tensor, "H W C"], laplacian: Float[Tensor, "h w C
 
     return {
         "true_laplacian": picture("Laplacian of the truth", truth),
-        "laplacian": picture("Laplacian of the result", laplacian),
+        "laplacian": picture("Laplacian of the result" + _psnr_title(laplacian, truth), laplacian),
     }
+
+
+def _psnr_title(found: Tensor, truth: Tensor) -> str:
+    """The end of a title, where both are at the same pixels and something can be said."""
+    if found.shape != truth.shape:
+        return ""
+    number = psnr(found, truth, max((truth.max() - truth.min()).item(), 1e-12))
+    return f",\nPSNR {number:.3g} dB" if math.isfinite(number) else ""
 
 
 SSIM = Measure("ssim", "SSIM", better="higher")

@@ -158,6 +158,12 @@ class Image(FieldTask):
         true_derivatives = image_gradient(self.pixels, "sobel"), image_laplacian(self.pixels)
         return derivative_psnr(*derivatives(field, self.size, self.device), *true_derivatives)
 
+    def evaluate_result(self, field: Field) -> dict[str, float]:
+        """PSNR of gradient and Laplacian at the pixels that the summary shows, against the filters of its truth."""
+        every = shown_every(self.size)
+        truths = image_gradient(self.pixels, every=every), image_laplacian(self.pixels, every=every)
+        return derivative_psnr(*self.once(field, self.shown_derivatives), *truths)
+
     def panels(self, field: Field) -> dict[str, Panel]:
         """The fitted image."""
         return {"fit": ImagePanel(self.once(field, self.render))}
