@@ -55,6 +55,13 @@ class Objective(nn.Module):
         return {}
 
 
+def numbers_per_value(field: nn.Module, task: Any) -> float | None:
+    """How many numbers a windowed field has for each value of the signal; None for a field without windows."""
+    if (numbers := getattr(field, "numbers", None)) is None:
+        return None
+    return numbers / (math.prod(task.samples) * task.out_features)
+
+
 class FieldObjective(Objective):
     """The loss of one field on a task.
 
@@ -69,9 +76,8 @@ class FieldObjective(Objective):
         super().__init__()
         self.model, self.task, self.first_lr, self.seconds = field, task, first_lr, seconds
         self.validate_first = seconds > 0
-        if (numbers := getattr(field, "numbers", None)) is not None:
-            values = math.prod(task.samples) * task.out_features  # type: ignore[attr-defined]
-            self.facts = {"numbers_per_value": numbers / values}
+        if (share := numbers_per_value(field, task)) is not None:
+            self.facts = {"numbers_per_value": share}
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         return named_terms(self.task, self.task.loss(self.model, batch))

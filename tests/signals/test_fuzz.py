@@ -27,7 +27,8 @@ from hypersiren.completion.images.settings import CompletionSettings
 from hypersiren.errors import UserError
 from hypersiren.settings.flags import load_settings
 from hypersiren.shapes.cloud import read_points
-from hypersiren.signals.image.files import read_image, read_mask, read_values
+from hypersiren.signals.image.files import read_image, read_values
+from hypersiren.signals.image.masks import read_mask
 from hypersiren.signals.sound.files import read_sound
 from hypersiren.signals.video.files import read_video, write_video
 from hypersiren.waves.measurements import read_inversion

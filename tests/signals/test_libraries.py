@@ -14,7 +14,7 @@ from hypersiren import Siren, save
 from hypersiren.shapes.cloud import as_cloud
 from hypersiren.signals.files import LibraryError, SignalError, guarded
 from hypersiren.signals.image.files import read_image
-from hypersiren.signals.image.wide import read_wide
+from hypersiren.signals.image.formats import read_wide
 from hypersiren.signals.sets.sounds import _Recordings, _sounds
 from hypersiren.signals.sound.files import read_sound
 from hypersiren.signals.video import sources

@@ -28,7 +28,7 @@ from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.calibration import negative_log_likelihood
 from hypersiren.signals.metrics import image_mse
 from hypersiren.signals.sets.images import Images, ImageSet, as_images, augment, load_images, split_images
-from hypersiren.signals.sets.sources import SPLITS
+from hypersiren.signals.sets.splits import SPLITS
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Rows, panel_rows
 from hypersiren.tasks.task import content_digest

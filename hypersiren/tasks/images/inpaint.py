@@ -38,7 +38,7 @@ class Inpaint(Image):
     """The inpainting task.
 
     Args:
-        image, range: As of `Image`; pixels that are not known serve for `evaluate` alone.
+        image, range, valid, units, bands: As of `Image`; pixels that are not known serve for `evaluate` alone.
         loss: The prior, its weight k, and its random points a step, which are drawn anywhere in [-1, 1]^2.
         known: (H, W) bools, True where known; None where all are.
         points: Random known pixels a step; None for all.
@@ -62,8 +62,11 @@ class Inpaint(Image):
         known: Any,
         points: int | None = None,
         range: tuple[float, float] | None = None,
+        valid: Any = None,
+        units: tuple[float, float] | None = None,
+        bands: bool | None = None,
     ):
-        super().__init__(image, points=points, known=known, range=range)
+        super().__init__(image, points=points, known=known, range=range, valid=valid, units=units, bands=bands)
         self.prior, self.weight, self.prior_points = loss.prior, loss.weight, loss.prior_points
 
     @classmethod
@@ -79,9 +82,9 @@ class Inpaint(Image):
         signal = settings.signal
         if signal.share is None and signal.mask is None:
             settings = settings.replace(signal=signal.replace(share=0.1))
-        pixels, known = open_known(settings)
-        points = settings.training.points
-        return cls(pixels.to(device), settings.loss, known=known, points=points, range=(-1, 1))
+        found = open_known(settings, bands=True)
+        words: dict[str, Any] = {"known": found.known, "valid": found.valid, "units": found.range, "bands": True}
+        return cls(found.pixels.to(device), settings.loss, points=settings.training.points, range=(-1, 1), **words)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Any:
         known = super().sample(generator, progress)
