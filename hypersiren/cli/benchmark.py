@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from hypersiren.cli.complete import open_run
 from hypersiren.cli.console import File, Out, check_least, choose_device, fail
-from hypersiren.cli.fit import read_settings
+from hypersiren.cli.fit import check_signal, read_settings
 from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.cli.train import read_train_settings
 from hypersiren.training.folders import to_json, write_text
@@ -180,6 +180,7 @@ def fit_speed(
     check_out(out)
     words = [picture, "--signal.size", size, "--network.kind", "siren"]
     settings, paper = (read_settings("image", words, preset, None) for preset in ("fast", "paper"))
+    check_signal("image", settings)
     keep_freed_memory()  # as in `fit`; for all variants
     announce("benchmark fit")
     from hypersiren.studies.benchmarks.fit import fit_report

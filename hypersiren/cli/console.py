@@ -31,15 +31,18 @@ Out = Annotated[Path, Parameter(name=("--out", "-o"), converter=_typed_path)]
 
 PACKAGE = Path(__file__).parent.parent
 
-CONFIGS = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
-"""Configurations: installed, they are in the package; in a clone beside it."""
+
+def configurations(task: str) -> list[Path]:
+    """Those that come with hypersiren for a task: installed, they are in the package; in a clone beside it."""
+    folder = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
+    return sorted((folder / task).glob("*.yaml"))
 
 
 def find_config(config: Path, tasks: Sequence[str]) -> Path:
     """A YAML file of settings: the file, or the one of this name that comes with hypersiren for one of these tasks."""
     if config.exists() or config.suffix or len(config.parts) > 1:
         return config
-    shipped = {path.stem: path for task in tasks for path in sorted((CONFIGS / task).glob("*.yaml"))}
+    shipped = {path.stem: path for task in tasks for path in configurations(task)}
     if config.name not in shipped:
         hint = did_you_mean(config.name, shipped, f"; expected a file, or one of {', '.join(shipped)}")
         fail(f'--config: no such file or configuration "{config}"{hint}')

@@ -11,7 +11,7 @@ from hypersiren.training.runs import find
 if TYPE_CHECKING:
     from hypersiren.export.graphs import Field
 
-ENDINGS = {"html": ".html", "onnx": ".onnx", "torch": ".pt2"}
+ENDINGS = {"html": ".html", "onnx": ".onnx", "torch": ".pt2", "glsl": ".glsl"}
 
 
 def export(
@@ -21,11 +21,12 @@ def export(
     html: bool = False,
     onnx: bool = False,
     torch: bool = False,
+    glsl: bool = False,
     context: int | None = None,
     samples: int = 4,
     out: Out | None = None,
 ) -> None:
-    """Export a field for use without hypersiren: as a web page, ONNX, or a program of torch.export.
+    """Export a field for use without hypersiren: as a web page, ONNX, a program of torch.export, or a shader.
 
     Args:
         run: Run folder of `hypersiren fit`, or of `hypersiren train` on images, or a released model: faces, natural.
@@ -34,14 +35,16 @@ def export(
             slices of videos and shapes, sounds to play, completions from few to all pixels.
         onnx: ONNX for any number of points; needs the extra `onnx`.
         torch: A program for any number of points that `torch.export.load` reads.
-        context: Number of known random pixels of the picture, for --onnx and --torch; the default is all.
+        glsl: A function of GLSL for shaders, of a SIREN of at most 20,000 weights; an image runs on Shadertoy as it is.
+        context: Number of known random pixels of the picture, for --onnx, --torch and --glsl; the default is all.
         samples: Number of samples of each completion on the page, if the model predicts a distribution.
-        out: File. The default is field.html, field.onnx or field.pt2 in the run folder, with a number if that file
-            exists.
+        out: File. The default is field with the ending .html, .onnx, .pt2 or .glsl in the run folder, and a
+            number if that file exists.
     """
-    chosen = [name for name, wanted in (("html", html), ("onnx", onnx), ("torch", torch)) if wanted]
+    wanted = {"html": html, "onnx": onnx, "torch": torch, "glsl": glsl}
+    chosen = [name for name in ENDINGS if wanted[name]]
     if len(chosen) != 1:
-        fail(f"expected one of --html, --onnx and --torch, got {' and '.join(chosen) or 'none'}")
+        fail(f"expected one of --html, --onnx, --torch and --glsl, got {' and '.join(chosen) or 'none'}")
     [form] = chosen
     if samples < 0:
         fail(f"expected --samples of at least 0, got {samples}")
@@ -103,5 +106,9 @@ def _completion(
 
 def _graph(form: str, field: "Field", target: Path, about: dict[str, Any]) -> None:
     from hypersiren.export.graphs import write_onnx, write_torch
+    from hypersiren.export.shader import write_glsl
 
+    if form == "glsl":
+        write_glsl(field, target)
+        return
     (write_onnx if form == "onnx" else write_torch)(field, target, about)

@@ -33,6 +33,7 @@ from hypersiren.tasks.settings import FitSettings
 from hypersiren.training.display import is_first
 from hypersiren.training.folders import choose_folder
 from hypersiren.training.memory import keep_freed_memory, return_freed_memory
+from hypersiren.training.runs import find
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +67,7 @@ def fit(
     """
     keep_freed_memory()
     settings = read_settings(task, words, preset, config)
+    check_signal(task, settings)
     check_run_dir(out, settings, restart)
     announce(f"fit {' '.join([task, *signal_files(task, settings)])}")
     device = choose_device(settings.device)
@@ -158,7 +160,12 @@ def read_settings(task: str, words: Sequence[str], preset: str, config: Path | N
     if config is not None:
         config = find_config(config, [task])
     named = [f"--signal.{key}={word}" for key, word in zip(keys, words[:files], strict=False)]
-    settings: FitSettings = load_settings(TASKS[task].settings, config, [*named, *words[files:]])
-    examples = [*TASKS[task].examples, *map(str, files_of(TASKS[task].settings()))]
-    check_files(files_of(settings), examples)
-    return settings
+    return load_settings(TASKS[task].settings, config, [*named, *words[files:]])
+
+
+def check_signal(task: str, settings: FitSettings) -> None:
+    """Refuse files that are not there, and a start that is no run, before PyTorch is loaded."""
+    defaults = files_of(TASKS[task].settings())
+    check_files(files_of(settings), [*TASKS[task].examples, *map(str, defaults)])
+    if settings.start is not None:
+        find(settings.start)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hypersiren.cli.console import CONFIGS, File
+from hypersiren.cli.console import File, configurations
 from hypersiren.cli.lines import show
 from hypersiren.completion.registry import SETS, set_row
 from hypersiren.errors import UserError
@@ -30,9 +30,9 @@ def list_all(folder: File = Path("runs")) -> None:
     show("Released models, for `complete` and `export`:")
     table([[name, _about(path)] for name, path in released().items()])
     show("\nConfigurations of `train --config NAME`:")
-    table([[path.stem, _first_words(path)] for task in SETS for path in sorted((CONFIGS / task).glob("*.yaml"))])
+    table([[path.stem, _first_words(path)] for task in SETS for path in configurations(task)])
     show("\nConfigurations of `fit TASK --config NAME`:")
-    table([[task, path.stem, _first_words(path)] for task in TASKS for path in sorted((CONFIGS / task).glob("*.yaml"))])
+    table([[task, path.stem, _first_words(path)] for task in TASKS for path in configurations(task)])
     runs = [_run(path) for path in runs_in(folder)]
     show(f"\nRuns in {folder}:" if runs else f"\nNo runs in {folder}.")
     table(runs)

@@ -93,9 +93,10 @@ def write_onnx(field: Field, path: Path, about: Mapping[str, Any] | None = None)
         except Exception as error:  # the exporter has many
             raise UserError(f"{type(field).__name__} cannot be exported to ONNX ({one_line(error)})") from None
     assert program is not None
-    onnx.helper.set_model_props(program.model_proto, metadata(about))
+    model = program.model_proto
+    onnx.helper.set_model_props(model, metadata(about))
     with atomic_write(path) as file:
-        file.write(onnx.ModelProto.SerializeToString(program.model_proto))
+        file.write(onnx.ModelProto.SerializeToString(model))
 
 
 def metadata(about: Mapping[str, Any] | None) -> dict[str, str]:

@@ -89,7 +89,7 @@ def check_plain(value: Any, name: str = "") -> None:
         >>> check_plain({"record": {"fps": 25.0}, "ema": {"layers.0.bias": torch.zeros(3)}})
         >>> check_plain({"record": {"playback": {"by": [range(3)]}}})
         Traceback (most recent call last):
-        hypersiren.training.checkpoints.CheckpointError: record.playback.by.0: a checkpoint holds tensors and plain
+        hypersiren.training.runs.CheckpointError: record.playback.by.0: a checkpoint holds tensors and plain
         values, got range(0, 3) (range)
     """
     kind = type(value)

@@ -25,7 +25,7 @@ from hypersiren.signals.image.files import encode_png, write_image
 from hypersiren.tasks.settings import FitSettings, FitTraining
 from hypersiren.tasks.summary import draw_summary
 from hypersiren.tasks.task import check_task, digest_of
-from hypersiren.training.checkpoints import read, restore, save
+from hypersiren.training.checkpoints import find, read, restore, save
 from hypersiren.training.display import is_first, shows_progress
 from hypersiren.training.distributed import join, on_first
 from hypersiren.training.folders import write_metrics
@@ -136,6 +136,7 @@ def fit(
     *,
     settings: FitSettings | None = None,
     init: Params | None = None,
+    start: str | os.PathLike[str] | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     network: Mapping[str, Any] | Network | str | None = None,
@@ -158,6 +159,8 @@ def fit(
         field: The module to fit, in place; None for the network of the settings.
         settings: Network and optimisation; None for the task's own.
         init: Initial weights, all or some, such as those that a hypernetwork predicted for one signal.
+        start: Run folder or checkpoint of a fit of one network: this one begins with its weights and has its network. A
+            field that you have begins with its own: `fit(task, field)`.
         run_dir: Folder for checkpoints, summary.png and TensorBoard events; a run that it holds is resumed. None keeps
             nothing.
         seed: Fixes the batches, and the initial weights of a network that is made here; None for the settings' seed.
@@ -198,6 +201,7 @@ def fit(
     seconds = 0.0
     used = task.defaults if settings is None else settings
     used = used.replace(
+        start=used.start if start is None else Path(start),
         seed=used.seed if seed is None else seed,
         network=used.network.replace(**network_changes(network)),
         training=used.training.replace(**training),
@@ -251,6 +255,8 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
             windows would be larger than the signal.
     """
     network, training = settings.network, settings.training
+    if field is None and settings.start is not None:
+        network = network_of(settings.start, network, task.defaults.network)
     windows = bool(getattr(task, "windowed", False))  # a task from outside need not say
     if field is None:
         network = network.replace(kind=network.chosen(windows))
@@ -273,12 +279,37 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
     return settings.replace(network=network, training=training)
 
 
+def network_of(start: Path, network: Network, defaults: Network) -> Network:
+    """The network of the fit that another starts from.
+
+    Args:
+        start: The run folder, or a checkpoint.
+        network, defaults: Of the fit that starts, and of its task: what is changed must be what is there.
+
+    Raises:
+        CheckpointError: If there is no checkpoint.
+        UserError: If it is not of a fit of one network, or another network is asked for.
+    """
+    record = (read(find(start))["record"].get("settings") or {}).get("network")
+    if record is None or record.get("kind") in (None, "windowed"):
+        got = "windows, which are solved anew" if record else "no fit"
+        raise UserError(f"start: expected a fit of one network, such as --network.kind siren, got {got}: {start}")
+    there = Network.model_validate(record)
+    for name in Network.model_fields:
+        given, known = getattr(network, name), getattr(there, name)
+        if given not in (known, getattr(defaults, name)):
+            raise UserError(f"network.{name}: expected {known}, as the start has, got {given}")
+    return there
+
+
 def make_field(settings: FitSettings, task: Any, run_dir: Path | None) -> tuple[nn.Module, float]:
     """The field of resolved settings, and the seconds that its solve took.
 
     Of a run that is resumed it is not solved again: its weights come from the checkpoint, or from what is kept of a
     solve that was interrupted.
     """
+    if settings.start is not None:
+        return restore(read(find(settings.start)), task.device).requires_grad_(True), 0.0
     if settings.network.kind != "windowed":
         with seeded(settings.seed):
             return baseline(**describe_field(settings.network, task)).to(task.device), 0.0
@@ -311,7 +342,7 @@ def tell_size(field: nn.Module, task: Any) -> str:
     return f"{field.numbers:,} numbers in {len(field.windows)} windows, {share:.3g} for each value"  # type: ignore[arg-type]
 
 
-KEYWORDS = ("field", "settings", "init", "run_dir", "seed", "network", "progress", "on_log", "on_interrupt")
+KEYWORDS = ("field", "settings", "init", "start", "run_dir", "seed", "network", "progress", "on_log", "on_interrupt")
 """Of `fit`, beside the settings of the optimisation."""
 
 

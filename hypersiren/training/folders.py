@@ -195,6 +195,8 @@ def tell_differences(
     for key in ("network.kind", "network.first_omega"):
         if found.get(key, (0, 0))[1] is None:  # task and signal have yet to choose it
             del found[key]
+    if here.get("start"):  # the network is that of the fit that it starts from
+        found = {key: pair for key, pair in found.items() if not key.startswith("network.")}
     if (there.get("training") or {}).get("steps") == 0:  # what was solved may be trained in any way
         found = {key: pair for key, pair in found.items() if not key.startswith("training.")}
     known = seen is not None and digest is not None
