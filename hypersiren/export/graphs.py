@@ -75,7 +75,7 @@ def write_onnx(field: Field, path: Path, about: Mapping[str, Any] | None = None)
         import onnx
         import onnxscript  # noqa: F401 - the exporter needs it
     except ImportError:
-        raise UserError('--onnx needs the extra onnx: pip install "hypersiren[onnx]"') from None
+        raise UserError("--onnx needs the extra onnx: pip install onnx onnxscript onnxruntime") from None
     module, points = _prepared(field)
     # The lowest onnxscript prints which rules it applied.
     with warnings.catch_warnings(), unlogged("torch.onnx"), contextlib.redirect_stdout(io.StringIO()):

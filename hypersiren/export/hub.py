@@ -14,7 +14,7 @@ from hypersiren.training.folders import to_json, write_text
 try:
     from huggingface_hub import ModelHubMixin, hf_hub_download
 except ImportError:
-    raise UserError('Pretrained needs the extra hub: pip install "PATH_TO_HYPERSIREN[hub]"') from None
+    raise UserError("Pretrained needs the extra hub: pip install huggingface_hub") from None
 
 NAME = "model.safetensors"
 """The file of the model, as `hypersiren.save` writes it."""
