@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from cyclopts import Parameter
 
 from hypersiren.cli.lines import LOG, show, tell
-from hypersiren.errors import clear_line, did_you_mean
+from hypersiren.errors import clear_line, did_you_mean, nearest
 from hypersiren.settings.section import Section, to_path
 from hypersiren.training.display import is_first, processes
 from hypersiren.training.folders import check_folder, clear, differences, is_run, refuse_others, steps_done
@@ -103,10 +103,12 @@ def check_files(paths: Iterable[Path], known: Iterable[str] = ()) -> None:
 def near_file(path: Path, known: Iterable[str] = ()) -> str:
     """The end of a message about a missing file: the one beside it, or the known name, that is nearest."""
     try:
-        beside = [str(path.parent / other.name) for other in path.parent.iterdir()]
+        names = [path.parent / other.name for other in path.parent.iterdir()]
     except OSError:
-        beside = []
-    return did_you_mean(str(path), [*beside, *known], least=0.7)
+        names = []
+    candidates = [*names, *map(Path, known)]
+    stem = nearest(path.stem, {each.stem for each in candidates}, 0.7)  # endings alone make no two names alike
+    return did_you_mean(str(path), [str(each) for each in candidates if each.stem == stem], least=0.0)
 
 
 def files_of(settings: Section) -> list[Path]:
