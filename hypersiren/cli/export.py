@@ -55,6 +55,7 @@ def export(
     find(run)
     check_files([picture] if picture else [])
     announce(f"export {run}")
+    from hypersiren.hypernets.inpainter import Inpainter
     from hypersiren.hypernets.model import HyperSiren
     from hypersiren.training import checkpoints
 
@@ -66,6 +67,8 @@ def export(
         make_folder(folder)
     target = out or unused(folder / f"field{ENDINGS[form]}")[0]
     name = folder.resolve().name
+    if isinstance(field, Inpainter):
+        fail(f"{path}: no field to export; expected a fit, such as one of `hypersiren fit inpaint --start {run}`")
     if isinstance(field, HyperSiren):
         _completion(path, picture, form, target, name, context, samples)
     elif picture is not None:

@@ -52,9 +52,12 @@ def _about(path: Path) -> str:
 
     with safe_open(path, "numpy") as file:
         data = json.loads(file.metadata()["hypersiren"])["settings"]["data"]
-    side = data["size"]
-    size = f"{side}x{side}" if isinstance(side, int) else "x".join(map(str, side))
-    return f"{set_row(data['kind']).unit} ({data['kind']}), {size}, {'gray' if data['gray'] else 'colour'}"
+    parts = [f"{set_row(data['kind']).unit} ({data['kind']})"]
+    if (side := data.get("size")) is not None:
+        parts.append(f"{side}x{side}" if isinstance(side, int) else "x".join(map(str, side)))
+    if "gray" in data:
+        parts.append("gray" if data["gray"] else "colour")
+    return ", ".join(parts)
 
 
 def _first_words(path: Path) -> str:

@@ -24,6 +24,7 @@ from hypersiren.fields.peers import from_peer, to_peer
 from hypersiren.fields.render import kind_of
 from hypersiren.fields.savable import describe, rebuild
 from hypersiren.fields.siren import BoundSiren
+from hypersiren.hypernets.inpainter import Inpainter  # noqa: F401 - so that `restore` knows it
 from hypersiren.hypernets.model import build
 from hypersiren.signals.files import atomic_write, check_library
 from hypersiren.training.runs import EXPECTED, RELEASED, CheckpointError, find, results_folder  # noqa: F401 - as ours

@@ -255,7 +255,7 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
             windows would be larger than the signal.
     """
     network, training = settings.network, settings.training
-    if field is None and settings.start is not None:
+    if field is None and settings.start is not None and getattr(task, "completed", None) is None:
         network = network_of(settings.start, network, task.defaults.network)
     windows = bool(getattr(task, "windowed", False))  # a task from outside need not say
     if field is None:
@@ -277,6 +277,11 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
     if training.steps == 0 and not solved:
         raise UserError("training.steps: expected at least 1 where nothing is solved, got 0")
     return settings.replace(network=network, training=training)
+
+
+def is_fit(start: Path) -> bool:
+    """Whether a run, or a checkpoint, is of a fit, which says its network."""
+    return "network" in (read(find(start))["record"].get("settings") or {})
 
 
 def network_of(start: Path, network: Network, defaults: Network) -> Network:
@@ -308,7 +313,7 @@ def make_field(settings: FitSettings, task: Any, run_dir: Path | None) -> tuple[
     Of a run that is resumed it is not solved again: its weights come from the checkpoint, or from what is kept of a
     solve that was interrupted.
     """
-    if settings.start is not None:
+    if settings.start is not None and getattr(task, "completed", None) is None:  # else the task has used it
         return restore(read(find(settings.start)), task.device).requires_grad_(True), 0.0
     if settings.network.kind != "windowed":
         with seeded(settings.seed):

@@ -37,6 +37,7 @@ from hypersiren.tasks.registry import TASKS
 from hypersiren.tasks.summary import Measure, course
 from hypersiren.training import checkpoints
 from hypersiren.training.folders import TrainingError
+from hypersiren.training.runs import released
 from tests.lines import refusal
 
 SMALL = ["--kind", "siren", "--hidden-features", "8", "--steps", "4", "--training.log-every", "2", "--device", "cpu"]
@@ -63,16 +64,18 @@ def run(capsys, *words):
     return code, out, err
 
 
+MODELS = ", ".join(released())
+
 MISSING = {
     "fit image a.pgn": 'a.pgn: no such file; did you mean "a.png"?',
     "fit inpaint a.png --mask b.pgn": 'b.pgn: no such file; did you mean "b.png"?',
     "fit image camra": 'camra: no such file; did you mean "camera"?',
     "fit image a.png --start runs/x": "runs/x: no such run folder or checkpoint",
     "compare image c.png": "c.png: no such file",
-    "complete face a.png": "face: no such run folder or checkpoint, nor a released model (faces, natural); did you "
+    "complete face a.png": f"face: no such run folder or checkpoint, nor a released model ({MODELS}); did you "
     'mean "faces"?',
     "complete faces c.jpg": "c.jpg: no such file",
-    "render nothing": "nothing: no such run folder or checkpoint, nor a released model (faces, natural)",
+    "render nothing": f"nothing: no such run folder or checkpoint, nor a released model ({MODELS})",
     "mesh faces --truth c.ply": "c.ply: no such file",
     "export faces c.png --html": "c.png: no such file",
     "train --data.kind folder --data.root pics": "pics: no such folder",
