@@ -30,7 +30,7 @@ from hypersiren.errors import did_you_mean
 from hypersiren.settings.flags import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
-from hypersiren.training.display import is_first
+from hypersiren.training.display import is_first, processes
 from hypersiren.training.folders import choose_folder
 from hypersiren.training.memory import keep_freed_memory, return_freed_memory
 from hypersiren.training.runs import find
@@ -49,7 +49,7 @@ def fit(
     out: Out | None = None,
     restart: bool = False,
 ) -> None:
-    """Fit a field to one signal: `hypersiren fit image photo.png`.
+    """Fit a field to one signal: `hypersiren fit image photo.png`; or to each of several, one after the other.
 
     The same command resumes an unfinished run. With other settings, or another signal, the run gets its own folder.
     Every setting is a flag after the file: --training.steps 500 or, shorter, --steps 500. `hypersiren fit image --help`
@@ -58,7 +58,7 @@ def fit(
     Args:
         task: image, inpaint, poisson, edit (two files: source and target), audio, video, sdf, helmholtz or wave (the
             file is a medium), or inversion (the file holds measured data).
-        words: File, then flags.
+        words: File, then flags. Several files of a task that takes one have a run folder each.
         preset: fast, or the paper's settings.
         config: YAML file of settings that replaces the preset, or the name of one that hypersiren ships: paper.
         out: Folder of the run. The default is runs/ with the names of task and file, and a number if another run is
@@ -66,9 +66,18 @@ def fit(
         restart: Delete the run in the folder and start again.
     """
     keep_freed_memory()
-    settings = read_settings(task, words, preset, config)
-    check_signal(task, settings)
-    check_run_dir(out, settings, restart)
+    every = [read_settings(task, each, preset, config) for each in one_by_one(task, words)]
+    if len(every) > 1 and (out is not None or processes() > 1):
+        fail("several signals have a run folder each, and one process: expected no --out and no torchrun")
+    for settings in every:
+        check_signal(task, settings)
+        check_run_dir(out, settings, restart)
+    for settings in every:
+        fit_one(task, settings, out, restart)
+
+
+def fit_one(task: str, settings: FitSettings, out: Path | None, restart: bool) -> None:
+    """Fit one signal, or resume its fit, and print what came of it."""
     announce(f"fit {' '.join([task, *signal_files(task, settings)])}")
     device = choose_device(settings.device)
 
@@ -101,6 +110,21 @@ def fit(
     print_metrics(result.metrics, made)
     if words_next := NEXT.get(kind_of(made.playback)):
         print_next(*[folder if word == "RUN" else word for word in words_next])
+
+
+def one_by_one(task: str, words: Sequence[str]) -> list[Sequence[str]]:
+    """The words of each fit, where several files are given to a task that takes one.
+
+    Example:
+        >>> one_by_one("image", ["a.png", "b.png", "--steps", "3"])
+        [['a.png', '--steps', '3'], ['b.png', '--steps', '3']]
+        >>> one_by_one("edit", ["a.png", "b.png"])
+        [['a.png', 'b.png']]
+    """
+    files = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
+    if task not in TASKS or len(TASKS[task].files) > 1 or files < 2:
+        return [words]
+    return [[file, *words[files:]] for file in words[:files]]
 
 
 NEXT = {

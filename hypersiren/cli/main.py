@@ -4,6 +4,7 @@ Exit codes: 0, and 130 after Ctrl-C; 2 for bad input, with one clear line that b
 """
 
 import atexit
+import gc
 import itertools
 import logging
 import os
@@ -109,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not speaks():  # of several processes, one tells
                 raise SystemExit(1) from None
             raise
+    if arguments is None:  # Python would look through all of torch's objects once more, for seconds
+        gc.freeze()
 
 
 def meet(words: Sequence[str]) -> None:

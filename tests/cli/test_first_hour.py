@@ -137,6 +137,18 @@ def test_the_task_of_a_set_is_told():
         assert task_of(row.settings().model_dump(mode="json")) == f"train {row.unit}"
 
 
+def test_several_files_have_a_run_each(here, capsys):
+    code, out, _ = run(capsys, "fit", "image", "a.png", "b.png", "--device", "cpu")
+    assert code == 0
+    assert [path.name for path in sorted((here / "runs").iterdir())] == ["image-a", "image-b"]
+    assert out.count("psnr ") == 2
+    for name in "ab":
+        alone = run(capsys, "fit", "image", f"{name}.png", "--device", "cpu")
+        assert alone[0] == 0
+        assert "already solved" in alone[2]
+        assert alone[1] in out
+
+
 # ---- a fit that starts from another
 
 

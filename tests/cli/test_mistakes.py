@@ -83,7 +83,8 @@ fit image empty.png  ->  empty.png: empty file
 fit image a.wav  ->  a.wav: not an image that Pillow can read
 fit image camra  ->  camra: no such file; did you mean "camera"?
 fit image https://example.org/a.png  ->  signal.path: expected a file on this computer, not a URL (download it
-fit image a.png b.jpg  ->  image takes 1 file, got a.png b.jpg
+fit image a.png c.jpg  ->  c.jpg: no such file
+fit image a.png b.jpg --out x  ->  several signals have a run folder each, and one process: expected no --out
 fit image a.png -x  ->  unknown flag -x; settings are given as --key value
 fit image a.png --signal.sise 32  ->  --signal.sise: unknown key "signal.sise"; did you mean "signal.size"?
 fit image a.png --signal.size abc  ->  signal.size: input should be a valid integer, unable to parse string as an
@@ -139,7 +140,7 @@ fit image a.png --run_dir=x  ->  unknown flag --run_dir; did you mean --out?
 train --run-dir x  ->  unknown flag --run-dir; did you mean --out?
 fit image a.png --ouut x  ->  --ouut: unknown key "ouut"; did you mean "out"?
 fit image a.png --queit  ->  --queit: unknown key "queit"; did you mean "quiet"?
-fit image a.png --restart yes  ->  image takes 1 file, got a.png yes
+fit image a.png --restart yes  ->  yes: no such file
 fit image a.png --training.steps 5 10  ->  unexpected argument '10'; settings are given as --key value
 fit image --training.steps 5 a.png  ->  unexpected argument 'a.png'; settings are given as --key value
 fit image a.png --signal.gray maybe  ->  signal.gray: input should be a valid boolean, unable to interpret input,
