@@ -280,8 +280,9 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
 
 
 def is_fit(start: Path) -> bool:
-    """Whether a run, or a checkpoint, is of a fit, which says its network."""
-    return "network" in (read(find(start))["record"].get("settings") or {})
+    """Whether a run, or a checkpoint, is of a fit: it says its network, and no set of signals."""
+    settings = read(find(start))["record"].get("settings") or {}
+    return "network" in settings and "data" not in settings
 
 
 def network_of(start: Path, network: Network, defaults: Network) -> Network:
@@ -295,7 +296,7 @@ def network_of(start: Path, network: Network, defaults: Network) -> Network:
         CheckpointError: If there is no checkpoint.
         UserError: If it is not of a fit of one network, or another network is asked for.
     """
-    record = (read(find(start))["record"].get("settings") or {}).get("network")
+    record = read(find(start))["record"]["settings"]["network"] if is_fit(start) else None
     if record is None or record.get("kind") in (None, "windowed"):
         got = "windows, which are solved anew" if record else "no fit"
         raise UserError(f"start: expected a fit of one network, such as --network.kind siren, got {got}: {start}")

@@ -135,7 +135,7 @@ def test_what_onnx_cannot_hold_is_refused_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["RUN"], "expected one of --html, --onnx and --torch, got none"),
+        (["RUN"], "expected one of --html, --onnx, --torch and --glsl, got none"),
         (["RUN", "--html", "--onnx"], "got html and onnx"),
         (["RUN", "--html", "--out", "a.txt"], "a.txt: expected the ending .html"),
         (["RUN", "--torch", "--out", "no/a.pt2"], "in a folder that exists"),

@@ -141,7 +141,7 @@ def test_several_files_have_a_run_each(here, capsys):
     code, out, _ = run(capsys, "fit", "image", "a.png", "b.png", "--device", "cpu")
     assert code == 0
     assert [path.name for path in sorted((here / "runs").iterdir())] == ["image-a", "image-b"]
-    assert out.count("psnr ") == 2
+    assert out.count("ssim ") == 2
     for name in "ab":
         alone = run(capsys, "fit", "image", f"{name}.png", "--device", "cpu")
         assert alone[0] == 0

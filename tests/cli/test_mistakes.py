@@ -179,8 +179,8 @@ train faces  ->  unexpected argument 'faces'; settings are given as --key value
 train --config missing.yaml  ->  missing.yaml: no such file; did you mean "list.yaml"?
 train --config fases  ->  --config: no such file or configuration "fases"; did you mean "faces"?
 train --config open.yaml  ->  open.yaml: not valid YAML (expected ',' or '}', but got '<stream end>',
-train --data.kind face  ->  data.kind: expected one of faces, photos, folder, celeba, solids, meshes, sounds or a
-train --data.kind soldis  ->  data.kind: expected one of faces, photos, folder, celeba, solids, meshes, sounds or a
+train --data.kind face  ->  data.kind: expected one of faces, photos, folder, celeba, solids, meshes, sounds
+train --data.kind soldis  ->  data.kind: expected one of faces, photos, folder, celeba, solids, meshes, sounds
 train --data.kind folder  ->  images of kind 'folder' need a root, the folder that holds them
 train --data.kind folder --data.root missing  ->  missing: no such folder
 train --data.kind folder --data.root a.png  ->  expected a folder, got a file: a.png
@@ -213,7 +213,7 @@ complete runs/faces a.png --mask small.png  ->  small.png: expected a mask of th
 complete runs/faces a.png --mask missing.png  ->  missing.png: no such file
 complete runs/faces a.png --context -1  ->  expected --context of at least 1, got -1
 complete runs/faces a.png --context 100000  ->  expected --context of at most 64
-complete runs/faces a.png --context all  ->  Invalid value for --context: unable to convert "all" into int.
+complete runs/faces a.png --context all  ->  expected --context such as 100 or 10%, got "all"
 complete runs/faces a.png --size 0  ->  expected --size of at least 1, got 0
 complete runs/faces a.png --extent 0  ->  expected --extent above 0, got 0
 complete runs/faces a.png --extent nan  ->  expected --extent above 0, got nan
