@@ -6,13 +6,16 @@ FOLDER is empty or of an earlier call: runs and files are made in it. With words
 are run. Printed are the longest silence in seconds, the time of the command, and what was last said before.
 """
 
+import fcntl
 import os
 import pty
 import re
 import select
 import shlex
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -57,6 +60,7 @@ def make_files() -> None:
 def watch(words: list[str]) -> tuple[float, str, float, int]:
     """The longest silence of a command, what was said before it, its time, and its exit code."""
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))  # without a width there are no bars
     begun = last = time.monotonic()
     longest, before, said = 0.0, "", "its start"
     with subprocess.Popen(
