@@ -6,6 +6,7 @@ from .completion.shapes.task import Shapes as Shapes
 from .completion.sounds.task import SoundCompletion as SoundCompletion
 from .completion.train import train as train
 from .errors import UserError as UserError
+from .export.hub import Pretrained as Pretrained
 from .fields import operators as operators
 from .fields.compact_windows import CompactWindows as CompactWindows
 from .fields.coords import evaluate as evaluate
