@@ -110,7 +110,7 @@ def _stl(data: bytes) -> tuple[np.ndarray, np.ndarray]:
     import trimesh
 
     if data.lstrip()[:5] == b"solid":
-        # Names and comments in an old encoding say nothing that is needed, and would need charset-normalizer.
+        # Names and comments in an old encoding say nothing that is needed, and trimesh would guess it.
         try:
             data.decode()
         except UnicodeDecodeError:
