@@ -7,6 +7,7 @@ amplitudes of their recording: whoever learns from them scales each by what is k
 Letters in shapes: M windows in the set, N samples of a window.
 """
 
+import contextlib
 import logging
 import math
 from collections.abc import Iterable, Sequence
@@ -22,10 +23,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hypersiren.signals.arrays import to_tensor
-from hypersiren.signals.files import SignalError, check_library
+from hypersiren.signals.files import SignalError
 from hypersiren.signals.sets.sources import check_folder, part_of, scan
 from hypersiren.signals.sets.splits import SPLITS, DatasetError, say_equal, say_splits, split_folders
 from hypersiren.signals.sound.files import read_opened, read_sound
+from hypersiren.signals.sound.opened import open_sound_file
 from hypersiren.signals.sound.opening import FULL_SCALE
 
 LOG = logging.getLogger(__name__)
@@ -294,15 +296,10 @@ class _Recordings:
 
     def holds(self, name: str) -> bool:
         """Whether a file begins as sounds do."""
-        import soundfile
-
         if name not in self._found:
             self._found[name] = None
-            try:
-                with soundfile.SoundFile(self.root / name) as file:
-                    self._found[name] = self._decoded(file, name) if self.whole else np.empty(0)
-            except Exception as error:  # TypeError for headerless endings such as .raw, LibsndfileError for all else
-                check_library(error, self.root / name)
+            with contextlib.suppress(SignalError), open_sound_file(self.root / name) as file:
+                self._found[name] = self._decoded(file, name) if self.whole else np.empty(0)
         return self._found[name] is not None
 
     def _decoded(self, file: Any, name: str) -> np.ndarray | SignalError:
