@@ -14,6 +14,7 @@ from hypersiren.tasks.images.settings import EditSettings, ImageSettings, Inpain
 from hypersiren.tasks.recordings.settings import AudioSettings, VideoSettings
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.shapes.settings import SDFSettings
+from hypersiren.tasks.volumes.settings import VolumeSettings
 from hypersiren.tasks.waves.settings import HelmholtzSettings, InversionSettings, WaveSettings
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ TASKS: dict[str, Row] = {
     "edit": Row(EditSettings, "images.edit:Edit", ("source", "target")),
     "audio": Row(AudioSettings, "recordings.audio:Audio"),
     "video": Row(VideoSettings, "recordings.video:Video"),
+    "volume": Row(VolumeSettings, "volumes.volume:Volume"),
     "sdf": Row(SDFSettings, "shapes.sdf:SDF"),
     "helmholtz": Row(HelmholtzSettings, "waves.helmholtz:Helmholtz"),
     "wave": Row(WaveSettings, "waves.wave:Wave"),
