@@ -36,6 +36,7 @@ from hypersiren import (
     TokenHypernet,
     UserError,
     Video,
+    Volume,
     Wave,
     fit,
     train,

@@ -94,7 +94,8 @@ def read_pages(path: str | os.PathLike[str]) -> np.ndarray:
                 stack = series.asarray(maxworkers=1)
             else:
                 words = data, file.byteorder, os.fspath(path)
-                read = [_values_of(file.pages.get(page.index, aspage=True), *words) for page in series.pages if page is not None]
+                places = [page.index for page in series.pages if page is not None]
+                read = [_values_of(file.pages.get(place, aspage=True), *words) for place in places]
                 if len({each.shape for each in read}) > 1:
                     raise SignalError("expected pages of one size")
                 samples = [n for axis, n in zip(axes, shape, strict=True) if axis not in "YXS"]
