@@ -25,6 +25,7 @@ from .fields.window_solve import solve_raster as solve_raster
 from .fields.windowed_siren import WindowedSiren as WindowedSiren
 from .hypernets.adapters.base import Adapter as Adapter
 from .hypernets.adapters.base import Prediction as Prediction
+from .hypernets.adapters.correction import Correction as Correction
 from .hypernets.adapters.gradient_steps import GradientSteps as GradientSteps
 from .hypernets.adapters.last_layer import LastLayerSolve as LastLayerSolve
 from .hypernets.adapters.mixture import MixtureSolve as MixtureSolve

@@ -56,7 +56,7 @@ def train(
     check_run_dir(out, checked, restart)
     announce(f"train {config.stem if config else checked.data.kind}")
 
-    from hypersiren.completion.train import draw_run, prepare
+    from hypersiren.completion.train import draw_run, optimisation_of, prepare
     from hypersiren.training.distributed import first_then_others, leave, on_first
     from hypersiren.training.loop import optimise
 
@@ -68,13 +68,14 @@ def train(
     folder = out or on_first(partial(choose_folder, base, record["settings"], record["digest"]))
     LOG.info(f"{len(objective.task.train)} training {objective.task.unit}; {_parts(model)} on {device}")
     done = on_first(partial(start_folder, folder, restart))
-    finished = optimise(objective, folder, record, checked.training, seed=checked.seed, progress=progress())
+    training = optimisation_of(objective, checked.training)
+    finished = optimise(objective, folder, record, training, seed=checked.seed, progress=progress())
     leave()
     if not finished:
         stop_saved()
     if not is_first():
         return
-    report_finished(done, checked.training.steps)
+    report_finished(done, training.steps)
     LOG.info(str(draw_run(objective, folder)))
     complete(folder, device=checked.device, task=objective.task)
 

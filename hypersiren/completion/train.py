@@ -12,9 +12,10 @@ import torch
 from pydantic import ValidationError
 
 from hypersiren.completion.base import SetTask
+from hypersiren.completion.correcting import correction_of
 from hypersiren.completion.objective import HypernetObjective
 from hypersiren.completion.registry import SetRow, set_row
-from hypersiren.completion.settings import Loss, PredictiveLoss, SetSettings, Training
+from hypersiren.completion.settings import CORRECTING, Loss, PredictiveLoss, SetSettings, Training
 from hypersiren.errors import UserError, did_you_mean
 from hypersiren.fields.savable import describe
 from hypersiren.hypernets.inpainter import Inpainter
@@ -51,6 +52,8 @@ def make_objective(task: SetTask, settings: SetSettings, device: torch.device | 
     """A new model for a task, and its loss, as settings describe them; what the settings say of data is not read."""
     LOG.info("building the model")
     parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet", "adapter")}
+    if settings.corrects:
+        parts["adapter"]["correction"] = settings.correction.model_dump(exclude={"kind"})
     description = {**parts, **task.describe()}
     with seeded(settings.seed):
         model = build(**description).to(device)
@@ -62,6 +65,14 @@ def make_objective(task: SetTask, settings: SetSettings, device: torch.device | 
         autocast=settings.training.autocast,
         start=partial(start_at_prior, model, task, settings.prior) if model.has_prior else None,
     )
+
+
+def optimisation_of(objective: HypernetObjective, training: Training) -> Training:
+    """The optimisation that settings describe; no step where nothing of the model is trained."""
+    if any(p.requires_grad for p in objective.model.parameters()):
+        return training
+    LOG.info("nothing is trained: the prior alone")
+    return training.model_copy(update={"steps": 0})
 
 
 def weights_of(loss: Loss) -> dict[str, Any]:
@@ -138,7 +149,7 @@ def train(
     """
     check_task(task, SetTask)
     check_keywords(type(task).__name__, loss, training)
-    used = Training().replace(**training)
+    used = (CORRECTING if correction_of(model) is not None else Training()).replace(**training)
     settings = {"training": used.model_dump(mode="json"), "loss": loss.model_dump(mode="json"), "seed": seed}
     objective = HypernetObjective(model, task, **weights_of(loss), autocast=used.autocast)
     outcome = optimise_and_load(
@@ -229,7 +240,7 @@ def open_run(run: Path, device: torch.device | str = "cpu") -> SetRun:
             f"{path}: holds a model without the settings of its training; expected {checkpoints.EXPECTED}"
         )
     try:
-        record = content["record"]["settings"]
+        record = {"correction": {"kind": "none"}, **content["record"]["settings"]}  # earlier runs have none
         row = set_row(record["data"]["kind"])
         return SetRun(row, row.settings.model_validate(record), model, path)
     except (ValidationError, UserError, KeyError, TypeError):
