@@ -62,6 +62,7 @@ from .tasks.shapes.sdf import SDF as SDF
 from .tasks.summary import Measure as Measure
 from .tasks.task import FieldTask as FieldTask
 from .tasks.task import Points as Points
+from .tasks.volumes.volume import Volume as Volume
 from .tasks.waves.helmholtz import Helmholtz as Helmholtz
 from .tasks.waves.inversion import Inversion as Inversion
 from .tasks.waves.wave import Wave as Wave

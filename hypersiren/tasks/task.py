@@ -68,9 +68,9 @@ class FieldTask:
         name, unit, batch_size, criterion: See `Task`.
         samples: Samples of the signal along each coordinate, that a positional encoding has octaves for; () for 256.
         device: Where its tensors are, and the field that is made for it.
-        playback: What a rendering must know beside the field, plain values. `kind` is "image", "sound", "video" or
-            "shape", or another word for what nothing renders; a sound has `rate` and `scale` too, a video `fps`, a
-            shape its place as `shape`. Without a kind, a field with two `samples` is an image.
+        playback: What a rendering must know beside the field, plain values. `kind` is "image", "sound", "video",
+            "volume" or "shape", or another word for what nothing renders; a sound has `rate` and `scale` too, a video
+            `fps`, a volume `units`, a shape its place as `shape`. Without a kind, a field of two `samples` is an image.
         refit_every: Steps between calls of `refit`; None: it is not called.
         windowed: Whether `windowed_field` solves it.
         first_omega: The first omega that suits the signal, where settings leave it open.
