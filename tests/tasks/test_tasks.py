@@ -21,7 +21,7 @@ SMALL: dict[str, list[str]] = {
     "sdf": ["--signal.count", "2000", "--signal.resolution", "20"],
     "helmholtz": ["--signal.wavenumber", "5", "--signal.variance", "0.01"],
     "wave": ["--signal.variance", "0.02", "--signal.cells", "64"],
-    "inversion": ["--signal.wavenumber", "5", "--signal.cells", "64", "--loss.pretrain", "0"],
+    "inversion": ["--signal.wavenumber", "5", "--signal.cells", "80"],
 }
 """Flags that make a task's default signal small."""
 
