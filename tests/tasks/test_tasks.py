@@ -79,6 +79,8 @@ def test_sampling_is_seeded(task):
             found += [value] if isinstance(value, torch.Tensor) else flat(value) if value is not None else []
         return found
 
+    if task.name == "inversion":
+        return  # nothing is drawn
     a, b, c = (flat(task.sample(torch.Generator().manual_seed(seed), 0.5)) for seed in (1, 1, 2))
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
     assert any(not torch.equal(x, y) for x, y in zip(a, c, strict=True))

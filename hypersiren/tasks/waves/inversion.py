@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Complex128, Float, Float64
+from jaxtyping import Bool, Complex128, Float, Float64, Int
 from torch import Tensor
 
 from hypersiren.errors import UserError
@@ -102,9 +102,9 @@ class Frequency:
 
 @dataclass(frozen=True)
 class InversionBatch:
-    """The step asks for the `count` lowest frequencies."""
+    """A step asks for the `count` lowest frequencies."""
 
-    count: int
+    count: Int[Tensor, ""]
 
 
 class Inversion(FieldTask):
@@ -236,7 +236,7 @@ class Inversion(FieldTask):
         measured = torch.from_numpy(data.values[i]) + wrong
         return Frequency(k, x, free, m, f, receivers, measured, float(data.scales[i]), self.pml)
 
-    def velocity(self, field: Field, x: Float[Tensor, "N 2"]) -> Float[Tensor, "N 1"]:
+    def velocity(self, field: Field, x: Float[Tensor, "N 2"]) -> Float[Tensor, "*batch N 1"]:
         """c of a field, wherever it is searched for: that of the start medium where the field is 0."""
         least, greatest = self.loss_settings.velocities
         share = (self.start(x).rsqrt() - least) / (greatest - least)
@@ -247,15 +247,15 @@ class Inversion(FieldTask):
         known = x.abs().amax(-1, keepdim=True) > self.loss_settings.known_beyond
         return torch.where(known, self.start(x), self.velocity(field, x).square().reciprocal())
 
-    def on_cells(self, field: Field, frequency: Frequency) -> Float64[Tensor, "n n"]:
+    def on_cells(self, field: Field, frequency: Frequency) -> Float64[Tensor, "*batch n n"]:
         """m of a field on the cells of a frequency."""
-        found = self.velocity(field, frequency.x[frequency.free]).double().square().reciprocal()
-        whole = frequency.start.to(self.device).flatten()
-        return whole.masked_scatter(frequency.free, found).view(frequency.start.shape)
+        found = self.velocity(field, frequency.x[frequency.free])[..., 0].double().square().reciprocal()
+        whole = frequency.start.to(self.device).flatten().expand(*found.shape[:-1], -1)
+        return whole.masked_scatter(frequency.free, found).unflatten(-1, frequency.start.shape)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> InversionBatch:
         """The frequencies of the stage that the search is in; nothing is drawn."""
-        return InversionBatch(self.stage + 1)
+        return InversionBatch(torch.tensor(self.stage + 1))
 
     def share(self, batch: InversionBatch, index: int, count: int) -> InversionBatch:
         """There are no parts."""
@@ -264,13 +264,15 @@ class Inversion(FieldTask):
     def loss(self, field: Field, batch: InversionBatch) -> dict[str, Tensor]:
         """The misfit of the frequencies of the stage, and the total variation."""
         terms, squares = {}, []
-        for i, frequency in enumerate(self.frequencies[: batch.count]):
-            m = self.on_cells(field, frequency)
-            squares.append(frequency.misses(m).abs().square().mean())
+        for i, frequency in enumerate(self.frequencies[: int(batch.count)]):
+            media = self.on_cells(field, frequency)
+            media = media.reshape(-1, *media.shape[-2:])
+            squares.append(torch.stack([frequency.misses(m).abs().square().mean() for m in media]).mean())
             self.misfits[i] = math.sqrt(squares[-1].item())
         terms["data"] = self.loss_settings.data * torch.stack(squares).mean()
         if self.loss_settings.variation:
-            terms["variation"] = self.loss_settings.variation * total_variation(m)
+            variations = [total_variation(m) for m in media]
+            terms["variation"] = self.loss_settings.variation * torch.stack(variations).mean()
         return terms
 
     def advance(self, done: int, steps: int) -> bool:
@@ -299,6 +301,7 @@ class Inversion(FieldTask):
         side = round(math.sqrt(self.frequencies[-1].free.sum().item()))
         return PixelGrid(side, 1, extent=self.loss_settings.known_beyond).to(self.device)
 
+    @torch.no_grad()
     def recover(self, field: Field) -> Float[Tensor, "N 1"]:
         """m on the grid of the open square."""
         return self.medium(field, self.grid)
@@ -322,6 +325,7 @@ class Inversion(FieldTask):
             medium_values(self.start),
         )
 
+    @torch.no_grad()
     def fits(self, field: Field) -> list[Complex128[Tensor, "R S"]]:
         """The misses of every frequency."""
         return [each.misses(self.on_cells(field, each)) for each in self.frequencies]
@@ -369,6 +373,7 @@ class Inversion(FieldTask):
         wrong = square_picture("Velocity: error", error, half, unit="result - truth", limits=(-off, off), colors="bwr")
         return {"true_fit": velocity_picture("Velocity: truth", self.truth, half, fastest), **plots, "error": wrong}
 
+    @torch.no_grad()
     def summary(self, field: Field) -> Rows:
         """The velocity beside the true one; the first wavefield, and at the receivers; the misfit of each frequency."""
         last, misses = self.frequencies[-1], self.once(field, self.fits)
