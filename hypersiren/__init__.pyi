@@ -1,6 +1,7 @@
 from .completion.base import SetTask as SetTask
 from .completion.images.settings import CompletionLoss as CompletionLoss
 from .completion.images.task import Completion as Completion
+from .completion.photographs.task import Photographs as Photographs
 from .completion.shapes.task import Shapes as Shapes
 from .completion.sounds.task import SoundCompletion as SoundCompletion
 from .completion.train import train as train
@@ -24,6 +25,7 @@ from .fields.window_solve import solve_raster as solve_raster
 from .fields.windowed_siren import WindowedSiren as WindowedSiren
 from .hypernets.adapters.base import Adapter as Adapter
 from .hypernets.adapters.base import Prediction as Prediction
+from .hypernets.adapters.correction import Correction as Correction
 from .hypernets.adapters.gradient_steps import GradientSteps as GradientSteps
 from .hypernets.adapters.last_layer import LastLayerSolve as LastLayerSolve
 from .hypernets.adapters.mixture import MixtureSolve as MixtureSolve
@@ -35,6 +37,7 @@ from .hypernets.encoders.token_encoder import TokenEncoder as TokenEncoder
 from .hypernets.encoders.token_encoder import TokenHypernet as TokenHypernet
 from .hypernets.full import FullHypernet as FullHypernet
 from .hypernets.gaussian.base import Posterior as Posterior
+from .hypernets.inpainter import Inpainter as Inpainter
 from .hypernets.model import HyperSiren as HyperSiren
 from .hypernets.refine import refine as refine
 from .shapes.cloud import open_cloud as open_cloud

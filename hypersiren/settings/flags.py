@@ -71,7 +71,10 @@ def _checked(root: type[S], data: dict[Any, Any], path: str | Path | None, flags
             data[name] = {**field.default.model_dump(exclude_unset=True), **data.get(name, {})}
     # The kind of a section with several, made explicit once, decides which other keys there are.
     kinds = {name: field.default.kind for name, field in root.model_fields.items() if len(_models(field)) > 1}
-    data |= {name: {"kind": kind, **data.get(name, {})} for name, kind in kinds.items()}
+    for name, kind in kinds.items():
+        given = data.get(name, {})
+        own = root.model_fields[name].default if given.get("kind", kind) == kind else None
+        data[name] = {"kind": kind, **(own.model_dump(exclude_unset=True) if own else {}), **given}
     # The kind first, whatever the order of the flags.
     for key, text in sorted(_split_flags(flags), key=lambda flag: flag[0].removesuffix(".kind") not in kinds):
         key = _full_key(root, key, data)
@@ -94,7 +97,7 @@ def _checked(root: type[S], data: dict[Any, Any], path: str | Path | None, flags
         known = {*root.model_fields, *(key for _, key in _all_keys(root))}
         where = ".".join(str(part) for part in first["loc"] if part in known or isinstance(part, int))
         got = "" if isinstance(first["input"], Mapping) else f", got {_shown(first['input'])}"
-        raise ConfigError(f"{where}: {_message(first)}{got}") from None
+        raise ConfigError(f"{where}: {_message(first)}{got}" if where else f"{_message(first)}{got}") from None
 
 
 def _chosen_kind(section: Any, flags: Sequence[str]) -> Any:

@@ -1,7 +1,6 @@
 """Fit one field to one signal."""
 
 import logging
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -27,11 +26,11 @@ from hypersiren.tasks.task import check_task, digest_of
 from hypersiren.training.checkpoints import read, restore, save
 from hypersiren.training.display import is_first, shows_progress
 from hypersiren.training.distributed import join, on_first
-from hypersiren.training.loop import OnLog, optimise_and_load
+from hypersiren.training.loop import OnLog, optimise_and_load, stop_requested
 from hypersiren.training.memory import return_freed_memory
-from hypersiren.training.objectives import FieldObjective
+from hypersiren.training.objectives import FieldObjective, numbers_per_value
 from hypersiren.training.seeds import seeded
-from hypersiren.training.solves import KeptSolve, forget, kept_solve
+from hypersiren.training.solves import KeptSolve, forget, own_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -261,13 +260,14 @@ def make_field(settings: FitSettings, task: Any, run_dir: Path | None) -> tuple[
     begun = time.perf_counter()
     if run_dir is None:
         return task.windowed_field(settings.network), time.perf_counter() - begun
-    kept: list[KeptSolve] = []  # of the first process; the others solve without
     join()
     with ExitStack() as held:
-        record = settings.model_dump(mode="json"), digest_of(task)
-        on_first(lambda: kept.append(held.enter_context(kept_solve(run_dir, *record))))
-        field = task.windowed_field(settings.network, *kept)
-    return field, time.perf_counter() - begun + sum(each.seconds for each in kept)
+        plain, digest = settings.model_dump(mode="json"), digest_of(task)
+        on_first(lambda: held.enter_context(own_folder(run_dir, plain, digest)))
+        record = {"network": plain["network"], "digest": digest}
+        kept = KeptSolve(run_dir, record, held.enter_context(stop_requested()))
+        field = task.windowed_field(settings.network, kept)
+    return field, time.perf_counter() - begun + kept.seconds
 
 
 def tell_size(field: nn.Module, task: Any) -> str:
@@ -278,10 +278,9 @@ def tell_size(field: nn.Module, task: Any) -> str:
         >>> tell_size(Siren(2, 1, 8), Image(torch.zeros(4, 4, 1)))
         '249 weights'
     """
-    if (numbers := getattr(field, "numbers", None)) is None:
+    if (share := numbers_per_value(field, task)) is None:
         return f"{sum(p.numel() for p in field.parameters()):,} weights"
-    values = math.prod(task.samples) * task.out_features
-    return f"{numbers:,} numbers in {len(field.windows)} windows, {numbers / values:.3g} for each value"  # type: ignore[arg-type]
+    return f"{field.numbers:,} numbers in {len(field.windows)} windows, {share:.3g} for each value"  # type: ignore[arg-type]
 
 
 KEYWORDS = ("field", "settings", "init", "run_dir", "seed", "network", "progress", "on_log")

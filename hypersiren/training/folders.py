@@ -185,6 +185,8 @@ def tell_differences(
     """
     # A setting that the saved run does not have came later; its default is what that run did.
     found = {key: pair for key, pair in differing_keys(there, here).items() if pair[0] is not MISSING}
+    if "correction" not in there and (kind := (here.get("correction") or {}).get("kind", "none")) != "none":
+        found["correction.kind"] = ("none", kind)  # its default came later, too
     for key in ("network.kind", "network.first_omega"):
         if found.get(key, (0, 0))[1] is None:  # task and signal have yet to choose it
             del found[key]

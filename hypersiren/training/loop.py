@@ -171,6 +171,7 @@ class TrainingStep:
         self.generator = torch.Generator(next(model.parameters()).device)
         self.trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         if training.steps == 0:  # what is solved needs no optimiser, and no copy
+            on_first(lambda: objective.begin() if begin else None)
             self.average, self.averaged, self.optimizers = model, self.trained, []
             return
         check(self.task, training, partial(self.draw, 0, 0))
@@ -194,7 +195,7 @@ class TrainingStep:
     def draw(self, step: int, part: int) -> Any:
         """One of the batches whose gradients are averaged in a step."""
         drawn = step_seed(self.seed, 0 if self.closing else step, part)
-        return self.task.sample(self.generator.manual_seed(drawn), step / max(1, self.training.steps))
+        return self.objective.sample(self.generator.manual_seed(drawn), step / max(1, self.training.steps))
 
     def batches(self, step: int) -> list[Any]:
         """All of them."""
@@ -271,7 +272,11 @@ def _optimise(
     steps, accumulate, task = training.steps, training.accumulate, objective.task
     make_step = TrainingStep(objective, training, seed, begin=not (run_dir / "last.pt").exists())
     average = make_step.average
+<<<<<<< HEAD
     run = Run(run_dir, record, objective.model, average, make_step.optimizers, task)
+=======
+    run = Run(run_dir, record, objective.model, average, make_step.optimizers, objective.criterion)
+>>>>>>> main
     there = (run_dir / "last.pt").exists()
     start = run.resume()
     if stages.ended(task, start, steps) and there and not run.due:
@@ -401,7 +406,7 @@ def _headline(task: Any, metrics: dict[str, float]) -> str:
 def _look(objective: Objective, model: nn.Module) -> dict[str, float]:
     """What the task says of a model, as it is: without calibration, which would change it."""
     with _evaluating(model, objective.task):
-        return objective.task.evaluate(objective.predictor(model))
+        return objective.judge(model)
 
 
 @contextmanager
@@ -428,7 +433,7 @@ def _validate(
         predict = objective.predictor(model)
         with _keeping(run, step, due=True):
             objective.calibrate(model)
-            found = {**task.evaluate(predict), **objective.facts}
+            found = {**objective.judge(model), **objective.facts}
             metrics = {name: float(value) for name, value in found.items()}  # not NumPy's, to be saved
         run.log(step, {f"validation/{k}": v for k, v in metrics.items()})
         run.save(step, metrics)

@@ -26,11 +26,15 @@ from PIL import Image
 from hypersiren.signals.files import SignalError, check_file, check_library, check_size, guarded, one_line
 from hypersiren.signals.image.files import read_image, to_uint8
 from hypersiren.signals.numpy_files import read_header
+from hypersiren.signals.video.frames import colours, displayed, say_unused
 
 MEND = "ask for a shorter part or a smaller size"
 
-UNUSED = {"STEREO3D": "a picture for each eye", "SPHERICAL": "a view of all directions"}
-"""Side data of frames that are said and not used."""
+NO_TIMESTAMPS = 128
+"""FFmpeg's flag of formats whose frames have no times."""
+
+FASTEST = 1000
+"""Frames a second that a video has at most; more are ticks of a clock."""
 
 FPS = 25.0
 """Frames a second of what has no rate of its own: folders and arrays."""
@@ -202,13 +206,15 @@ def container(path: str | os.PathLike[str], start: float) -> Iterator[FrameSourc
             raise SignalError("holds no pictures", path)
         stream = file.streams.video[0]
         stream.thread_type = "AUTO"
-        fps = float(stream.average_rate or FPS)
+        fps, timed = _rate(file, stream)
         begin = float((stream.start_time or 0) * stream.time_base)
-        if stream.duration:
+        if not timed:
+            seconds = math.inf
+        elif stream.duration:
             seconds = float(stream.duration * stream.time_base)
         else:
             seconds = file.duration / av.time_base if file.duration else math.inf
-        if start > 0:
+        if start > 0 and timed:
             with contextlib.suppress(av.FFmpegError):  # what cannot be searched is decoded from its beginning
                 file.seek(int((start + begin) / stream.time_base), stream=stream)
 
@@ -217,20 +223,47 @@ def container(path: str | os.PathLike[str], start: float) -> Iterator[FrameSourc
         def frames() -> Iterator[Frame]:
             time, decoded = 0.0, False
             try:
-                for frame in file.decode(stream):
-                    time = time + 1 / fps if frame.time is None else frame.time - begin
+                for index, frame in enumerate(_decoded(av, file, stream)):
+                    time = index / fps if frame.time is None or not timed else frame.time - begin
                     if not decoded:
-                        _say_unused(frame, path)
+                        say_unused(frame, path)
                     decoded = True
                     check_size(3 * frame.width * frame.height * max(aspect, 1 / aspect), path)
-                    pixels = _square(frame.to_ndarray(format="rgb24"), aspect)
+                    pixels = _square(colours(frame), aspect)
                     seconds = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else None
-                    yield Frame(time, _as_displayed(pixels, frame), seconds)
+                    yield Frame(time, displayed(frame, pixels), seconds if timed else None)
             except av.FFmpegError as error:
                 if decoded:
                     _warn(path, time, error)
 
         yield FrameSource(frames(), fps, seconds)
+
+
+def _rate(file: Any, stream: Any) -> tuple[float, bool]:
+    """Frames a second, and whether the times of frames count.
+
+    FFmpeg's mean is right for containers. Raw streams have no times: there it is a default, and only the stream itself
+    tells. Of DV and some others the mean is the tick of their clock.
+    """
+    timed = not file.format.flags & NO_TIMESTAMPS
+    average, guessed = stream.average_rate, stream.guessed_rate
+    if average and timed and average <= FASTEST:
+        return float(average), True
+    usable = guessed or average
+    return (float(usable) if usable and usable <= FASTEST else FPS), timed
+
+
+def _decoded(av: Any, file: Any, stream: Any) -> Iterator[Any]:
+    """Frames; those of VP8 and VP9 with opacity by the decoder that knows it."""
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    if stream.metadata.get("alpha_mode") != "1" or name is None or name not in av.codecs_available:
+        yield from file.decode(stream)
+        return
+    decoder = av.CodecContext.create(name, "r")
+    for packet in file.demux(stream):
+        for frame in decoder.decode(packet):
+            frame.time_base = frame.time_base or packet.time_base
+            yield frame
 
 
 def _pixel_aspect(stream: Any, path: str | os.PathLike[str]) -> float:
@@ -260,40 +293,6 @@ def _square(pixels: np.ndarray, aspect: float) -> np.ndarray:
         return pixels
     size = _square_size(pixels.shape[1], pixels.shape[0], aspect)
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-
-
-def _as_displayed(pixels: np.ndarray, frame: Any) -> np.ndarray:
-    """Turned and mirrored as the container's display matrix says."""
-    from av.sidedata.sidedata import Type
-
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
-    if data is None:
-        return pixels
-    # A point (x, y) of the picture is shown at (a x + c y, b x + d y).
-    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        pixels, right, down = pixels.swapaxes(0, 1), c, b
-    else:
-        right, down = a, d
-    return pixels[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1]
-
-
-def _say_unused(frame: Any, path: str | os.PathLike[str]) -> None:
-    """What a container says of how its frames are to be shown, and that is not heeded."""
-    from av.sidedata.sidedata import Type
-
-    unused = []
-    if (data := frame.side_data.get(Type.DISPLAYMATRIX)) is not None:
-        a, b, _, c, d = (abs(n) for n in np.frombuffer(data, np.int32)[:5].tolist())
-        if min(max(a, d), max(b, c)) > 0.01 * max(a, b, c, d):
-            unused.append("an angle that is no quarter turn")
-    if frame.interlaced_frame:
-        unused.append("interlaced fields")
-    if int(frame.color_trc) in (16, 18):
-        unused.append("high dynamic range (its values are taken as they are)")
-    unused += [words for kind, words in UNUSED.items() if frame.side_data.get(getattr(Type, kind)) is not None]
-    if unused:
-        warnings.warn(f"{os.fspath(path)}: frames are taken without heed of {', '.join(unused)}", stacklevel=2)
 
 
 def _warn(path: str | os.PathLike[str], time: float, error: Exception) -> None:
