@@ -272,11 +272,7 @@ def _optimise(
     steps, accumulate, task = training.steps, training.accumulate, objective.task
     make_step = TrainingStep(objective, training, seed, begin=not (run_dir / "last.pt").exists())
     average = make_step.average
-<<<<<<< HEAD
-    run = Run(run_dir, record, objective.model, average, make_step.optimizers, task)
-=======
-    run = Run(run_dir, record, objective.model, average, make_step.optimizers, objective.criterion)
->>>>>>> main
+    run = Run(run_dir, record, objective.model, average, make_step.optimizers, objective.criterion, task)
     there = (run_dir / "last.pt").exists()
     start = run.resume()
     if stages.ended(task, start, steps) and there and not run.due:

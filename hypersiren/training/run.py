@@ -26,9 +26,10 @@ class Run:
         model: nn.Module,
         average: nn.Module,
         optimizers: Sequence[torch.optim.Optimizer],
+        criterion: str | None,
         task: Any,
     ):
-        self.folder, self.record, self.task, self.criterion = folder, record, task, task.criterion
+        self.folder, self.record, self.criterion, self.task = folder, record, criterion, task
         self.model, self.average, self.optimizers = model, average, optimizers
         self.best: float = math.inf
         self.metrics: dict[str, float] = {}
