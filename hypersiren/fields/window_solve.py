@@ -48,14 +48,25 @@ ReadRows = Callable[[int, int], Tensor]
 
 @runtime_checkable
 class Keep(Protocol):
-    """Keeps what is solved of a field, so that a solve that was interrupted can go on."""
+    """Keeps what is solved of a field, so that a solve that was interrupted can go on, and divides it.
 
-    def load(self, field: CompactWindows) -> int:
-        """Give a field the rows of windows, along the first axis, that are kept; how many. It has all but them."""
+    Rows are those of windows, along the first axis; strips of them are solved at a time.
+    """
+
+    def share(self, strips: int) -> tuple[int, int]:
+        """Which strips this process is to solve, from the first to before the last."""
         ...
 
-    def save(self, field: CompactWindows, rows: int) -> None:
-        """Is told after each strip how many rows of windows a field has."""
+    def load(self, field: CompactWindows, rows: tuple[int, int]) -> int:
+        """Give a field what is kept of these rows; the row to go on with. It has all but the rows."""
+        ...
+
+    def save(self, field: CompactWindows, rows: tuple[int, int]) -> None:
+        """Is told after each strip which rows a field has, of those that it is to have."""
+        ...
+
+    def gather(self, field: CompactWindows, rows: tuple[int, int]) -> None:
+        """Give a field, which has these rows, those of the other processes."""
         ...
 
 
@@ -184,8 +195,11 @@ def solve_raster(
     field.offset.copy_(offset)
     rest = math.prod(plan.windows.count[1:])
     some = max(1, STRIP // (rest * samples * channels))
-    for i in range(keep.load(field) if keep else 0, plan.windows.count[0], some):
-        stop = min(i + some, plan.windows.count[0])
+    all_rows = plan.windows.count[0]
+    first, last = keep.share(-(-all_rows // some)) if keep else (0, all_rows)
+    first, last = min(first * some, all_rows), min(last * some, all_rows)
+    for i in range(keep.load(field, (first, last)) if keep else first, last, some):
+        stop = min(i + some, last)
         z = (_windows(plan, read, i, stop, device) - offset) @ mix
         parts = [solver @ z[..., r].mT for r, solver in enumerate(solvers)]
         if read_known is not None:
@@ -196,9 +210,11 @@ def solve_raster(
             parts = [part + change[..., r].to(part).mT for r, part in enumerate(parts)]
         field.coefficients[i * rest : stop * rest] = torch.cat(parts).mT
         if keep:
-            keep.save(field, stop)
-        progress(size[0] if stop == plan.windows.count[0] else stop * plan.pixels[0][1], size[0])
-    return field
+            keep.save(field, (first, stop))
+        progress(size[0] if stop == last else (stop - first) * size[0] // (last - first), size[0])
+    if keep:
+        keep.gather(field, (first, last))
+    return field.requires_grad_(False)
 
 
 def fill(values: Float[Tensor, "*size C"], known: Bool[Tensor, "*size"]) -> Float[Tensor, "*size C"]:

@@ -7,6 +7,7 @@ towards the sensor, or outwards where none is known.
 Symbols: N points, K neighbours.
 """
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -23,10 +24,16 @@ from hypersiren.shapes.files.points import POINTS, read_raw_points
 from hypersiren.shapes.files.tables import RawPoints, read_bytes
 from hypersiren.shapes.knot import knot
 from hypersiren.shapes.mesh import outward_faces, sample_surface
-from hypersiren.shapes.normals import estimate_normals
+from hypersiren.shapes.normals import estimate, unique_rows
+from hypersiren.shapes.preparation import coarse_numbers, far_note, far_points, spread_evenly
 from hypersiren.signals.files import SignalError
 
+LOG = logging.getLogger(__name__)
+
 _FEWEST = 10
+
+_MANY = 100_000
+"""Points from which on an estimate of normals is announced: it takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class PointCloud:
         skipped: Rows of the input that were left out as not finite or with a normal of no length.
         sensor: Where they were seen from, in the same frame as the points, if that is known.
         estimated: Whether the normals were estimated.
+        notes: What is odd about the input, a line each.
     """
 
     points: Float[np.ndarray, "N 3"]
@@ -49,6 +57,7 @@ class PointCloud:
     skipped: int = 0
     sensor: Float[np.ndarray, " 3"] | None = None
     estimated: bool = False
+    notes: tuple[str, ...] = ()
 
     def to_input(self, x: Float[np.ndarray, "M 3"]) -> Float[np.ndarray, "M 3"]:
         """From [-1, 1]^3 to the input's units, in double precision."""
@@ -69,6 +78,8 @@ def read_points(
     reach: tuple[float, float] | None = None,
     margin: float = 0.1,
     columns: str | None = None,
+    points_kept: int | None = None,
+    outliers: Literal["keep", "drop"] = "keep",
 ) -> PointCloud:
     """Read oriented points, or sample them on a mesh.
 
@@ -81,15 +92,16 @@ def read_points(
         sensor: Where the points were seen from; None for what the file says, the VIEWPOINT of a .pcd; "outwards" for
             nowhere. The origin, which a .pcd says if nobody told it, counts only where it lies inside of the points'
             convex hull, or where there is a reach.
-        reach, margin: See `make_cloud`.
+        reach, margin, outliers: See `make_cloud`.
         columns: Names of the columns of a table, such as "x,y,z,r,g,b"; None for what the file says or shows.
+        points_kept: Keep at most so many points of a file of points, spread evenly; None keeps all.
 
     Raises:
         SignalError: If the file cannot be read as such, or `make_cloud` refuses its points.
 
     Warns:
-        UserWarning: If points are left out; if normals are estimated, with the side that they are turned to; or if
-            faces of a mesh were turned.
+        UserWarning: If points are left out, are repeated, lie far from all others, or their numbers are too coarse; if
+            normals are estimated, with the side that they are turned to; or if faces of a mesh were turned.
 
     Example:
         >>> import tempfile
@@ -111,27 +123,42 @@ def read_points(
         if ending in MESHES and not (ending == ".ply" and (vertices or not ply_faces(data))):
             if columns is not None:
                 raise SignalError(f"expected no columns, got {columns!r}: a mesh names its numbers itself")
+            if points_kept is not None:
+                raise SignalError("expected no points_kept: a mesh is sampled, and count says at how many points")
             corners, faces = read_triangles(data, ending)
             points, normals = sample_surface(corners, turned(corners, faces, f"{os.fspath(path)}: "), count, seed)
-            return make_cloud(points, normals, margin=margin)
+            return told(
+                make_cloud(points, normals, margin=margin, outliers=outliers),
+                path,
+                coarse_numbers(corners[np.unique(faces)]),
+            )
         raw = read_raw_points(data, ending, columns)
         seen_from: Any = None if sensor == "outwards" else sensor
         how = "as was asked"
         if sensor is None:
             seen_from, how = _seen_from(raw, reach)
-        cloud = make_cloud(raw.points, raw.normals, sensor=seen_from, reach=reach, margin=margin)
+        rules: Any = {"reach": reach, "margin": margin, "points_kept": points_kept, "outliers": outliers}
+        cloud = make_cloud(raw.points, raw.normals, sensor=seen_from, **rules)
+        lines = [coarse_numbers(raw.points, raw.half)]
         if cloud.skipped:
-            kind = "not finite, or with a normal of no length"
-            warnings.warn(f"{os.fspath(path)}: {cloud.skipped} points are left out, {kind}", stacklevel=2)
+            lines.append(f"{cloud.skipped} points are left out, not finite, or with a normal of no length")
         if cloud.estimated:
             side = "outwards" if seen_from is None else f"towards the sensor at {tuple(map(float, seen_from))}"
-            warnings.warn(f"{os.fspath(path)}: normals are estimated and turned {side}, {how}", stacklevel=2)
-        return cloud
+            lines.append(f"normals are estimated and turned {side}, {how}")
+        return told(cloud, path, *lines)
     except SignalError as error:
         raise SignalError(error.reason, path) from error.__cause__
 
 
-def turned(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], name: str = "") -> Int[np.ndarray, "F 3"]:
+def told(cloud: PointCloud, name: str | os.PathLike[str], *lines: str | None) -> PointCloud:
+    """The cloud itself; these lines, and what it notes of its input, are said as warnings."""
+    for line in (*lines, *cloud.notes):
+        if line is not None:
+            warnings.warn(f"{os.fspath(name)}: {line}", stacklevel=3)
+    return cloud
+
+
+def turned(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], name: str = "") -> Int[np.ndarray, "G 3"]:
     """Faces of a mesh that look outwards, see `hypersiren.shapes.mesh.outward_faces`; what was turned is said."""
     faces, text = outward_faces(vertices, faces)
     if text is not None:
@@ -171,11 +198,14 @@ def make_cloud(
     sensor: Sequence[float] | np.ndarray | None = None,
     reach: tuple[float, float] | None = None,
     margin: float = 0.1,
+    points_kept: int | None = None,
+    outliers: Literal["keep", "drop"] = "keep",
 ) -> PointCloud:
     """Points in any units as a cloud.
 
     Rows that are not finite, as a lidar marks what it did not see, are left out and counted, and so are rows whose
-    normal has no length (if no normal has one, the normals count as absent). Points that occur twice are kept.
+    normal has no length (if no normal has one, the normals count as absent). Points that are repeated are kept; where
+    normals are estimated each place counts once.
 
     Args:
         points: Where the points are.
@@ -184,6 +214,9 @@ def make_cloud(
         reach: Keep only points at such distances from the sensor, from least to most: a scanner also sees its own
             mount, and the street through a window.
         margin: What is left free on either side of the longest side, as a share of it: 0.1 puts it in [-0.9, 0.9].
+        points_kept: Keep at most so many points, at most one in each cell of a grid; None keeps all.
+        outliers: "drop" leaves out points that are far from all others, see `hypersiren.shapes.preparation.far_points`;
+            "keep" notes them.
 
     Raises:
         SignalError: If fewer than 10 rows remain, all at one place, or so far apart that no scale is finite; or if
@@ -205,6 +238,17 @@ def make_cloud(
         distances = np.linalg.norm(points - np.asarray(sensor), axis=1)
         within = (distances >= reach[0]) & (distances <= reach[1])
         points, normals = points[within], None if normals is None else normals[within]
+    notes = []
+    if (far := far_points(points)) is not None:
+        if outliers == "drop":
+            points, normals = points[~far], None if normals is None else normals[~far]
+            notes.append(f"{far.sum()} points far from all others are left out")
+        else:
+            notes.append(far_note(points, far))
+    if points_kept is not None and len(points) > points_kept:
+        some = spread_evenly(points, points_kept)
+        points, normals = points[some], None if normals is None else normals[some]
+        notes.append(f"{len(points):,} of {len(kept):,} points are kept, spread evenly")
     if len(points) < _FEWEST:
         left_out = f", {skipped} left out as not finite or without a normal" if skipped else ""
         raise SignalError(f"expected at least {_FEWEST} points, got {len(points)}{left_out}")
@@ -219,9 +263,21 @@ def make_cloud(
     unit = (points - centre) / scale
     seen_from = None if sensor is None else (np.asarray(sensor, np.float64) - centre) / scale
     if estimated := normals is None:
-        normals = estimate_normals(unit, seen_from)
+        if len(unit) > _MANY:
+            LOG.info(f"estimating normals of {len(unit):,} points")
+        if repeated := len(unit) - len(unique_rows(points)[0]):
+            notes.append(f"{repeated} of {len(points)} points are repeated: normals are estimated from each place once")
+        found = estimate(unit, seen_from)
+        normals = found.normals
+        if found.doubtful:
+            notes.append(
+                f"normals of {found.doubtful} of {len(points)} points are in doubt: what is nearest to them lies along "
+                "lines"
+            )
     assert normals is not None
-    return PointCloud(unit.astype(np.float32), normals.astype(np.float32), scale, centre, skipped, seen_from, estimated)
+    return PointCloud(
+        unit.astype(np.float32), normals.astype(np.float32), scale, centre, skipped, seen_from, estimated, tuple(notes)
+    )
 
 
 def open_cloud(path: str | Path, *, count: int = 500_000, seed: int = 0, **arguments: Any) -> PointCloud:
@@ -231,8 +287,9 @@ def open_cloud(path: str | Path, *, count: int = 500_000, seed: int = 0, **argum
         SignalError: If the file cannot be read.
     """
     if str(path) == "knot" and not Path(path).exists():
-        if arguments.get("columns") is not None:
-            raise SignalError("expected no columns of a shape that is made here", path)
+        for name in ("columns", "points_kept"):
+            if arguments.get(name) is not None:
+                raise SignalError(f"expected no {name} of a shape that is made here", path)
         return make_cloud(*knot(count, seed))
     return read_points(path, count=count, seed=seed, **arguments)
 
@@ -268,7 +325,8 @@ def as_cloud(shape: Any, *, count: int = 500_000, seed: int = 0) -> PointCloud:
         normals = None if shape[1] is None else _rows(shape[1], "normals")
         if normals is not None and len(normals) != len(points):
             raise SignalError(f"expected a normal for each point, got {len(points)} points and {len(normals)} normals")
-        return make_cloud(points, normals)
+        cloud = make_cloud(points, normals)
+        return told(cloud, "points", coarse_numbers(points, "float16" in str(getattr(shape[0], "dtype", ""))))
     if hasattr(shape, "vertices") and hasattr(shape, "faces"):
         vertices, faces = _rows(shape.vertices, "vertices"), np.asarray(shape.faces)
         if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu" or not len(faces):
@@ -280,7 +338,8 @@ def as_cloud(shape: Any, *, count: int = 500_000, seed: int = 0) -> PointCloud:
         if bad := int((~np.isfinite(vertices[faces]).all((1, 2))).sum()):
             raise SignalError(f"expected finite vertices, got {bad} of {len(faces)} faces with NaN or infinity")
         try:
-            return make_cloud(*sample_surface(vertices, turned(vertices, faces, "mesh: "), count, seed))
+            cloud = make_cloud(*sample_surface(vertices, turned(vertices, faces, "mesh: "), count, seed))
+            return told(cloud, "mesh", coarse_numbers(vertices[np.unique(faces)]))
         except ValueError as error:
             raise SignalError(str(error)) from None
     hint = "; (points, None) estimates normals" if hasattr(shape, "ndim") else ""

@@ -26,7 +26,7 @@ from torch import Tensor
 from hypersiren.fields.coords import evaluate
 from hypersiren.fields.operators import Field, gradient
 from hypersiren.shapes.mesh import Mesh, sample_surface
-from hypersiren.shapes.sides import median_distance
+from hypersiren.shapes.sides import find_nearest, median_distance
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,10 @@ def compare_surfaces(
         >>> round(error.chamfer_l1, 3), error.f_score, error.normal_consistency
         (0.1, 0.0, 1.0)
     """
-    from scipy.spatial import cKDTree
-
     if not len(points) or not len(reference_points):
         raise ValueError(f"expected points on both surfaces, got {len(points)} and {len(reference_points)}")
-    there, nearest = cKDTree(reference_points).query(points, workers=-1)
-    back, nearest_back = cKDTree(points).query(reference_points, workers=-1)
+    there, nearest = find_nearest(reference_points, points)
+    back, nearest_back = find_nearest(points, reference_points)
     agreement = (normals * reference_normals[nearest]).sum(1).mean()
     agreement_back = (reference_normals * normals[nearest_back]).sum(1).mean()
     precision, recall = (there < threshold).mean(), (back < threshold).mean()

@@ -16,6 +16,7 @@ from hypersiren.fields.operators import Field
 from hypersiren.shapes.cloud import PointCloud
 from hypersiren.shapes.level_set.extract import Extraction, extract
 from hypersiren.shapes.mesh import trim
+from hypersiren.shapes.normals import unique_rows
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def place_cloud(cloud: PointCloud, edge: float, share: float | None = None, up: 
     seen = None
     if reach is not None:
         cube = reach / 2
-        seen = (np.unique(np.round(cloud.points / cube), axis=0) * cube).tolist()
+        cubes = np.round(cloud.points / cube)
+        seen = (np.unique(cubes[unique_rows(cubes)[0]], axis=0) * cube).tolist()
     return Placement(
         float(cloud.scale), cloud.centre.tolist(), (low - edge).tolist(), (high + edge).tolist(), up, reach, seen
     )

@@ -12,6 +12,11 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", 1)) if "RANK" in os.environ else 1
 
 
+def rank() -> int:
+    """Which of them this one is, from 0."""
+    return int(os.environ["RANK"]) if processes() > 1 else 0
+
+
 def is_first() -> bool:
     """Whether this is the first of them, or the only one.
 
@@ -19,7 +24,7 @@ def is_first() -> bool:
         >>> is_first(), processes()
         (True, 1)
     """
-    return processes() == 1 or os.environ["RANK"] == "0"
+    return rank() == 0
 
 
 def shows_progress(progress: bool | str | None = None) -> bool | str:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from hypersiren.errors import UserError
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.task import share_of
-from hypersiren.training.display import is_first, processes
+from hypersiren.training.display import is_first, processes, rank
 from hypersiren.training.objectives import Objective
 
 LOG = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def share(task: Any, batch: Any) -> Any:
     Raises:
         UserError: If it cannot be shared equally.
     """
-    return batch if processes() == 1 else part_of(task, batch, int(os.environ["RANK"]), processes())
+    return batch if processes() == 1 else part_of(task, batch, rank(), processes())
 
 
 def part_of(task: Any, batch: Any, index: int, count: int) -> Any:
@@ -145,6 +145,8 @@ def part_of(task: Any, batch: Any, index: int, count: int) -> Any:
     """
     if count == 1:
         return batch
+    if hasattr(batch, "share"):
+        return batch.share(index, count)
     if hasattr(task, "share"):  # a task from outside need not have it
         return task.share(batch, index, count)
     return share_of(batch, index, count, len(batch.context.y) if hasattr(batch, "context") else None)

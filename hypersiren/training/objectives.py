@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from hypersiren.errors import UserError
 from hypersiren.fields.operators import Field
@@ -28,6 +28,19 @@ class Objective(nn.Module):
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         raise NotImplementedError
+
+    @property
+    def criterion(self) -> str | None:
+        """The number of `judge` of which the lowest is the best; None: the last model is."""
+        return self.task.criterion
+
+    def sample(self, generator: Generator, progress: float) -> Any:
+        """The batch of a step."""
+        return self.task.sample(generator, progress)
+
+    def judge(self, model: nn.Module) -> dict[str, float]:
+        """What the task says of `model`, which is this one's or its average."""
+        return self.task.evaluate(self.predictor(model))
 
     def begin(self) -> None:
         """Called once before the first step of a new run, to take a prior from data for example."""
@@ -55,6 +68,13 @@ class Objective(nn.Module):
         return {}
 
 
+def numbers_per_value(field: nn.Module, task: Any) -> float | None:
+    """How many numbers a windowed field has for each value of the signal; None for a field without windows."""
+    if (numbers := getattr(field, "numbers", None)) is None:
+        return None
+    return numbers / (math.prod(task.samples) * task.out_features)
+
+
 class FieldObjective(Objective):
     """The loss of one field on a task.
 
@@ -69,9 +89,8 @@ class FieldObjective(Objective):
         super().__init__()
         self.model, self.task, self.first_lr, self.seconds = field, task, first_lr, seconds
         self.validate_first = seconds > 0
-        if (numbers := getattr(field, "numbers", None)) is not None:
-            values = math.prod(task.samples) * task.out_features  # type: ignore[attr-defined]
-            self.facts = {"numbers_per_value": numbers / values}
+        if (share := numbers_per_value(field, task)) is not None:
+            self.facts = {"numbers_per_value": share}
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         return named_terms(self.task, self.task.loss(self.model, batch))

@@ -149,7 +149,7 @@ def open_medium(
             raise SignalError(f"expected velocities (H, W), got {velocity.dtype} of shape {velocity.shape}", path)
         velocity = velocity.astype(np.float64)
     else:
-        values, _ = read_values(path, gray=True, guess=False, hint="or give the velocities as a NumPy file (.npy)")
+        values = read_values(path, gray=True, guess=False, hint="or give the velocities as a NumPy file (.npy)").pixels
         velocity = slowest + (fastest - slowest) * (values[..., 0].astype(np.float64) + 1) / 2
     with guarded("", path):
         found = _relative(velocity, background)

@@ -18,7 +18,7 @@ from hypersiren.signals.sets import decoding, sources, torchvision_sets
 from hypersiren.signals.sets import images as datasets
 from hypersiren.signals.sets.images import ImageSet, augment, find_source, load_images
 from hypersiren.signals.sets.settings import TORCHVISION
-from hypersiren.signals.sets.sources import DatasetError
+from hypersiren.signals.sets.splits import DatasetError
 
 
 @pytest.fixture(autouse=True)

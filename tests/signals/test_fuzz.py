@@ -27,12 +27,17 @@ from hypersiren.completion.images.settings import CompletionSettings
 from hypersiren.errors import UserError
 from hypersiren.settings.flags import load_settings
 from hypersiren.shapes.cloud import read_points
-from hypersiren.signals.image.files import read_image, read_mask, read_values
+from hypersiren.signals.image.files import read_image, read_values
+from hypersiren.signals.image.masks import read_mask
 from hypersiren.signals.sound.files import read_sound
+from hypersiren.signals.sound.opened import _frame
 from hypersiren.signals.video.files import read_video, write_video
+from hypersiren.signals.volume.files import read_volume
 from hypersiren.waves.measurements import read_inversion
 from hypersiren.waves.media import open_medium
+from tests.shapes.test_mesh_formats import FORMATS, NODES, SIDES, SOLID, as_obj, ball_glb, sparse_glb
 from tests.shapes.test_point_files import pcd, ply
+from tests.signals import test_picture_kinds as kinds
 from tests.signals.test_wide import write_png, write_wide
 
 SECONDS, MEMORY = 15, 2 * 2**30
@@ -78,6 +83,62 @@ def quads(path: Path) -> None:
     )
 
 
+def both_sides() -> trimesh.Trimesh:
+    return trimesh.Trimesh(BALL.vertices, np.vstack([BALL.faces, BALL.faces[:, ::-1]]), process=False)
+
+
+def chained(path: Path) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, WAVE, 8000, format="OGG", subtype="VORBIS")
+    path.write_bytes(2 * file.getvalue())
+
+
+def without_length(path: Path) -> None:
+    """An MP3 without the frame that tells its length, or a FLAC whose head does not."""
+    file = io.BytesIO()
+    soundfile.write(file, WAVE, 8000, format=path.suffix[1:].upper())
+    data = bytearray(file.getvalue())
+    if path.suffix == ".flac":
+        data[22:26], data[21] = bytes(4), data[21] & 0xF0
+    else:
+        data = data[_frame(bytes(data), 0)[0] :]  # type: ignore[index]
+    path.write_bytes(data)
+
+
+def flac_in_ogg(path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(path, "w", format="ogg") as container:
+        stream = container.add_stream("flac", 8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.rint(9999 * WAVE.T).astype(np.int16), "s16", "mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def nifti(path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    nibabel.save(nibabel.Nifti1Image(RNG.integers(-9, 99, (3, 5, 4)).astype(np.int16), np.eye(4)), path)
+
+
+def transparent(path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(path, "w") as container:
+        stream = container.add_stream("ffv1", 25)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "bgra"
+        for pixels in FRAMES:
+            frame = av.VideoFrame.from_ndarray(np.dstack([pixels, pixels[..., :1]]), format="rgba")
+            container.mux(stream.encode(frame.reformat(format="bgra")))
+        container.mux(stream.encode())
+
+
+def tiff(values: np.ndarray, **words: Any) -> Callable[[Path], Any]:
+    return lambda path: tifffile.imwrite(path, values, **words)
+
+
+def any_bands(path: Path) -> Any:
+    return read_values(path, bands=True, holes=True)
+
+
 def inversion(path: Path) -> None:
     places = {"source": np.array([[-0.3, 0.0]]), "receivers": np.array([[0.3, 0.1], [0.3, -0.2]])}
     savemat(path, places | {"rec_val": np.array([[1 + 2j], [0.5j]])}, do_compression=path.stem == "packed")
@@ -120,6 +181,36 @@ SEEDS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any]]] = {
     "rgb16.tiff": (lambda path: write_wide(path, WIDE), read_values),
     "float.tiff": (lambda path: tifffile.imwrite(path, PIXELS / np.float32(255), photometric="rgb"), read_values),
     "packed.tiff": (picture(PIXELS, compression="tiff_lzw"), sized),
+    "lzw16.tiff": (picture(WIDE[..., 0], compression="tiff_lzw"), read_values),
+    "bits12.tiff": (lambda path: kinds.write_tags(path, bytes(range(180)), shape=(12, 10, 1, 12)), read_values),
+    "cmyk16.tiff": (tiff(np.dstack([WIDE, WIDE[..., :1]]), photometric="separated"), read_image),
+    "lab16.tiff": (tiff(WIDE, photometric="cielab"), read_image),
+    "planes.tiff": (tiff(np.moveaxis(WIDE, -1, 0), photometric="rgb", planarconfig="separate"), read_values),
+    "tiles.tiff": (tiff(WIDE, photometric="rgb", tile=(16, 16), compression="deflate", predictor=True), read_values),
+    "bands.tiff": (tiff(np.dstack([WIDE, WIDE]), photometric="minisblack", planarconfig="contig"), any_bands),
+    "holes.tiff": (lambda path: kinds.dem(path), any_bands),
+    "stack.tiff": (tiff(np.moveaxis(WIDE, -1, 0), photometric="minisblack"), read_values),
+    "profile.png": (picture(PIXELS, icc_profile=kinds.PROPHOTO), read_values),
+    "profile16.tiff": (tiff(WIDE, photometric="rgb", iccprofile=kinds.PROPHOTO), read_values),
+    "profile.jpg": (picture(PIXELS, icc_profile=kinds.PROPHOTO, quality=90), sized),
+    "gamma.png": (
+        lambda path: kinds.png(path, WIDE, [(b"gAMA", b"\0\1\x86\xa0"), (b"cICP", b"\x0c\x0d\0\1")]),
+        read_values,
+    ),
+    "passes.png": (lambda path: kinds.png(path, WIDE, interlaced=1), read_values),
+    "a.fits": (lambda path: kinds.write_fits(path, WIDE[..., 0].astype(">i2"), 16, BZERO=32768, BLANK=5), any_bands),
+    "picture.npy": (lambda path: np.save(path, WIDE), any_bands),
+    "volume.npy": (lambda path: np.save(path, RNG.integers(-9, 99, (3, 5, 4)).astype(np.int16)), read_volume),
+    "volume.tif": (tiff(np.stack([WIDE[..., 0]] * 3), photometric="minisblack"), read_volume),
+    "imagej.tif": (tiff(np.stack([WIDE[..., 0]] * 3), imagej=True), read_volume),
+    "a.nii": (nifti, read_volume),
+    "a.nii.gz": (nifti, read_volume),
+    "frames.tif": (tiff(np.stack([PIXELS] * 3), photometric="rgb"), read_video),
+    "a.mp3": (without_length, read_sound),
+    "unknown.flac": (without_length, read_sound),
+    "chained.ogg": (chained, read_sound),
+    "flac.oga": (flac_in_ogg, read_sound),
+    "alpha.mkv": (transparent, read_video),
     "pcm.wav": (sound(subtype="PCM_16"), read_sound),
     "float.wav": (sound(subtype="FLOAT"), read_sound),
     "a.flac": (sound(), read_sound),
@@ -146,6 +237,20 @@ SEEDS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any]]] = {
     "mesh.ply": (mesh(), cloud),
     "lines.ply": (mesh(encoding="ascii"), cloud),
     "quads.ply": (quads, cloud),
+    **{
+        f"concave.{i}{Path(name).suffix or name}": (
+            lambda path, write=write: path.write_bytes(write(SOLID, SIDES)),
+            cloud,
+        )
+        for i, (name, write) in enumerate(FORMATS.items())
+    },
+    "back.obj": (lambda path: path.write_bytes(as_obj(SOLID, SIDES).replace(b"f 1//1 2//1", b"f -16//1 2//1")), cloud),
+    "double.stl": (lambda path: path.write_bytes(both_sides().export(file_type="stl")), cloud),
+    "whole.glb": (lambda path: path.write_bytes(ball_glb("i2", normalized=True)), cloud),
+    "sparse.glb": (lambda path: path.write_bytes(sparse_glb()), cloud),
+    "nodes.glb": (lambda path: path.write_bytes(ball_glb("f4", indexed=False, nodes=NODES)), cloud),
+    "half.npy": (lambda path: np.save(path, ROWS.astype(np.float16)[:, :3]), cloud),
+    "few.xyz": (text("", " ", np.repeat(ROWS[:, :3] + [500_000, 4_100_000, 0], 3, axis=0)), cloud),
     "medium.npy": (lambda path: np.save(path, 1 + RNG.random((8, 8))), open_medium),
     "a.mat": (inversion, read_inversion),
     "packed.mat": (inversion, read_inversion),

@@ -14,10 +14,10 @@ from hypersiren import Siren, save
 from hypersiren.shapes.cloud import as_cloud
 from hypersiren.signals.files import LibraryError, SignalError, guarded
 from hypersiren.signals.image.files import read_image
-from hypersiren.signals.image.wide import read_wide
+from hypersiren.signals.image.formats import read_wide
 from hypersiren.signals.sets.sounds import _Recordings, _sounds
 from hypersiren.signals.sound.files import read_sound
-from hypersiren.signals.video import sources
+from hypersiren.signals.video import frames
 from hypersiren.signals.video.files import read_video, write_video
 from hypersiren.training import checkpoints
 from hypersiren.waves.measurements import read_inversion
@@ -90,7 +90,7 @@ def test_a_scipy_without_its_reader_of_mat_files(tmp_path, monkeypatch):
 
 def test_a_frame_without_an_attribute_is_told(tmp_path, monkeypatch):
     write_video(tmp_path / "a.mp4", PICTURE[None], 5)
-    monkeypatch.setattr(sources, "UNUSED", {"NOT_KNOWN": ""})
+    monkeypatch.setattr(frames, "UNUSED", {"NOT_KNOWN": ""})
     with pytest.raises(LibraryError, match="NOT_KNOWN"):
         read_video(tmp_path / "a.mp4")
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.sound import files as room
-from hypersiren.signals.sound.files import BLOCK, Sound, read_sound, scaled, write_sound
+from hypersiren.signals.sound.files import Sound, read_sound, scaled, write_sound
+from hypersiren.signals.sound.opened import BLOCK
 from hypersiren.tasks.panels import SoundPanel
 from hypersiren.tasks.registry import open_task
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
 from hypersiren.signals.sets.sounds import as_sounds, at_rate, cut, load_all_sounds, load_sounds, split_sounds
-from hypersiren.signals.sets.sources import DatasetError
+from hypersiren.signals.sets.splits import DatasetError
 from hypersiren.signals.sound.cosines import resampled
 from hypersiren.signals.sound.files import write_sound
 

@@ -11,7 +11,8 @@ import tifffile
 import torch
 
 from hypersiren.signals.files import SignalError
-from hypersiren.signals.image.files import read_image, read_mask
+from hypersiren.signals.image.files import read_image
+from hypersiren.signals.image.masks import read_mask
 from hypersiren.signals.image.opening import as_pixels, open_masked, open_picture
 from hypersiren.tasks.registry import open_task
 

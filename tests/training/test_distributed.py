@@ -36,6 +36,7 @@ from hypersiren import (
     TokenHypernet,
     UserError,
     Video,
+    Volume,
     Wave,
     fit,
     train,
@@ -46,6 +47,7 @@ from hypersiren.completion.objective import HypernetObjective
 from hypersiren.completion.settings import Loss
 from hypersiren.completion.shapes.settings import ShapeContext
 from hypersiren.completion.shapes.task import Shapes
+from hypersiren.hypernets.adapters.correction import Correction
 from hypersiren.shapes.cloud import open_cloud
 from hypersiren.shapes.sets.shapes import make_shapes
 from hypersiren.shapes.sets.solids import solid_mesh
@@ -99,6 +101,14 @@ def set_encoded(channels=1, in_features=2, out_features=1):
     return HyperSiren(encoder, FullHypernet(siren.shapes, 8, 16), siren)
 
 
+def corrected():
+    siren = Siren(2, 1, hidden_features=(16, 32))
+    correction = Correction(32, 1, axes=16, inputs=8, width=16, masks=20, rounds=1)
+    model = HyperSiren(None, None, siren, LastLayerSolve(32, correction=correction))
+    model.set_prior(Completion(images()).prior_signals(copies=0, finer=1))
+    return model
+
+
 def learns_its_start():
     siren = LocalSiren(2, 1, 16, token_size=(1, 1), token_features=8)
     return HyperSiren(None, TokenHypernet(siren.shapes), siren, GradientSteps(8, tokens=1))
@@ -124,6 +134,7 @@ SETS = {
         lambda: HyperSiren(None, None, Siren(2, 1, hidden_features=(16, 32)), LastLayerSolve(32)),
         {},
     ),
+    "correction": (partial(Completion, images(), batch_size=8, context=ALIKE), corrected, {"steps": 10}),
     # Another order of a batch, too, changes the weights of the next two by 1e-4 after 50 steps.
     "inner steps": (partial(Completion, images(), batch_size=4), learns_its_start, {"steps": 10}),
     "sounds": (
@@ -195,10 +206,13 @@ FIELDS = {
     "edit": lambda: Edit(clone(picture(), picture(10), picture()[..., 0] > 0, (2, 1)), points=32),
     "audio": lambda: Audio(torch.rand(64, 2), rate=8000, points=16),
     "video": lambda: Video(torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8), fps=5, points=32),
+    "volume": lambda: Volume(torch.rand(4, 8, 8), points=32),
     "sdf": lambda: SDF(open_cloud("knot", count=1000), points=64),
     "helmholtz": lambda: open_task("helmholtz", {"signal": {"wavenumber": 8.0, "cells": 64}, **WAVES}),
     "wave": lambda: Wave(loss=WaveLoss(exact_start=False, start_points=16), variance=0.01, points=64, cells=64),
-    "inversion": lambda: open_task("inversion", {"signal": {"wavenumber": 8.0, "cells": 64, "sources": 2}, **WAVES}),
+    "inversion": lambda: open_task(
+        "inversion", {"signal": {"wavenumber": 8.0, "cells": 64, "sources": 2}, "loss": {"waves": "network"}, **WAVES}
+    ),
 }
 WAVES = {"loss": {"source_points": 8}, "training": {"points": 64}}
 
@@ -440,3 +454,47 @@ def test_torchrun_trains_and_is_stopped(file, tmp_path):
     assert told.count("stopped and saved; the same command resumes") == 1, told
     assert told.count("building the field") == 1
     assert checkpoints.read(tmp_path / "run" / "last.pt")["step"] >= 50
+
+
+def divided(folder, stop_after):
+    """Solve windows a row at a time, in a folder; be struck after so many rows, or never."""
+    from hypersiren.fields import window_solve
+    from hypersiren.training import solves
+
+    window_solve.STRIP, solves.KEEP_SECONDS = 1, -1.0
+    original, rows = solves.KeptSolve.save, []
+
+    def save(self, field, done):
+        self.due = 0.0
+        original(self, field, done)
+        rows.append(done)
+        if len(rows) == stop_after:
+            raise KeyboardInterrupt
+
+    solves.KeptSolve.save = save
+    task = Image(torch.rand(150, 40, 1, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    try:
+        field = fit(task, run_dir=folder, network={"kind": "windowed", "numbers": 0.4, "window": 16}).field
+    except KeyboardInterrupt:
+        return rows, None
+    finally:
+        solves.KeptSolve.save = original
+    return rows, field.coefficients.tolist()
+
+
+def test_processes_divide_the_windows(tmp_path):
+    (_, whole), *_ = in_processes(1, divided, tmp_path / "one", None)
+    parts = in_processes(2, divided, tmp_path / "two", None)
+    rows = [done for done, _ in parts]
+    count = rows[1][-1][1]
+    assert [done for _, done in rows[0]] == list(range(1, count // 2 + 1))
+    assert rows[1] == [(count // 2, done) for done in range(count // 2 + 1, count + 1)]
+    for _, found in parts:
+        assert found == whole
+    stopped = in_processes(2, divided, tmp_path / "kept", 2)
+    assert [found for _, found in stopped] == [None, None]
+    assert sorted(path.name for path in (tmp_path / "kept").glob("solve*")) == ["solve-1of2.pt", "solve-2of2.pt"]
+    again = in_processes(2, divided, tmp_path / "kept", None)
+    assert all(found == whole for _, found in again)
+    assert rows[1][2:] == again[1][0], "rows are solved twice"
+    assert not list((tmp_path / "kept").glob("solve*"))

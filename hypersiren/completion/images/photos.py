@@ -25,7 +25,8 @@ from hypersiren.completion.prediction import (
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.signals.files import SignalError
-from hypersiren.signals.image.files import read_image, read_mask
+from hypersiren.signals.image.files import STORED, read_image, read_values
+from hypersiren.signals.image.masks import read_mask
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,11 @@ def read_photo(
         values = read_image(path, gray=gray, size=size) / np.float32(255)
         seen = np.ones(size, bool)
     else:
-        picture = read_image(path, gray=gray)
-        bright = read_mask(mask, (picture.shape[0], picture.shape[1]))
-        pixels, known = _central(picture, size) / np.float32(255), _central(bright[..., None], size).astype(np.float32)
+        # What the mask leaves out is not looked at, and may be anything.
+        found = read_values(path, gray=gray, guess=False, hint=STORED, holes=True, mask=partial(read_mask, mask))
+        assert found.known is not None
+        pixels = (_central(found.pixels, size) + 1) / np.float32(2)
+        known = _central(found.known[..., None], size).astype(np.float32)
         share = _shrink(known, size)
         # Cells that hold nothing known get their plain mean: only the panel shows it.
         known_mean = _shrink(pixels * known, size) / np.maximum(share, 1e-6)

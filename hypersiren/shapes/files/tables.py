@@ -23,11 +23,13 @@ class RawPoints:
         points: Where the points are.
         normals: Their normals, if the file has them.
         sensor: Where they were seen from, if the file says so.
+        half: Whether they come in half precision.
     """
 
     points: Float[np.ndarray, "N 3"]
     normals: Float[np.ndarray, "N 3"] | None = None
     sensor: Float[np.ndarray, " 3"] | None = None
+    half: bool = False
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:

@@ -8,37 +8,30 @@ images hold in bytes. Imports neither torch nor anything slow: processes that de
 import io
 import math
 import os
+import re
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
-from PIL import Image, UnidentifiedImageError
+from jaxtyping import Bool, Float, Float32, Shaped
+from PIL import Image
 
 from hypersiren.signals.files import (
     SignalError,
     atomic_write,
-    check_library,
-    check_regular,
     check_size,
     guarded,
     one_line,
 )
-from hypersiren.signals.image.wide import HINT, Wide, load, orientation, read_wide, to_range, wide_image
+from hypersiren.signals.image.formats import read_wide
+from hypersiren.signals.image.pillow import open_image, say_several, turned
+from hypersiren.signals.image.spaces import in_srgb
+from hypersiren.signals.image.wide import HINT, Wide, limits, load, orientation, scaled, to_range, wide_image
 
 Crop = Literal["center", "none"]
-
-# What brings an image upright, by its EXIF orientation; 1 is upright.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 STORED = "store it in 8 or 16 bits"
 
@@ -50,6 +43,25 @@ class SizeError(SignalError):
     """An image that does not have exactly the size that was asked for."""
 
 
+@dataclass(frozen=True)
+class Values:
+    """A picture in the precision of its file.
+
+    Attributes:
+        pixels: Values in [-1, 1]; 0 where nothing is known.
+        size: (H, W) of the picture in its file, upright.
+        known: Which pixels the mask and the file give; None for all.
+        valid: Which pixels have a value in the file; None for all.
+        range: What -1 and 1 are in the file.
+    """
+
+    pixels: Float32[np.ndarray, "H W C"]
+    size: tuple[int, int]
+    known: Bool[np.ndarray, "H W"] | None = None
+    valid: Bool[np.ndarray, "H W"] | None = None
+    range: tuple[float, float] = (0.0, 255.0)
+
+
 def read_image(
     path: str | os.PathLike[str],
     *,
@@ -57,7 +69,7 @@ def read_image(
     size: tuple[int, int] | None = None,
     crop: Crop = "center",
 ) -> np.ndarray:
-    """Read an image in any format that Pillow knows (the first frame where there are several).
+    """Read an image in any format that is known (the first picture where there are several).
 
     Args:
         path: The file.
@@ -67,13 +79,16 @@ def read_image(
         crop: How to come to `size`, see `fit_image`.
 
     Returns:
-        (H, W, C) uint8, C = 1 or 3. 16-bit files are scaled by 255/65535, float ones from [0, 1]; colour profiles are
-        not applied.
+        (H, W, C) uint8 of sRGB, C = 1 or 3. 16-bit files are scaled by 255/65535, float ones from [0, 1].
 
     Raises:
         SignalError: If the file is missing, a folder, forbidden, not an image, broken, or too large to be meant; if
-            floats lie outside [0, 1], or whole numbers have 32 bits: see `hypersiren.signals.image.wide.to_range`.
+            floats lie outside [0, 1], or whole numbers have 32 bits: see `hypersiren.signals.image.wide.limits`; if
+            some pixels have no value.
         SizeError: If crop is "none" and the image has another size.
+
+    Warns:
+        UserWarning: If colours are converted to sRGB, or the file holds several pictures.
 
     Example:
         >>> import tempfile
@@ -83,14 +98,16 @@ def read_image(
         [[7], [7], [7], [7]]
     """
     with guarded("broken or truncated image", path):
-        wide = read_wide(path, only_tiff=True)
+        wide = read_wide(path)
         if wide is not None:
-            plain = convert_image(wide, gray=wide.values.shape[2] == 1 if gray is None else gray)
+            wide = _of_colours(wide, os.fspath(path))
+            plain = convert_image(wide, gray=wide.values.shape[2] == 1 if gray is None else gray, name=os.fspath(path))
         else:
             with open_image(path) as image:
+                say_several(image, path)
                 if size is not None and crop == "center":
                     _reduce_while_decoding(image, size)
-                plain = upright_image(image, gray=gray)
+                plain = upright_image(image, gray=gray, name=os.fspath(path))
         return np.array(_as_array(plain)) if size is None else fit_image(plain, size, crop)
 
 
@@ -102,51 +119,100 @@ def read_values(
     range: tuple[float, float] | None = None,
     guess: bool = True,
     hint: str = HINT,
-) -> tuple[Float32[np.ndarray, "H W C"], tuple[int, int]]:
+    bands: bool = False,
+    holes: bool = False,
+    mask: Callable[[tuple[int, int]], Bool[np.ndarray, "H W"]] | None = None,
+) -> Values:
     """Read an image in the precision of its file: 8 or 16 bits, 32-bit whole numbers or floats.
 
     Args:
-        path, gray, size: See `read_image`; gray=None by default.
-        range: What black and white are, (low, high); None for what the type tells, see `wide.to_range`.
-        guess, hint: See `wide.to_range`.
-
-    Returns:
-        Values in [-1, 1], and the size (H, W) that the picture has in its file, upright.
+        path, gray, size: See `read_image`; gray=None by default. A NumPy file may be given, too.
+        range: What black and white are, (low, high); None for what the type tells, see `wide.limits`.
+        guess, hint: See `wide.limits`.
+        bands: Whether there may be any number of channels.
+        holes: Whether there may be pixels without a value, which are not known then.
+        mask: From the size (H, W) in the file to its known pixels; values elsewhere are not looked at.
 
     Raises:
-        SignalError: As `read_image`, and if a value is NaN or infinite, or no range can be taken.
+        SignalError: As `read_image`, and if a known value is NaN or infinite, or no range can be taken.
 
     Warns:
         UserWarning: If black and white are the least and the largest value, as the type does not tell; if values
-            outside a given range are clipped; or if the file holds several pictures, of which the first is read.
+            outside a given range are clipped; if pixels have no value; or as `read_image`.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     Image.fromarray(np.array([[0, 257, 65535]], np.uint16)).save(f"{folder}/a.png")
-        ...     pixels, whole = read_values(f"{folder}/a.png")
-        >>> (255 * (pixels + 1) / 2).round(3).squeeze().tolist(), whole
-        ([0.0, 1.0, 255.0], (1, 3))
+        ...     found = read_values(f"{folder}/a.png")
+        >>> (255 * (found.pixels + 1) / 2).round(3).squeeze().tolist(), found.size, found.range
+        ([0.0, 1.0, 255.0], (1, 3), (0, 65535))
     """
     with guarded("broken or truncated image", path):
+        whole: tuple[int, int] | None = None
         wide = read_wide(path)
         if wide is None:
             with open_image(path) as image:
-                if _several(image):
-                    warnings.warn(f"{os.fspath(path)}: holds several pictures, the first is taken", stacklevel=2)
+                say_several(image, path)
                 whole = None if size is None else _reduce_while_decoding(image, size)
                 if size is None:
                     check_size(4 * image.width * image.height * _channels(image, gray), path, "give a smaller size")
                 wide = wide_image(image)
                 if wide is None:
-                    plain = upright_image(image, gray=gray)
+                    plain = upright_image(image, gray=gray, name=os.fspath(path))
                     whole = whole or (plain.height, plain.width)
                     if range is None:
                         pixels = np.array(_as_array(plain)) if size is None else fit_image(plain, size)
-                        return _unit(pixels), whole
+                        known = None if mask is None else _resized(mask(whole), size)
+                        return Values(_unit(pixels), whole, known)
                     wide = Wide(_as_array(plain), (0, 255))
-        values = to_range(wide, range, guess=guess, name=os.fspath(path), hint=hint)
-        return _shaped(values, gray, size), wide.values.shape[:2]
+        if not bands or gray is not None:
+            wide = _of_colours(wide, os.fspath(path))
+        here = (wide.values.shape[0], wide.values.shape[1])
+        whole = whole or here
+        known, valid = None if mask is None else _resized(mask(whole), here), wide.valid
+        if valid is not None and (empty := int((~valid if known is None else known & ~valid).sum())):
+            if not holes:
+                raise SignalError(f"{empty} of {valid.size} pixels have no value (nodata): fill them first")
+            warnings.warn(f"{os.fspath(path)}: {empty} of {valid.size} pixels have no value (nodata) and are not known",
+                          stacklevel=2)  # fmt: skip
+            known = valid if known is None else known & valid
+            if not known.any():
+                raise SignalError("no pixel that is asked for has a value")
+        low, high = limits(wide, range, guess=guess, name=os.fspath(path), hint=hint, known=known)
+        values = scaled(wide, low, high, name=os.fspath(path), known=known)
+        pixels = _shaped(values, gray, size, known)
+        return Values(pixels, whole, _resized(known, size), _resized(valid, size), (low, high))
+
+
+def read_whole(path: str | os.PathLike[str]) -> Shaped[np.ndarray, "H W C"]:
+    """The numbers of a picture as its file has them, upright; of 8 bits in sRGB.
+
+    Raises:
+        SignalError: As `read_image`.
+    """
+    with guarded("broken or truncated image", path):
+        wide = read_wide(path)
+        if wide is None:
+            with open_image(path) as image:
+                wide = wide_image(image)
+                if wide is None:
+                    return np.array(_as_array(upright_image(image, name=os.fspath(path))))
+        return wide.values
+
+
+def picture_names(folder: str | os.PathLike[str]) -> list[str]:
+    """The files of a folder that are pictures by their endings, in the order of the numbers in their names.
+
+    Raises:
+        SignalError: If there are none.
+    """
+    endings = Image.registered_extensions()
+    names = [name for name in os.listdir(folder) if Path(name).suffix.lower() in endings and not name.startswith(".")]
+    if not names:
+        raise SignalError("expected a folder of pictures, found none in it", folder)
+    # Text and numbers take turns.
+    return sorted(names, key=lambda name: [int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", name))])
 
 
 def image_values(image: Image.Image, range: tuple[float, float] | None = None) -> Float32[np.ndarray, "H W C"]:
@@ -161,83 +227,56 @@ def image_values(image: Image.Image, range: tuple[float, float] | None = None) -
         return _shaped(to_range(wide, range), None, None)
 
 
+def _of_colours(wide: Wide, name: str) -> Wide:
+    """Of one channel or three; what a file has beside its colours is left out, and said."""
+    channels = wide.values.shape[2]
+    if channels in (1, 3):
+        return wide
+    if wide.colours != 3:
+        raise SignalError(
+            f"expected a picture of 1 or 3 channels, got {channels} (hypersiren fit image takes them all)"
+        )
+    warnings.warn(f"{name}: {channels - 3} channels beside its colours are left out", stacklevel=3)
+    return replace(wide, values=wide.values[..., :3])
+
+
 def _unit(pixels: np.ndarray) -> Float32[np.ndarray, "H W C"]:
     return pixels / np.float32(127.5) - np.float32(1)
 
 
 def _shaped(
-    values: Float[np.ndarray, "_H _W _C"], gray: bool | None, size: tuple[int, int] | None
+    values: Float[np.ndarray, "_H _W _C"],
+    gray: bool | None,
+    size: tuple[int, int] | None,
+    known: Bool[np.ndarray, "_H _W"] | None = None,
 ) -> Float32[np.ndarray, "H W C"]:
     if gray and values.shape[2] == 3:
         values = values @ LUMA[:, None]
     if gray is False and values.shape[2] == 1:
         values = values.repeat(3, axis=2)
     values = values.astype(np.float32)
-    return values if size is None else fit_image(values, size).clip(-1, 1)  # the filter overshoots
+    if size is None:
+        return values
+    if known is None:
+        return fit_image(values, size).clip(-1, 1)  # the filter overshoots
+    # What is not known is 0, and must not count.
+    share = fit_image(known[..., None].astype(np.float32), size)
+    return np.where(share >= 0.5, fit_image(values, size) / share.clip(0.5), 0).clip(-1, 1).astype(np.float32)
 
 
-def read_mask(path: str | os.PathLike[str], size: tuple[int, int], *, whole: bool = False) -> Bool[np.ndarray, "H W"]:
-    """Read a mask from an image file: unknown where it is transparent (less than half opaque), else known where bright.
-
-    Bright is half of white or more: 128 of 255.
-
-    Args:
-        path: The file.
-        size: Pixels (H, W) that it must have, the picture's.
-        whole: Whether all of it may be known.
-
-    Raises:
-        SignalError: If the file cannot be read or has another size, or nothing is known, or all of it; the message says
-            what was found.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     pixels = np.array([[[255, 255], [255, 0], [0, 255], [0, 0]]], np.uint8)
-        ...     Image.fromarray(pixels, "LA").save(f"{folder}/a.png")
-        ...     read_mask(f"{folder}/a.png", (1, 4)).tolist()
-        [[True, False, False, False]]
-    """
-    with guarded("broken or truncated image", path):
-        wide = read_wide(path, only_tiff=True)
-        if wide is None:
-            with open_image(path) as image:
-                wide = wide_image(image)
-                if wide is None:
-                    load(image)
-                    upright = _upright(image)
-                    if upright.has_transparency_data:
-                        pixels = np.asarray(upright.convert("RGBA"))
-                        colours = np.asarray(Image.fromarray(pixels[..., :3]).convert("L"))
-                        wide = Wide(colours[..., None], (0, 255), pixels[..., 3] / 255)
-                    else:
-                        wide = Wide(_as_array(convert_image(upright, gray=True)), (0, 255))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*nearly black")  # the errors below say it
-            values = to_range(Wide(wide.values, wide.full), guess=False, hint=STORED).mean(2)
-    opaque = np.ones(values.shape, bool) if wide.alpha is None else wide.alpha >= 0.5
-    known = opaque & (values >= 128 / 127.5 - 1 - 1e-9 if wide.full == (0, 255) else values >= 0)
-    if known.shape != size:
-        (h, w), (mask_h, mask_w) = size, known.shape
-        raise SignalError(
-            f"expected a mask of the picture's {w}x{h} pixels (width x height), got {mask_w}x{mask_h}", path
-        )
-    if not known.any() or (known.all() and not whole):
-        found = f"{100 * (~opaque).mean():.3g} % transparent" if wide.alpha is not None else "nothing transparent"
-        raise SignalError(
-            f"{'every' if known.any() else 'no'} pixel is known: the mask has {found}, values from "
-            f"{wide.values.min():g} to {wide.values.max():g}; known is what is opaque and bright (half white)",
-            path,
-        )
-    return known
+def _resized(known: Bool[np.ndarray, "_H _W"] | None, size: tuple[int, int] | None) -> Bool[np.ndarray, "H W"] | None:
+    """A mask brought to the size that its picture is brought to."""
+    if known is None or size is None or known.shape == size:
+        return known
+    return fit_image(255 * known.astype(np.uint8), size)[..., 0] >= 128
 
 
-def upright_image(image: Image.Image, *, gray: bool | None = None) -> Image.Image:
-    """A Pillow image decoded, turned as its EXIF tag says, and of mode L or RGB; gray=None for what it has."""
+def upright_image(image: Image.Image, *, gray: bool | None = None, name: str = "picture") -> Image.Image:
+    """A Pillow image decoded, in sRGB, turned as its EXIF tag says, of mode L or RGB; gray=None for what it has."""
     gray = is_gray(image) if gray is None else gray  # before loading, which may convert
     check_size(image.width * image.height * max(_channels(image, gray), len(image.getbands())))
     load(image)
-    return convert_image(_upright(image), gray=gray)
+    return convert_image(turned(in_srgb(image, name), orientation(image)), gray=gray, name=name)
 
 
 def _channels(image: Image.Image, gray: bool | None) -> int:
@@ -307,7 +346,7 @@ def fit_image(image: np.ndarray | Image.Image, size: tuple[int, int], crop: Crop
     return np.array(_as_array(image.resize((width, height), Image.Resampling.LANCZOS, box, reducing_gap=3.0)))
 
 
-def convert_image(image: np.ndarray | Image.Image | Wide, *, gray: bool = False) -> Image.Image:
+def convert_image(image: np.ndarray | Image.Image | Wide, *, gray: bool = False, name: str = "picture") -> Image.Image:
     """A Pillow image of mode L (gray) or RGB, from one of any mode or from a uint8 array (H, W) or (H, W, C).
 
     Raises:
@@ -323,7 +362,11 @@ def convert_image(image: np.ndarray | Image.Image | Wide, *, gray: bool = False)
         image = _from_array(image)
     wide = image if isinstance(image, Wide) else wide_image(image)
     if wide is not None:
-        image = _from_array(np.rint((to_range(wide, guess=False, hint=STORED) + 1) * 127.5).astype(np.uint8))
+        if wide.valid is not None:
+            holes = int((~wide.valid).sum())
+            raise SignalError(f"{holes} of {wide.valid.size} pixels have no value (nodata): fill them first")
+        values = to_range(wide, guess=False, hint=STORED, name=name)
+        image = _from_array(np.rint((values + 1) * 127.5).astype(np.uint8))
     assert isinstance(image, Image.Image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -379,59 +422,6 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
         scaled *= 255
         return np.rint(scaled, out=scaled).astype(np.uint8)
     return pixels
-
-
-def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """A Pillow image of a file, not yet decoded; a SignalError if it is missing, forbidden or no image."""
-    check_regular(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # see check_size
-            image = Image.open(path)
-        if image.format == "PNG":
-            _check_chunks(image, path)
-        return image
-    except UnidentifiedImageError:
-        empty = os.path.getsize(path) == 0
-        raise SignalError("empty file" if empty else "not an image that Pillow can read", path) from None
-    except Image.DecompressionBombError as error:
-        raise SignalError(f"too many pixels to be trusted ({one_line(error)})", path) from None
-    except FileNotFoundError:
-        raise SignalError("no such file", path) from None
-    except OSError as error:
-        reason = "a folder, not an image" if os.path.isdir(path) else f"cannot be read ({one_line(error)})"
-        raise SignalError(reason, path) from error
-
-
-def _check_chunks(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """The lengths that the parts of a PNG claim: Pillow makes room for them before it reads."""
-    file, size = image.fp, os.path.getsize(path)  # type: ignore[attr-defined]
-    before, place = file.tell(), 8
-    while place < size:
-        file.seek(place)
-        head = file.read(8)
-        place += 12 + int.from_bytes(head[:4])
-        if head[4:] == b"IEND":
-            break
-        if place > size:
-            image.close()
-            raise SignalError("broken or truncated image (a part claims more than there is)", path)
-    file.seek(before)
-
-
-def _several(image: Image.Image) -> bool:
-    try:
-        # The others of an MPO are thumbnails, or what the other eye sees.
-        return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
-    except Exception as error:  # what is broken behind the first one does not matter
-        check_library(error)
-        return False
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    # Asked only after loading: TIFFs are turned, and their tag removed, by Pillow itself.
-    turn = _UPRIGHT.get(orientation(image))
-    return image if turn is None else image.transpose(turn)
 
 
 def _reduce_while_decoding(image: Image.Image, size: tuple[int, int]) -> tuple[int, int] | None:

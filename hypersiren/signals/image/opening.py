@@ -7,6 +7,8 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,20 +19,18 @@ from torch import Tensor
 
 from hypersiren.errors import nearest
 from hypersiren.signals.arrays import check_values, dtype_name, to_tensor
+from hypersiren.signals.examples import PHOTOGRAPHS as SAMPLES
 from hypersiren.signals.files import SignalError
-from hypersiren.signals.image.files import convert_image, fit_image, image_values, read_mask, read_values
-
-SAMPLES = (
-    "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field",
-    "immunohistochemistry", "moon", "page", "retina", "rocket", "text",
-)  # fmt: skip
-"""Photographs that scikit-image ships; their names stand for them where no file is called so."""
+from hypersiren.signals.image.files import convert_image, fit_image, image_values, read_values
+from hypersiren.signals.image.masks import read_mask
 
 RANGES = {torch.bool: (0, 1), torch.uint8: (0, 255), torch.uint16: (0, 65535)}
 """What the values of pictures of these types run over."""
 
 
-def as_pixels(image: Any, *, range: tuple[float, float] | None = None) -> Float[Tensor, "H W C"]:
+def as_pixels(
+    image: Any, *, range: tuple[float, float] | None = None, bands: bool | None = False
+) -> Float[Tensor, "H W C"]:
     """Whatever holds a picture as float32 values in [-1, 1], C = 1 or 3.
 
     Args:
@@ -39,7 +39,9 @@ def as_pixels(image: Any, *, range: tuple[float, float] | None = None) -> Float[
             of it has to change.
         range: What the values run over, from black to white. Without it those of an array run over 0 to 255 (uint8), 0
             to 65535 (uint16), 0 to 1 (bool) or -1 to 1 (floats), and other integers must have it; those of a file or a
-            PIL image run over what `hypersiren.signals.image.wide.to_range` says.
+            PIL image run over what `hypersiren.signals.image.wide.limits` says.
+        bands: Whether there may be any number of channels; None for yes, where an array leaves no doubt: at least 5 of
+            them, and as many rows.
 
     Raises:
         SignalError: If it is something else, cannot be read, is empty or of another shape, or if values are NaN,
@@ -59,12 +61,14 @@ def as_pixels(image: Any, *, range: tuple[float, float] | None = None) -> Float[
         last, give image.transpose(1, 2, 0)
     """
     if isinstance(image, str | os.PathLike):
-        return open_picture(image, range=range)
+        return open_values(image, range=range, bands=bands is not False).pixels
     if isinstance(image, Image.Image):
         return torch.from_numpy(image_values(image, _checked(range)))
     values = to_tensor(image, "a picture as a path, a PIL image, a NumPy array or a tensor")
     values = values[..., None] if values.ndim == 2 else values
-    _check_shape(values.shape, f"image.{'permute' if isinstance(image, Tensor) else 'transpose'}(1, 2, 0)")
+    clear = values.ndim == 3 and 0 not in values.shape and (bands or min(values.shape[0], values.shape[2]) > 4)
+    if bands is False or not clear:
+        _check_shape(values.shape, f"image.{'permute' if isinstance(image, Tensor) else 'transpose'}(1, 2, 0)")
     low, high = _range(values, range)
     # Single precision holds all numbers of 16 bits.
     exact = values.float() if values.dtype.itemsize <= 2 or values.dtype == torch.float32 else values.double()
@@ -124,7 +128,7 @@ def open_picture(
         >>> open_picture("camera", size=64).shape
         torch.Size([64, 64, 1])
     """
-    return _open_sized(path, gray, size, range)[0]
+    return open_values(path, gray=gray, size=size, range=range).pixels
 
 
 def open_masked(
@@ -147,35 +151,86 @@ def open_masked(
     Raises:
         SignalError: If one cannot be read, or the mask has not the picture's size.
     """
-    pixels, (h, w) = _open_sized(path, gray, size, range)
-    if mask is None:
-        return pixels, None
-    known = read_mask(mask, (h, w), whole=whole)
-    bright = fit_image(255 * known.astype(np.uint8), (pixels.shape[0], pixels.shape[1]))
-    return pixels, torch.from_numpy(bright[..., 0] >= 128)
+    found = open_values(path, mask, gray=gray, size=size, range=range, whole=whole)
+    return found.pixels, found.known
 
 
-def _open_sized(
+@dataclass(frozen=True)
+class Opened:
+    """A picture, or any raster of two axes, with what is known of it.
+
+    Attributes:
+        pixels: Values in [-1, 1]; 0 where nothing is known.
+        known: Which may be learned from; None for all.
+        valid: Which have a value in the file; None for all.
+        range: What -1 and 1 are in the file.
+    """
+
+    pixels: Float[Tensor, "H W C"]
+    known: Bool[Tensor, "H W"] | None = None
+    valid: Bool[Tensor, "H W"] | None = None
+    range: tuple[float, float] = (0.0, 255.0)
+
+
+def open_values(
     path: str | os.PathLike[str],
-    gray: bool | None,
-    size: int | tuple[int, int] | None,
-    range: tuple[float, float] | None,
-) -> tuple[Float[Tensor, "H W C"], tuple[int, int]]:
-    """A picture as values in [-1, 1], and its (H, W) before `size`."""
+    mask: str | os.PathLike[str] | None = None,
+    *,
+    gray: bool | None = None,
+    size: int | tuple[int, int] | None = None,
+    range: tuple[float, float] | None = None,
+    whole: bool = False,
+    bands: bool = False,
+    holes: bool = False,
+) -> Opened:
+    """As `open_masked`, with all that the file says.
+
+    Args:
+        path, mask, gray, size, range, whole: As of `open_masked`. Where the mask is dark the picture may be anything.
+        bands: Whether there may be any number of channels.
+        holes: Whether there may be pixels without a value, which are not known then.
+
+    Raises:
+        SignalError: If one cannot be read, or the mask has not the picture's size.
+
+    Example:
+        >>> open_values("camera", size=8).pixels.shape
+        torch.Size([8, 8, 1])
+    """
     shape = (size, size) if isinstance(size, int) else size
     if str(path) in SAMPLES and not os.path.exists(path):
-        from skimage import data  # heavy
-
-        if range is not None:
-            raise SignalError(f"expected no range with a photograph of scikit-image, got range={range}", path)
-        pixels = getattr(data, str(path))()
-        image = convert_image(pixels, gray=pixels.ndim == 2 if gray is None else gray)
-        whole = (image.height, image.width)
-        return (torch.from_numpy(fit_image(image, shape or whole)) / 127.5).sub_(1), whole
+        pixels, before = _sample(path, gray, shape, range)
+        if mask is None:
+            return Opened(pixels)
+        bright = fit_image(
+            255 * read_mask(mask, before, whole=whole).astype(np.uint8), (pixels.shape[0], pixels.shape[1])
+        )
+        return Opened(pixels, torch.from_numpy(bright[..., 0] >= 128))
     if not os.path.exists(path) and (near := nearest(str(path), SAMPLES, 0.75)):
         raise SignalError(f'no such file; did you mean the photograph "{near}"?', path)
-    values, whole = read_values(path, gray=gray, size=shape, range=_checked(range))
-    return torch.from_numpy(values), whole
+    found = read_values(
+        path, gray=gray, size=shape, range=_checked(range), bands=bands, holes=holes,
+        mask=None if mask is None else partial(read_mask, mask, whole=whole),
+    )  # fmt: skip
+    known, valid = (None if part is None else torch.from_numpy(part.copy()) for part in (found.known, found.valid))
+    return Opened(torch.from_numpy(found.pixels), known, valid, found.range)
+
+
+def _sample(
+    path: str | os.PathLike[str],
+    gray: bool | None,
+    shape: tuple[int, int] | None,
+    range: tuple[float, float] | None,
+) -> tuple[Float[Tensor, "H W C"], tuple[int, int]]:
+    """A photograph of scikit-image as values in [-1, 1], and its (H, W) before it was resized."""
+    from skimage import data  # heavy
+
+    if range is not None:
+        raise SignalError(f"expected no range with a photograph of scikit-image, got range={range}", path)
+    pixels = getattr(data, str(path))()
+    image = convert_image(pixels, gray=pixels.ndim == 2 if gray is None else gray)
+    whole = (image.height, image.width)
+    return (torch.from_numpy(fit_image(image, shape or whole)) / 127.5).sub_(1), whole
 
 
 def _check_shape(shape: Sequence[int], turned: str) -> None:

@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import SizeError
-from hypersiren.signals.sets.sources import DatasetError, ImageSource, Target
+from hypersiren.signals.sets.sources import ImageSource, Target
+from hypersiren.signals.sets.splits import DatasetError
 
 LOG = logging.getLogger(__name__)
 
@@ -38,6 +39,10 @@ AHEAD = 16
 
 Skipped = tuple[str, str]
 """Name of an image, and why it could not be read."""
+
+
+Read = tuple[np.ndarray, list[Skipped], list[Skipped]]
+"""Images, those that could not be read, and what was said of others."""
 
 
 def decode(
@@ -83,18 +88,23 @@ def decode_parts(
     """
     n, count = len(source.names), 0
     first = ""
+    said: dict[str, list[str]] = {}
     results = _results(source, target, _processes(n, workers))
     # tqdm's disable=None means: unless stderr is a terminal.
     hidden = None if progress and LOG.isEnabledFor(logging.WARNING) else True
     LOG.debug("decoding %s: %d files", source.label, n)
     # Closing the generator at once ends the workers.
     with contextlib.closing(results), tqdm(total=n, desc=source.label, disable=hidden) as bar:
-        for images, failures in results:
+        for images, failures, notes in results:
+            for name, note in notes:
+                said.setdefault(note, []).append(name)
             count += len(images)
             skipped = [f"{name}: {reason}" for name, reason in failures]
             first = first or next(iter(skipped), "")
             yield images, skipped
             bar.update(len(images) + len(failures))
+    for note, names in said.items():
+        LOG.warning("%s: %d of %d files, the first %s: %s", source.label, len(names), n, names[0], note)
     if count == 0:
         raise DatasetError(f"{source.label}: none of {n} files could be read as an image; the first: {first}")
 
@@ -108,9 +118,7 @@ def _processes(images: int, workers: int | None) -> int:
     return workers or os.cpu_count() or 1
 
 
-def _results(
-    source: ImageSource, target: Target, workers: int
-) -> Generator[tuple[np.ndarray, list[Skipped]], None, None]:
+def _results(source: ImageSource, target: Target, workers: int) -> Generator[Read, None, None]:
     n = len(source.names)
     spans = [(i, min(i + SPAN, n)) for i in range(0, n, SPAN)]
     if workers == 1:
@@ -122,14 +130,14 @@ def _results(
     # not, and are safe here as they use Pillow and NumPy only. macOS has fork, but its system libraries bear it badly.
     # No process may be forked that uses a GPU: there threads read, side by side too as far as Pillow decodes.
     pool: Executor
-    work: Callable[..., tuple[np.ndarray, list[Skipped]]]
+    work: Callable[..., Read]
     if cuda_has_begun():
         pool, work = ThreadPoolExecutor(workers), partial(_read_span, source, target)
     else:
         context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         pool, work = ProcessPoolExecutor(workers, context, _start_worker, (source, target)), _work
     try:
-        waiting: deque[Future[tuple[np.ndarray, list[Skipped]]]] = deque()
+        waiting: deque[Future[Read]] = deque()
         for span in spans[1:]:
             waiting.append(_submit(pool, work, span))
             # Whoever takes the images may be slower than the workers; what waits for it is in memory.
@@ -149,9 +157,7 @@ def cuda_has_begun() -> bool:
     return torch is not None and torch.cuda.is_initialized()
 
 
-def _submit(
-    pool: Executor, work: Callable[..., Any], span: tuple[int, int]
-) -> "Future[tuple[np.ndarray, list[Skipped]]]":
+def _submit(pool: Executor, work: Callable[..., Any], span: tuple[int, int]) -> "Future[Read]":
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*multi-threaded.*fork", DeprecationWarning)
         return pool.submit(work, *span)
@@ -175,18 +181,22 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _work(start: int, stop: int) -> tuple[np.ndarray, list[Skipped]]:
+def _work(start: int, stop: int) -> Read:
     assert _job is not None
     return _read_span(*_job, start, stop)
 
 
-def _read_span(source: ImageSource, target: Target, start: int, stop: int) -> tuple[np.ndarray, list[Skipped]]:
-    images, failures = [], []
+def _read_span(source: ImageSource, target: Target, start: int, stop: int) -> Read:
+    images, failures, notes = [], [], []
     for i in range(start, stop):
         try:
-            images.append(source.read(i, target))
+            with warnings.catch_warnings(record=True) as heard:
+                warnings.simplefilter("always", UserWarning)
+                images.append(source.read(i, target))
+            # A line begins with its file's name, which is not that of others.
+            notes += [(source.names[i], str(warning.message).rpartition(": ")[2]) for warning in heard]
         except SizeError as error:
             raise DatasetError(f'{source.names[i]}: {error.reason}, and crop="none" lets none be resized') from None
         except SignalError as error:
             failures.append((source.names[i], error.reason))
-    return np.stack(images) if images else np.empty(target.shape(0), np.uint8), failures
+    return np.stack(images) if images else np.empty(target.shape(0), np.uint8), failures, notes

@@ -35,9 +35,10 @@ from hypersiren.signals.sets import sources, torchvision_sets
 from hypersiren.signals.sets.decoding import decode, decode_parts
 from hypersiren.signals.sets.disk import DiskPixels, InMemory, in_bytes, keep_in_memory
 from hypersiren.signals.sets.settings import IMAGE_KINDS
-from hypersiren.signals.sets.sources import SPLITS, DatasetError, ImageSource, Target
+from hypersiren.signals.sets.sources import ImageSource, Target
+from hypersiren.signals.sets.splits import SPLITS, DatasetError
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Part of every cache key: to be raised whenever the same files come to give other pixels."""
 
 
@@ -127,7 +128,7 @@ def as_images(images: ImageSet | Images, name: str = "images") -> ImageSet:
         >>> as_images(np.full((5, 8, 6), 7.0))
         Traceback (most recent call last):
         ...
-        hypersiren.signals.sets.sources.DatasetError: images: expected floats in [0, 1], got values from 7 to 7
+        hypersiren.signals.sets.splits.DatasetError: images: expected floats in [0, 1], got values from 7 to 7
     """
     if isinstance(images, ImageSet):
         return images
@@ -307,7 +308,7 @@ def find_source(
         ('rocket#0',)
         >>> find_source("photo", "val")
         Traceback (most recent call last):
-        hypersiren.signals.sets.sources.DatasetError: unknown kind of images 'photo'; did you mean 'photos'?
+        hypersiren.signals.sets.splits.DatasetError: unknown kind of images 'photo'; did you mean 'photos'?
     """
     kind = {"CelebA": "celeba"}.get(kind, kind)
     for what, word, words in (("kind of images", kind, IMAGE_KINDS), ("split", split, SPLITS)):

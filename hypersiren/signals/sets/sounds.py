@@ -7,6 +7,7 @@ amplitudes of their recording: whoever learns from them scales each by what is k
 Letters in shapes: M windows in the set, N samples of a window.
 """
 
+import contextlib
 import logging
 import math
 from collections.abc import Iterable, Sequence
@@ -22,9 +23,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hypersiren.signals.arrays import to_tensor
-from hypersiren.signals.files import SignalError, check_library
-from hypersiren.signals.sets.sources import SPLITS, DatasetError, check_folder, part_of, scan
+from hypersiren.signals.files import SignalError
+from hypersiren.signals.sets.sources import check_folder, part_of, scan
+from hypersiren.signals.sets.splits import SPLITS, DatasetError, say_equal, say_splits, split_folders
 from hypersiren.signals.sound.files import read_opened, read_sound
+from hypersiren.signals.sound.opened import open_sound_file
 from hypersiren.signals.sound.opening import FULL_SCALE
 
 LOG = logging.getLogger(__name__)
@@ -127,7 +130,7 @@ def as_sounds(
         >>> as_sounds([np.full(100, np.nan)])
         Traceback (most recent call last):
         ...
-        hypersiren.signals.sets.sources.DatasetError: sounds: expected finite samples in recording 0
+        hypersiren.signals.sets.splits.DatasetError: sounds: expected finite samples in recording 0
     """
     if isinstance(sounds, SoundSet):
         return sounds
@@ -245,7 +248,8 @@ def load_sounds(
 ) -> SoundSet:
     """The windows of all recordings of a split, from a folder.
 
-    Subfolders train, val and test are the splits. Where one of val and test is missing, the other is the test split and
+    Subfolders train, val and test are the splits, by these names and others like them (see
+    `hypersiren.signals.sets.splits.NAMES`). Where one of val and test is missing, the other is the test split and
     val is 5 % of the files of train, at random. Without train, or with nothing beside it, all files are split 90/5/5 at
     random. So no two splits have windows of one recording.
 
@@ -292,15 +296,10 @@ class _Recordings:
 
     def holds(self, name: str) -> bool:
         """Whether a file begins as sounds do."""
-        import soundfile
-
         if name not in self._found:
             self._found[name] = None
-            try:
-                with soundfile.SoundFile(self.root / name) as file:
-                    self._found[name] = self._decoded(file, name) if self.whole else np.empty(0)
-            except Exception as error:  # TypeError for headerless endings such as .raw, LibsndfileError for all else
-                check_library(error, self.root / name)
+            with contextlib.suppress(SignalError), open_sound_file(self.root / name) as file:
+                self._found[name] = self._decoded(file, name) if self.whole else np.empty(0)
         return self._found[name] is not None
 
     def _decoded(self, file: Any, name: str) -> np.ndarray | SignalError:
@@ -346,21 +345,29 @@ def _load(files: _Recordings, split: str, window: int, hop: int | None, *, seed:
 
 def _files(files: _Recordings, split: str, seed: int) -> tuple[list[str], tuple[str, ...]]:
     """Files of a split, relative to the root, and "name: reason" for those that are no sounds (told of train only)."""
-    root = files.root
-    has = {name for name in SPLITS if (root / name).is_dir()}
-    made = not {"val", "test"} <= has
-    if "train" in has and len(has) > 1:
-        part = {"train": "train", "val": "train" if made else "val", "test": "test" if "test" in has else "val"}[split]
-        names, dropped = _sounds(files, [f"{part}/{name}" for name, *_ in scan(root / part)])
-        if not names:
-            raise DatasetError(f"expected audio files below {root / part}, found none{_first(dropped)}")
-        if split == "test" or not made:
-            return names, dropped
-        chosen = partial(part_of, names, has_test=True, what=str(root / part))
+    root, folders = files.root, split_folders(files.root)
+    apart = "train" in folders and len(folders) > 1
+    if apart:
+        other = folders.get("test") or folders["val"]
+        below = {"train": folders["train"], "val": folders["val" if len(folders) == 3 else "train"], "test": other}
+        listed = {name: [f"{part}/{file}" for file, *_ in scan(root / part)] for name, part in below.items()}
+        whole = {name: _sounds(files, names) for name, names in listed.items()}
+        if not whole[split][0]:
+            raise DatasetError(f"expected audio files below {root / below[split]}, found none{_first(whole[split][1])}")
     else:
-        names, dropped = _sounds(files, [name for name, *_ in scan(root)])
-        chosen = partial(part_of, names, has_test=False, what=f"{root}{_first(dropped)}")
-    return chosen(split, seed, unit="audio files"), dropped if split == "train" else ()
+        whole = dict.fromkeys(SPLITS, _sounds(files, [name for name, *_ in scan(root)]))
+    dropped = whole[split][1]
+    parts = {name: found for name, (found, _) in whole.items()}
+    if len(folders) != 3 or not apart:
+        drawn = SPLITS[:2] if apart else SPLITS
+        what = str(root / folders["train"]) if apart else f"{root}{_first(dropped)}"
+        chosen = partial(part_of, parts["train"], seed=seed, has_test=apart, what=what, unit="audio files")
+        parts |= {name: chosen(split=name) for name in drawn}
+        dropped = dropped if split == "train" or (apart and split == "test") else ()
+    if split == "train":
+        say_splits(root, folders, {name: len(part) for name, part in parts.items()}, "recordings")
+        say_equal(root, parts)
+    return parts[split], dropped
 
 
 def _first(dropped: Sequence[str]) -> str:

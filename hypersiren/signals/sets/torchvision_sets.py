@@ -12,7 +12,8 @@ import numpy as np
 
 from hypersiren.signals.files import SignalError, check_library
 from hypersiren.signals.image.files import convert_image, fit_image
-from hypersiren.signals.sets.sources import DatasetError, ImageSource, Target, digest, part_of, scan
+from hypersiren.signals.sets.sources import ImageSource, Target, digest, part_of, scan
+from hypersiren.signals.sets.splits import DatasetError
 
 _SPLIT_NAMES = {"train": ("train", "trainval", "train-standard"), "val": ("val", "valid"), "test": ("test",)}
 

@@ -7,13 +7,12 @@ Imports no torch: a wrong file is told at once.
 Symbols: N samples, C channels.
 """
 
-import contextlib
 import io
 import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -21,23 +20,15 @@ from jaxtyping import Float, Float32
 from hypersiren.signals.files import (
     SignalError,
     atomic_write,
-    check_file,
-    check_library,
     check_size,
     guarded,
     muted,
     one_line,
 )
-
-if TYPE_CHECKING:
-    import soundfile
-
+from hypersiren.signals.sound.opened import OpenSound, open_sound_file
 
 ROUNDING = 1e-6
 """What a wave may go beyond full scale and still count as within it."""
-
-BLOCK = 1024
-"""Samples decoded at once: what is lost, at most, before a damaged place."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +52,9 @@ class Sound:
 def read_sound(path: str | os.PathLike[str], start: float = 0.0, stop: float | None = None) -> Sound:
     """Read a sound in any format that libsndfile knows: WAV, FLAC, OGG, MP3, AIFF and others, any depth and rate.
 
+    Channels come in the order of WAV (front left, front right, centre, LFE ...); what libsndfile does not see of a file
+    is mended, see `hypersiren.signals.sound.opened`.
+
     A file that is damaged or breaks off is read up to there, with a warning. (Of uncompressed formats, as for any
     player, what is there is the whole.)
 
@@ -83,27 +77,16 @@ def read_sound(path: str | os.PathLike[str], start: float = 0.0, stop: float | N
         >>> sound.wave.shape, sound.rate, sound.seconds
         ((4000, 2), 16000, 0.25)
     """
-    import soundfile
-
-    check_file(path, "a sound")
-    try:
-        with muted():
-            file = soundfile.SoundFile(os.fspath(path))
-    except Exception as error:  # TypeError for headerless endings such as .raw, LibsndfileError for all else
-        check_library(error, path)
-        raise SignalError("not a sound that libsndfile can read, or one cut off within its header", path) from error
-    with file:
+    with open_sound_file(path) as file:
         return read_opened(file, path, start, stop)
 
 
-def read_opened(
-    file: "soundfile.SoundFile", path: str | os.PathLike[str], start: float = 0.0, stop: float | None = None
-) -> Sound:
+def read_opened(file: OpenSound, path: str | os.PathLike[str], start: float = 0.0, stop: float | None = None) -> Sound:
     """As `read_sound`, of a file that is open."""
     rate, first, last = file.samplerate, *sample_range(file.frames, file.samplerate, start, stop, path)
-    check_size(4 * file.channels * (last - (first if _seeks(file) else 0)), path, "ask for a shorter part")
+    check_size(4 * file.channels * (last - (first if file.seeks else 0)), path, "ask for a shorter part")
     with guarded("damaged", path), muted():
-        wave = _decode(file, first, last)
+        wave = file.decode(first, last)
     if not len(wave):
         raise SignalError(f"damaged or cut off: nothing can be decoded from {start:g} s on", path)
     if len(wave) < last - first:
@@ -233,24 +216,3 @@ def sample_range(
     if first == last:
         raise SignalError(f"no sample lies between {start:g} and {end:g} s at {rate} samples a second", path)
     return first, last
-
-
-def _seeks(file: "soundfile.SoundFile") -> bool:
-    return file.format != "MP3" and file.seekable()
-
-
-def _decode(file: "soundfile.SoundFile", first: int, last: int) -> Float32[np.ndarray, "N C"]:
-    """The samples from first to last, or those of them that come before a damaged place."""
-    import soundfile
-
-    # soundfile seeks with every read, and seeking in an MP3 leaves gaps: that is read from its beginning, at once. In
-    # old codecs of telephones one cannot seek.
-    begin, block = (first, BLOCK) if _seeks(file) else (0, last)
-    blocks = [np.empty((0, file.channels), np.float32)]
-    with contextlib.suppress(soundfile.LibsndfileError):
-        for position in range(file.seek(begin) if begin else 0, last, block):
-            wanted = min(block, last - position)
-            blocks.append(file.read(wanted, "float32", always_2d=True))
-            if len(blocks[-1]) < wanted:  # fewer samples than the file claims
-                break
-    return np.concatenate(blocks)[first - begin :]

@@ -24,13 +24,20 @@ import numpy as np
 from PIL import Image
 
 from hypersiren.signals.files import SignalError, check_file, check_library, check_size, guarded, one_line
-from hypersiren.signals.image.files import read_image, to_uint8
+from hypersiren.signals.image.files import picture_names, read_image, to_uint8
+from hypersiren.signals.image.formats import is_tiff
+from hypersiren.signals.image.tiff import read_pages
+from hypersiren.signals.image.wide import Wide, limits
 from hypersiren.signals.numpy_files import read_header
+from hypersiren.signals.video.frames import colours, displayed, say_unused
 
 MEND = "ask for a shorter part or a smaller size"
 
-UNUSED = {"STEREO3D": "a picture for each eye", "SPHERICAL": "a view of all directions"}
-"""Side data of frames that are said and not used."""
+NO_TIMESTAMPS = 128
+"""FFmpeg's flag of formats whose frames have no times."""
+
+FASTEST = 1000
+"""Frames a second that a video has at most; more are ticks of a clock."""
 
 FPS = 25.0
 """Frames a second of what has no rate of its own: folders and arrays."""
@@ -69,6 +76,8 @@ def open_video(
     check_file(path, "a video")
     if ending == ".npy":
         yield array(path)
+    elif is_tiff(path):
+        yield stack(path)
     elif ending in (".gif", ".webp"):
         with animation(path, whole and size is None) as source:
             yield source
@@ -84,12 +93,7 @@ def _even(pictures: Iterable[np.ndarray], count: int) -> FrameSource:
 
 def folder(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> FrameSource:
     """Pictures, all of one size unless one is asked for."""
-    endings = Image.registered_extensions()
-    names = [name for name in os.listdir(path) if Path(name).suffix.lower() in endings and not name.startswith(".")]
-    if not names:
-        raise SignalError("expected a folder of pictures, found none in it", path)
-    # Text and numbers take turns.
-    names.sort(key=lambda name: [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))])
+    names = picture_names(path)
 
     def pictures() -> Iterator[np.ndarray]:
         demanded = None
@@ -121,6 +125,20 @@ def array(path: str | os.PathLike[str]) -> FrameSource:
             yield to_uint8(np.asarray(frame))
 
     return _even(pictures(), len(clip))
+
+
+def stack(path: str | os.PathLike[str]) -> FrameSource:
+    """The pages of a TIFF, of one channel or three; what black and white are their type tells."""
+    pages = read_pages(path)
+    pages = pages[..., None] if pages.ndim == 3 else pages
+    if pages.shape[3] not in (1, 3):
+        raise SignalError(f"expected pages of 1 or 3 channels, got {pages.shape[3]} (`fit volume` takes any)", path)
+    narrow = pages.dtype.kind == "u" and pages.dtype.itemsize <= 2
+    full = (0.0, float(np.iinfo(pages.dtype).max)) if narrow else None
+    with guarded("broken or truncated video", path):
+        low, high = limits(Wide(pages.reshape(-1, *pages.shape[2:]), full), guess=False, name=os.fspath(path),
+                           hint="`fit volume` takes any values")  # fmt: skip
+    return _even((to_uint8((page - low) / (high - low)) for page in pages), len(pages))
 
 
 @contextlib.contextmanager
@@ -178,7 +196,7 @@ def import_av(path: str | os.PathLike[str]) -> Any:
     try:
         import av
     except ImportError:
-        raise SignalError('video files other than GIF need PyAV: pip install "hypersiren[video]"', path) from None
+        raise SignalError("video files other than GIF need PyAV: pip install av", path) from None
     return av
 
 
@@ -202,13 +220,15 @@ def container(path: str | os.PathLike[str], start: float) -> Iterator[FrameSourc
             raise SignalError("holds no pictures", path)
         stream = file.streams.video[0]
         stream.thread_type = "AUTO"
-        fps = float(stream.average_rate or FPS)
+        fps, timed = _rate(file, stream)
         begin = float((stream.start_time or 0) * stream.time_base)
-        if stream.duration:
+        if not timed:
+            seconds = math.inf
+        elif stream.duration:
             seconds = float(stream.duration * stream.time_base)
         else:
             seconds = file.duration / av.time_base if file.duration else math.inf
-        if start > 0:
+        if start > 0 and timed:
             with contextlib.suppress(av.FFmpegError):  # what cannot be searched is decoded from its beginning
                 file.seek(int((start + begin) / stream.time_base), stream=stream)
 
@@ -217,20 +237,47 @@ def container(path: str | os.PathLike[str], start: float) -> Iterator[FrameSourc
         def frames() -> Iterator[Frame]:
             time, decoded = 0.0, False
             try:
-                for frame in file.decode(stream):
-                    time = time + 1 / fps if frame.time is None else frame.time - begin
+                for index, frame in enumerate(_decoded(av, file, stream)):
+                    time = index / fps if frame.time is None or not timed else frame.time - begin
                     if not decoded:
-                        _say_unused(frame, path)
+                        say_unused(frame, path)
                     decoded = True
                     check_size(3 * frame.width * frame.height * max(aspect, 1 / aspect), path)
-                    pixels = _square(frame.to_ndarray(format="rgb24"), aspect)
+                    pixels = _square(colours(frame), aspect)
                     seconds = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else None
-                    yield Frame(time, _as_displayed(pixels, frame), seconds)
+                    yield Frame(time, displayed(frame, pixels), seconds if timed else None)
             except av.FFmpegError as error:
                 if decoded:
                     _warn(path, time, error)
 
         yield FrameSource(frames(), fps, seconds)
+
+
+def _rate(file: Any, stream: Any) -> tuple[float, bool]:
+    """Frames a second, and whether the times of frames count.
+
+    FFmpeg's mean is right for containers. Raw streams have no times: there it is a default, and only the stream itself
+    tells. Of DV and some others the mean is the tick of their clock.
+    """
+    timed = not file.format.flags & NO_TIMESTAMPS
+    average, guessed = stream.average_rate, stream.guessed_rate
+    if average and timed and average <= FASTEST:
+        return float(average), True
+    usable = guessed or average
+    return (float(usable) if usable and usable <= FASTEST else FPS), timed
+
+
+def _decoded(av: Any, file: Any, stream: Any) -> Iterator[Any]:
+    """Frames; those of VP8 and VP9 with opacity by the decoder that knows it."""
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    if stream.metadata.get("alpha_mode") != "1" or name is None or name not in av.codecs_available:
+        yield from file.decode(stream)
+        return
+    decoder = av.CodecContext.create(name, "r")
+    for packet in file.demux(stream):
+        for frame in decoder.decode(packet):
+            frame.time_base = frame.time_base or packet.time_base
+            yield frame
 
 
 def _pixel_aspect(stream: Any, path: str | os.PathLike[str]) -> float:
@@ -260,40 +307,6 @@ def _square(pixels: np.ndarray, aspect: float) -> np.ndarray:
         return pixels
     size = _square_size(pixels.shape[1], pixels.shape[0], aspect)
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-
-
-def _as_displayed(pixels: np.ndarray, frame: Any) -> np.ndarray:
-    """Turned and mirrored as the container's display matrix says."""
-    from av.sidedata.sidedata import Type
-
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
-    if data is None:
-        return pixels
-    # A point (x, y) of the picture is shown at (a x + c y, b x + d y).
-    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        pixels, right, down = pixels.swapaxes(0, 1), c, b
-    else:
-        right, down = a, d
-    return pixels[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1]
-
-
-def _say_unused(frame: Any, path: str | os.PathLike[str]) -> None:
-    """What a container says of how its frames are to be shown, and that is not heeded."""
-    from av.sidedata.sidedata import Type
-
-    unused = []
-    if (data := frame.side_data.get(Type.DISPLAYMATRIX)) is not None:
-        a, b, _, c, d = (abs(n) for n in np.frombuffer(data, np.int32)[:5].tolist())
-        if min(max(a, d), max(b, c)) > 0.01 * max(a, b, c, d):
-            unused.append("an angle that is no quarter turn")
-    if frame.interlaced_frame:
-        unused.append("interlaced fields")
-    if int(frame.color_trc) in (16, 18):
-        unused.append("high dynamic range (its values are taken as they are)")
-    unused += [words for kind, words in UNUSED.items() if frame.side_data.get(getattr(Type, kind)) is not None]
-    if unused:
-        warnings.warn(f"{os.fspath(path)}: frames are taken without heed of {', '.join(unused)}", stacklevel=2)
 
 
 def _warn(path: str | os.PathLike[str], time: float, error: Exception) -> None:

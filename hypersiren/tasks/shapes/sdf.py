@@ -154,7 +154,9 @@ class SDF(FieldTask):
             SignalError: If the file cannot be read.
         """
         signal, seed = settings.signal, settings.seed
-        reading = signal.model_dump(include={"count", "vertices", "sensor", "reach", "columns"})
+        reading = signal.model_dump(
+            include={"count", "vertices", "sensor", "reach", "columns", "points_kept", "outliers"}
+        )
         cloud = open_cloud(signal.path, seed=seed, **reading)
         shown = signal.model_dump(include={"resolution", "trim", "up"})
         return cls(cloud, settings.loss, points=settings.training.points, **shown, seed=seed, device=device)

@@ -41,6 +41,10 @@ class ShapeSignal(Section):
     """Names of a table's columns: x,y,z,nx,ny,nz or x,y,z,r,g,b, and - for others; null: those in the file."""
     reach: tuple[NotNegative, PositiveFloat] | None = None
     """Keep only points within these distances from the sensor, in their units: [0.5, 5]; null: all."""
+    points_kept: Annotated[int, Field(ge=100)] | None = None
+    """Keep at most so many points of a cloud, spread evenly; null: all."""
+    outliers: Literal["keep", "drop"] = "keep"
+    """drop: leave out points that lie more than ten times as far from the middle as 99 % of them."""
     trim: PositiveFloat | None = None
     """For an open scan: cut meshes at this distance from the points, as a share of their longest side: 0.02."""
     up: Literal["x", "y", "z"] = "z"
