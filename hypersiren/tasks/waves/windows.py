@@ -103,6 +103,9 @@ def ridge_of(network: Network) -> float:
     return RIDGE if network.noise is None else network.noise
 
 
-def watch(field: CompactWindows, keep: Keep | None, rows: int = 0) -> Callable[[], object]:
-    """What a solve calls now and then, so that it can be interrupted."""
-    return lambda: None if keep is None else keep.save(field, rows)
+def watch(field: CompactWindows, keep: Keep | None) -> Callable[[], object]:
+    """What a solve calls now and then, so that it can be interrupted. Of the solve itself nothing is kept."""
+    if keep is None:
+        return lambda: None
+    keep.load(field, (0, field.windows.count[0]))
+    return lambda: keep.save(field, (0, 0))
