@@ -1,10 +1,12 @@
 from .completion.base import SetTask as SetTask
 from .completion.images.settings import CompletionLoss as CompletionLoss
 from .completion.images.task import Completion as Completion
+from .completion.photographs.task import Photographs as Photographs
 from .completion.shapes.task import Shapes as Shapes
 from .completion.sounds.task import SoundCompletion as SoundCompletion
 from .completion.train import train as train
 from .errors import UserError as UserError
+from .export.hub import Pretrained as Pretrained
 from .fields import operators as operators
 from .fields.compact_windows import CompactWindows as CompactWindows
 from .fields.coords import evaluate as evaluate
@@ -24,6 +26,7 @@ from .fields.window_solve import solve_raster as solve_raster
 from .fields.windowed_siren import WindowedSiren as WindowedSiren
 from .hypernets.adapters.base import Adapter as Adapter
 from .hypernets.adapters.base import Prediction as Prediction
+from .hypernets.adapters.correction import Correction as Correction
 from .hypernets.adapters.gradient_steps import GradientSteps as GradientSteps
 from .hypernets.adapters.last_layer import LastLayerSolve as LastLayerSolve
 from .hypernets.adapters.mixture import MixtureSolve as MixtureSolve
@@ -35,6 +38,7 @@ from .hypernets.encoders.token_encoder import TokenEncoder as TokenEncoder
 from .hypernets.encoders.token_encoder import TokenHypernet as TokenHypernet
 from .hypernets.full import FullHypernet as FullHypernet
 from .hypernets.gaussian.base import Posterior as Posterior
+from .hypernets.inpainter import Inpainter as Inpainter
 from .hypernets.model import HyperSiren as HyperSiren
 from .hypernets.refine import refine as refine
 from .shapes.cloud import open_cloud as open_cloud
@@ -58,6 +62,7 @@ from .tasks.shapes.sdf import SDF as SDF
 from .tasks.summary import Measure as Measure
 from .tasks.task import FieldTask as FieldTask
 from .tasks.task import Points as Points
+from .tasks.volumes.volume import Volume as Volume
 from .tasks.waves.helmholtz import Helmholtz as Helmholtz
 from .tasks.waves.inversion import Inversion as Inversion
 from .tasks.waves.wave import Wave as Wave

@@ -2,9 +2,10 @@
 
 import time
 
-from hypersiren.cli.console import File, Out, check_least, choose_device, fail
+from hypersiren.cli.console import File, Out, check_files, check_least, choose_device, fail
 from hypersiren.cli.lines import LOG, announce, progress, show
 from hypersiren.training.folders import unused
+from hypersiren.training.runs import find
 
 
 def mesh(
@@ -38,6 +39,8 @@ def mesh(
     if out is not None and truth is not None and truth.exists() and out.exists() and out.samefile(truth):
         fail(f"{out}: would overwrite --truth")
     check_least(1, size=size)
+    find(run)
+    check_files([truth] if truth else [])
     check_least(4, faces=faces)
     announce(f"mesh {run}")
     import numpy as np

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -14,7 +14,9 @@ from hypersiren.cli.console import (
     check_run_dir,
     choose_device,
     count,
+    fail,
     find_config,
+    near_file,
     report_finished,
     report_skipped,
     start_folder,
@@ -22,7 +24,6 @@ from hypersiren.cli.console import (
 )
 from hypersiren.cli.lines import LOG, announce, progress
 from hypersiren.completion.registry import SETS, SetRow, set_row
-from hypersiren.completion.settings import SetSettings
 from hypersiren.settings.flags import load_settings
 from hypersiren.training.display import is_first
 from hypersiren.training.folders import choose_folder
@@ -54,10 +55,11 @@ def train(
     """
     keep_freed_memory()
     row, checked = read_train_settings(config, settings)
+    check_root(checked.data)
     check_run_dir(out, checked, restart)
     announce(f"train {config.stem if config else checked.data.kind}")
 
-    from hypersiren.completion.train import draw_run, prepare
+    from hypersiren.completion.train import draw_run, optimisation_of, prepare
     from hypersiren.training.distributed import first_then_others, leave, on_first
     from hypersiren.training.loop import optimise
 
@@ -67,27 +69,39 @@ def train(
     model = objective.model
     base = Path("runs") / (config.stem if config else checked.data.kind)
     folder = out or on_first(partial(choose_folder, base, record["settings"], record["digest"]))
-    parts = {"encoder": model.encoder, "hypernetwork": model.hypernet, "adapter": model.adapter}
-    counts = [f"{count(part)} {name} weights" for name, part in parts.items() if part is not None]
-    LOG.info(
-        f"{len(objective.task.train)} training {objective.task.unit}; {' and '.join(counts)} predict a SIREN of "
-        f"{count(model.siren)} on {device}"
-    )
+    LOG.info(f"{len(objective.task.train)} training {objective.task.unit}; {_parts(model)} on {device}")
     done = on_first(partial(start_folder, folder, restart))
-    finished = optimise(objective, folder, record, checked.training, seed=checked.seed, progress=progress())
+    training = optimisation_of(objective, checked.training)
+    finished = optimise(objective, folder, record, training, seed=checked.seed, progress=progress())
     leave()
     if not finished:
         stop_saved()
     if not is_first():
         return
-    report_finished(done, checked.training.steps)
+    report_finished(done, training.steps)
     LOG.info(str(draw_run(objective, folder)))
     complete(folder, device=checked.device, task=objective.task)
 
 
-def read_train_settings(config: Path | None, words: Sequence[str] = ()) -> tuple[SetRow, SetSettings]:
+def check_root(data: Any) -> None:
+    """Refuse a folder of signals that is not there, unless it is to be filled, before PyTorch is loaded."""
+    root = data.root
+    if root is not None and not root.exists() and not getattr(data, "download", False):
+        fail(f"{root}: no such folder{near_file(root)}")
+
+
+def _parts(model: Any) -> str:
+    """What a model is made of."""
+    if not hasattr(model, "siren"):
+        return f"a network of {count(model)} weights"
+    parts = {"encoder": model.encoder, "hypernetwork": model.hypernet, "adapter": model.adapter}
+    counts = [f"{count(part)} {name} weights" for name, part in parts.items() if part is not None]
+    return f"{' and '.join(counts)} predict a SIREN of {count(model.siren)}"
+
+
+def read_train_settings(config: Path | None, words: Sequence[str] = ()) -> tuple[SetRow, Any]:
     """The row of the task that data.kind says, and its settings."""
     if config is not None:
         config = find_config(config, list(SETS))
-    settings: SetSettings = load_settings(lambda kind: set_row(kind).settings, config, words)
+    settings = load_settings(lambda kind: set_row(kind).settings, config, words)
     return set_row(settings.data.kind), settings

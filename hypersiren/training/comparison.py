@@ -65,7 +65,7 @@ class Comparison:
         width = max(map(len, self.metrics)) + 2
         lines = ["field".ljust(width) + "".join(one.key.rjust(wide) for one, wide in columns.items())]
         for name, row in self.metrics.items():
-            cells = [_number(one.factor * row[one.key]).rjust(wide) for one, wide in columns.items()]
+            cells = [_number(one.factor * row.get(one.key, math.nan)).rjust(wide) for one, wide in columns.items()]
             lines.append(name.ljust(width) + "".join(cells))
         return "\n".join(lines)
 
@@ -136,8 +136,6 @@ def compare(
         LOG.info("field %d of %d: %s", number, len(names), name)
         bar = name.ljust(max(map(len, names))) if progress else False
         fits[name] = fit(task, settings=used, network=network, progress=bar, **own.get("training", {}))
-        if not fits[name].finished:
-            raise KeyboardInterrupt
         field = fits[name].field
         weights = float(getattr(field, "numbers", None) or sum(p.numel() for p in field.parameters()))
         LOG.debug("evaluating %s", name)

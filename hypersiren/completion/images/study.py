@@ -33,7 +33,7 @@ from hypersiren.completion.prediction import (
     render_samples,
     tensor_sheet,
 )
-from hypersiren.completion.table import OURS, Table, completion_table, decibel
+from hypersiren.completion.table import OURS, PRIOR, Table, completion_table, decibel
 from hypersiren.completion.train import SetRun
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import grid
@@ -45,8 +45,6 @@ from hypersiren.signals.image.files import write_image
 from hypersiren.signals.sets.images import ImageSet
 
 LOG = logging.getLogger(__name__)
-
-PRIOR = "prior alone"
 
 
 def completion_picture(model: HyperSiren, test: ImageSet, *, rows: int = 6, zoom: int = 4) -> np.ndarray:
@@ -178,6 +176,8 @@ def metrics(table: Table) -> dict[str, Any]:
         "psnr": ratios[0],
         "psnr_unknown": ratios[1],
         "coverage": table.coverage,
+        "log_likelihood": table.likelihood,
+        "changes": table.blocks[0].changes,
         "images": table.signals,
         "baseline_images": table.few,
         "numbers": table.numbers,
@@ -209,7 +209,7 @@ def complete(
     size: int,
     seed: int,
     refine: int,
-    context: int | None = None,
+    context: int | float | None = None,
     mask: Path | None = None,
     interpolate: int | None = None,
     extent: float = 1.0,
@@ -218,6 +218,7 @@ def complete(
     """Complete a user's pictures, or draw the way from one to another; see `Study.complete`."""
     model, raw = run.model, run.settings.data.size
     h, w = (raw, raw) if isinstance(raw, int) else raw
+    context = max(1, round(context * h * w)) if isinstance(context, float) else context
     if context is not None and context > h * w:
         raise UserError(f"expected --context of at most {h * w}, the pixels of the model, got {context}")
     if interpolate is not None and (len(files) != 2 or interpolate < 2):
