@@ -69,5 +69,6 @@ from .tasks.waves.wave import Wave as Wave
 from .training.checkpoints import load as load
 from .training.checkpoints import save as save
 from .training.fit import fit as fit
+from .waves.wavefields import helmholtz_wavefields as helmholtz_wavefields
 
 __version__: str

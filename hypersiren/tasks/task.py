@@ -76,6 +76,7 @@ class FieldTask:
         first_omega: The first omega that suits the signal, where settings leave it open.
         defaults: The settings of its network and its optimisation.
         renderings: What `once` keeps; None: nothing.
+        finished: Whether nothing is left to do, before all steps are done; see `advance`.
         measures: What the numbers of `evaluate` are, with unit and direction; the first of them stands above its
             summary. () for their names alone, and the criterion, or the first, above it.
 
@@ -108,6 +109,21 @@ class FieldTask:
     refit_every: int | None = None
     windowed: bool = False
     renderings: Renderings | None = None
+    finished: bool = False
+
+    def advance(self, done: int, steps: int) -> bool:
+        """Called after each of the training's `steps`, `done` being how many are: whether a stage of the task is over.
+
+        Such a step is validated, drawn and saved as the last one is. The training ends where `finished` is True then.
+        """
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """What the task has come to, plain values, for checkpoints: a run that is resumed goes on with it."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with what `state` gave, or begin anew with nothing."""
 
     def refit(self, field: Any, batch: Any) -> None:
         """Set what can be set of a field in closed form, every `refit_every` steps; nothing by default."""
@@ -267,7 +283,7 @@ LEAST_OMEGA = 30.0
 
 OPTIONAL = (
     "digest", "summary", "measures", "held_out", "refit_every", "refit", "share", "once", "renderings", "windowed",
-    "windowed_field", "evaluate_result",
+    "windowed_field", "evaluate_result", "finished", "advance", "state", "set_state",
 )  # fmt: skip
 """What a task from outside need not have."""
 
