@@ -62,11 +62,13 @@ from .tasks.shapes.sdf import SDF as SDF
 from .tasks.summary import Measure as Measure
 from .tasks.task import FieldTask as FieldTask
 from .tasks.task import Points as Points
+from .tasks.volumes.volume import Volume as Volume
 from .tasks.waves.helmholtz import Helmholtz as Helmholtz
 from .tasks.waves.inversion import Inversion as Inversion
 from .tasks.waves.wave import Wave as Wave
 from .training.checkpoints import load as load
 from .training.checkpoints import save as save
 from .training.fit import fit as fit
+from .waves.wavefields import helmholtz_wavefields as helmholtz_wavefields
 
 __version__: str

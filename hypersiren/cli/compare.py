@@ -41,7 +41,7 @@ def compare(
         words: File, then flags, as for `fit`.
         fields: Names, separated by commas: those of --network.kind, such as siren, relu, relu_pe and wire; or pinn,
             which always has 8 layers of 20 tanh and L-BFGS; or windowed, which is solved, with --network.numbers for
-            each value of the signal.
+            each value of the signal; or pixels, a plain grid (inversion).
         preset: fast, or the paper's settings.
         config: YAML file of settings that replaces the preset.
         out: Folder for table.txt, metrics.json and comparison.png. The default is runs/compare- with the names of task

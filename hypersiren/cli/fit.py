@@ -56,8 +56,8 @@ def fit(
     lists them all.
 
     Args:
-        task: image, inpaint, poisson, edit (two files: source and target), audio, video, sdf, helmholtz or wave (the
-            file is a medium), or inversion (the file holds measured data).
+        task: image, inpaint, poisson, edit (two files: source and target), audio, video, volume, sdf, helmholtz or wave
+            (the file is a medium), or inversion (the file holds measured data).
         words: File, then flags. Several files of a task that takes one have a run folder each.
         preset: fast, or the paper's settings.
         config: YAML file of settings that replaces the preset, or the name of one that hypersiren ships: paper.
@@ -131,6 +131,7 @@ NEXT = {
     "image": ["render", "RUN", "--size", "1024"],
     "sound": ["render", "RUN", "--rate", "48000"],
     "video": ["render", "RUN", "--slow", "2"],
+    "volume": ["render", "RUN", "--size", "512"],
     "shape": ["mesh", "RUN", "--size", "512"],
 }
 """What a person may do with a fitted field of a kind."""

@@ -15,6 +15,7 @@ from hypersiren.tasks.images.settings import EditSettings, ImageSettings, Inpain
 from hypersiren.tasks.recordings.settings import AudioSettings, VideoSettings
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.shapes.settings import SDFSettings
+from hypersiren.tasks.volumes.settings import VolumeSettings
 from hypersiren.tasks.waves.settings import HelmholtzSettings, InversionSettings, WaveSettings
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ TASKS: dict[str, Row] = {
     "edit": Row(EditSettings, "images.edit:Edit", ("source", "target"), PHOTOGRAPHS),
     "audio": Row(AudioSettings, "recordings.audio:Audio", examples=("chime",)),
     "video": Row(VideoSettings, "recordings.video:Video", examples=PHOTOGRAPHS),
+    "volume": Row(VolumeSettings, "volumes.volume:Volume", examples=("phantom",)),
     "sdf": Row(SDFSettings, "shapes.sdf:SDF", examples=("knot",)),
     "helmholtz": Row(HelmholtzSettings, "waves.helmholtz:Helmholtz", examples=MEDIA),
     "wave": Row(WaveSettings, "waves.wave:Wave", examples=MEDIA),

@@ -68,14 +68,15 @@ class FieldTask:
         name, unit, batch_size, criterion: See `Task`.
         samples: Samples of the signal along each coordinate, that a positional encoding has octaves for; () for 256.
         device: Where its tensors are, and the field that is made for it.
-        playback: What a rendering must know beside the field, plain values. `kind` is "image", "sound", "video" or
-            "shape", or another word for what nothing renders; a sound has `rate` and `scale` too, a video `fps`, a
-            shape its place as `shape`. Without a kind, a field with two `samples` is an image.
+        playback: What a rendering must know beside the field, plain values. `kind` is "image", "sound", "video",
+            "volume" or "shape", or another word for what nothing renders; a sound has `rate` and `scale` too, a video
+            `fps`, a volume `units`, a shape its place as `shape`. Without a kind, a field of two `samples` is an image.
         refit_every: Steps between calls of `refit`; None: it is not called.
         windowed: Whether `windowed_field` solves it.
         first_omega: The first omega that suits the signal, where settings leave it open.
         defaults: The settings of its network and its optimisation.
         renderings: What `once` keeps; None: nothing.
+        finished: Whether nothing is left to do, before all steps are done; see `advance`.
         measures: What the numbers of `evaluate` are, with unit and direction; the first of them stands above its
             summary. () for their names alone, and the criterion, or the first, above it.
 
@@ -108,6 +109,21 @@ class FieldTask:
     refit_every: int | None = None
     windowed: bool = False
     renderings: Renderings | None = None
+    finished: bool = False
+
+    def advance(self, done: int, steps: int) -> bool:
+        """Called after each of the training's `steps`, `done` being how many are: whether a stage of the task is over.
+
+        Such a step is validated, drawn and saved as the last one is. The training ends where `finished` is True then.
+        """
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """What the task has come to, plain values, for checkpoints: a run that is resumed goes on with it."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with what `state` gave, or begin anew with nothing."""
 
     def refit(self, field: Any, batch: Any) -> None:
         """Set what can be set of a field in closed form, every `refit_every` steps; nothing by default."""
@@ -267,7 +283,7 @@ LEAST_OMEGA = 30.0
 
 OPTIONAL = (
     "digest", "summary", "measures", "held_out", "refit_every", "refit", "share", "once", "renderings", "windowed",
-    "windowed_field", "evaluate_result",
+    "windowed_field", "evaluate_result", "finished", "advance", "state", "set_state",
 )  # fmt: skip
 """What a task from outside need not have."""
 

@@ -195,7 +195,7 @@ def playback(content: dict[str, Any]) -> dict[str, Any]:
     samples = found.get("samples", []) if isinstance(found, dict) else None
     if not isinstance(samples, list) or not all(isinstance(count, int) for count in samples):
         samples = None
-    if samples is None or len(samples) < {"sound": 1, "image": 2, "video": 3}.get(kind_of(found), 0):
+    if samples is None or len(samples) < {"sound": 1, "image": 2, "video": 3, "volume": 3}.get(kind_of(found), 0):
         raise CheckpointError("the checkpoint does not say how its field is to be rendered")
     return found
 

@@ -84,7 +84,7 @@ class Fit:
             (H, W, C) or (T, H, W, C) values in [0, 1]; of a sound (N, C) amplitudes on the scale of its file.
 
         Raises:
-            UserError: If the field is no image, sound or video.
+            UserError: If the field is no image, sound, video or volume.
         """
         about = playback_of(self.task)
         samples, kind = about["samples"], kind_of(about)
@@ -97,9 +97,13 @@ class Fit:
         if kind == "video":
             shape = (samples[0], size or samples[1], len_at(samples[2], size, samples[1]))
             return torch.stack([unit(frame).cpu() for frame in render_frames(self.field, shape, device=device)])
-        if kind != "image" or self.task.out_features not in (1, 3):
+        if kind == "volume":
+            depth, height, width = (len_at(n, size, samples[1]) for n in samples)
+            frames = render_frames(self.field, (depth, height, width), device=device)
+            return torch.stack([unit(frame).cpu() for frame in frames])
+        if kind != "image" or ("bands" not in about and self.task.out_features not in (1, 3)):
             raise UserError(
-                f"the field of {self.task.name} is no image, sound or video; "
+                f"the field of {self.task.name} is no image, sound, video or volume; "
                 "hypersiren.evaluate(result.field, x) gives its values at any points"
             )
         height = size or samples[0]

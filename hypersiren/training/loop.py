@@ -31,7 +31,7 @@ from hypersiren.hypernets.encoders.precision import convolutions
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.summary import headline
 from hypersiren.tasks.task import digest_of, map_tensors
-from hypersiren.training import checkpoints
+from hypersiren.training import checkpoints, stages
 from hypersiren.training.checkpoints import CheckpointError
 from hypersiren.training.compiled import compile_forward
 from hypersiren.training.display import is_first, shows_progress
@@ -309,10 +309,10 @@ def _optimise(
     steps, accumulate, task = training.steps, training.accumulate, objective.task
     make_step = TrainingStep(objective, training, seed, begin=not (run_dir / "last.pt").exists())
     average = make_step.average
-    run = Run(run_dir, record, objective.model, average, make_step.optimizers, objective.criterion)
+    run = Run(run_dir, record, objective.model, average, make_step.optimizers, objective.criterion, task)
     there = (run_dir / "last.pt").exists()
     start = run.resume()
-    if start >= steps and there and not run.due:
+    if stages.ended(task, start, steps) and there and not run.due:
         return True, run.history, None
     if not there:
         run.seconds = objective.seconds
@@ -351,7 +351,7 @@ def _optimise(
             clock = looked = time.perf_counter()
         if start and run.due:
             LOG.info("evaluating after step %d", start)
-            on_first(partial(validate, start, last=start >= steps))
+            on_first(partial(validate, start, last=stages.ended(task, start, steps)))
         with stop_requested() as stop:
             stopped = agreement(stop)
             for step in range(start, steps):
@@ -362,7 +362,7 @@ def _optimise(
 
                 done = step + 1
                 bar.update()
-                validating = done % training.validate_every == 0 or done == steps
+                validating = stages.advance(task, done, steps) or done % training.validate_every == 0
                 stopping = stopped()
                 if done % training.log_every == 0 or validating or stopping:
                     series = mean(monitor.collect())  # the one wait for the device
@@ -386,15 +386,19 @@ def _optimise(
                         _write_postfix(bar, {**shown, "speed": "evaluating"})
                         if live:
                             bar.refresh()
-                        metrics = stop.unless_set(partial(on_first, partial(validate, done, last=done == steps)))
+                        last = stages.ended(task, done, steps)
+                        metrics = stop.unless_set(partial(on_first, partial(validate, done, last=last)))
                         shown["headline"] = _headline(task, metrics or {})
                         _write_postfix(bar, shown)
                     if on_first(partial(_says_stop, on_log, run)) and done < steps:
                         if not validating:  # a deliberate end has its metrics, unlike Ctrl-C
                             on_first(partial(validate, done, last=True))
                         return False, run.history, None
+                    over = stages.ended(task, done, steps)
                     if stopping or (validating and stopped()):
-                        return done == steps and metrics is not None, run.history, stop.error()
+                        return over and metrics is not None, run.history, stop.error()
+                    if over:
+                        return True, run.history, None
                     clock = time.perf_counter()
                     looked = clock if validating else looked
                 elif progress and time.perf_counter() - looked > max(LOOK_SECONDS, cost / LOOK_SHARE):

@@ -32,6 +32,7 @@ from hypersiren.signals.image.masks import read_mask
 from hypersiren.signals.sound.files import read_sound
 from hypersiren.signals.sound.opened import _frame
 from hypersiren.signals.video.files import read_video, write_video
+from hypersiren.signals.volume.files import read_volume
 from hypersiren.waves.measurements import read_inversion
 from hypersiren.waves.media import open_medium
 from tests.shapes.test_mesh_formats import FORMATS, NODES, SIDES, SOLID, as_obj, ball_glb, sparse_glb
@@ -114,6 +115,11 @@ def flac_in_ogg(path: Path) -> None:
         container.mux(stream.encode())
 
 
+def nifti(path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    nibabel.save(nibabel.Nifti1Image(RNG.integers(-9, 99, (3, 5, 4)).astype(np.int16), np.eye(4)), path)
+
+
 def transparent(path: Path) -> None:
     av = pytest.importorskip("av")
     with av.open(path, "w") as container:
@@ -194,6 +200,12 @@ SEEDS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any]]] = {
     "passes.png": (lambda path: kinds.png(path, WIDE, interlaced=1), read_values),
     "a.fits": (lambda path: kinds.write_fits(path, WIDE[..., 0].astype(">i2"), 16, BZERO=32768, BLANK=5), any_bands),
     "picture.npy": (lambda path: np.save(path, WIDE), any_bands),
+    "volume.npy": (lambda path: np.save(path, RNG.integers(-9, 99, (3, 5, 4)).astype(np.int16)), read_volume),
+    "volume.tif": (tiff(np.stack([WIDE[..., 0]] * 3), photometric="minisblack"), read_volume),
+    "imagej.tif": (tiff(np.stack([WIDE[..., 0]] * 3), imagej=True), read_volume),
+    "a.nii": (nifti, read_volume),
+    "a.nii.gz": (nifti, read_volume),
+    "frames.tif": (tiff(np.stack([PIXELS] * 3), photometric="rgb"), read_video),
     "a.mp3": (without_length, read_sound),
     "unknown.flac": (without_length, read_sound),
     "chained.ogg": (chained, read_sound),

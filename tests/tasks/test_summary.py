@@ -33,6 +33,7 @@ HEADLINES = {
     "poisson": "PSNR of the image 0.5 dB (higher is better)",
     "edit": "PSNR of the gradient 0.5 dB (higher is better)",
     "audio": "scale-invariant SNR 0.5 dB (higher is better)",
+    "volume": "PSNR 0.5 dB (higher is better)",
     "video": "PSNR, mean of the frames 0.5 dB (higher is better)",
     "sdf": "chamfer-L1 distance to held-out points 0.5 % of the diagonal (lower is better)",
     "helmholtz": "relative L2 error 50 % (lower is better)",
