@@ -100,6 +100,7 @@ def _image(
     (rows, columns), (top, left, bottom, right) = about["samples"], region
     width = max(1, round(height * columns * (right - left) / (rows * (bottom - top))))
     corners = (2 * top - 1, 2 * left - 1), (2 * bottom - 1, 2 * right - 1)
+    LOG.debug("rendering %d x %d pixels", height, width)
     values = unit(render_image(field, (height, width), *corners, device=device)).cpu()
     if "bands" not in about:
         write_image(path, values.numpy())
@@ -138,7 +139,9 @@ def _sound(path: Path, field: Any, about: dict[str, Any], rate: int | None, devi
     from hypersiren.signals.sound.files import write_sound
 
     wanted = rate or about["rate"]
-    wave = render_sound(field, max(1, round(about["samples"][0] * wanted / about["rate"])), device=device)
+    samples = max(1, round(about["samples"][0] * wanted / about["rate"]))
+    LOG.debug("rendering %d samples", samples)
+    wave = render_sound(field, samples, device=device)
     write_sound(path, (wave * about["scale"]).cpu().numpy(), wanted)
 
 
