@@ -215,8 +215,8 @@ render  ->  Command "render" parameter --run requires an argument.
 render missing  ->  missing: no such run folder or checkpoint
 render photos  ->  photos: holds no checkpoint (best.pt or last.pt); expected a run folder of
 render a.png  ->  a.png: not a readable checkpoint (expected a run folder of `hypersiren
-render runs/sdf  ->  runs/sdf/best.pt: expected a fitted image, sound or video (hypersiren fit
-render runs/faces  ->  runs/faces/best.pt: expected a fitted image, sound or video (hypersiren
+render runs/sdf  ->  runs/sdf/best.pt: expected a fitted image, sound, video or volume (hypersiren fit
+render runs/faces  ->  runs/faces/best.pt: expected a fitted image, sound, video or volume (hypersiren
 render runs/image --size 0  ->  expected --size above 0, got 0
 render runs/image --size big  ->  Invalid value for --size: unable to convert "big" into int.
 render runs/image --rate 8000  ->  --rate: not for the image that runs/image holds; it has --size, --region
