@@ -8,6 +8,7 @@ from typing import Any
 from hypersiren.cli.console import File, Out, choose_device, fail
 from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.training.folders import unused
+from hypersiren.training.runs import find
 
 NUMBERS = (".npy", ".tif", ".tiff")
 """Endings of files that get the values in the units of the signal."""
@@ -55,6 +56,7 @@ def render(
     for name, number in numbers.items():
         if number is not None and not 0 < number < math.inf:
             fail(f"expected --{name} above 0, got {number}")
+    find(run)
     announce(f"render {run}")
     from hypersiren.fields.render import kind_of
     from hypersiren.signals.video.files import video_ending

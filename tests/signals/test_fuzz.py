@@ -35,6 +35,7 @@ from hypersiren.signals.video.files import read_video, write_video
 from hypersiren.signals.volume.files import read_volume
 from hypersiren.waves.measurements import read_inversion
 from hypersiren.waves.media import open_medium
+from tests.shapes.test_mesh_formats import FORMATS, NODES, SIDES, SOLID, as_obj, ball_glb, sparse_glb
 from tests.shapes.test_point_files import pcd, ply
 from tests.signals import test_picture_kinds as kinds
 from tests.signals.test_wide import write_png, write_wide
@@ -80,6 +81,10 @@ def quads(path: Path) -> None:
     path.write_bytes(
         header.encode() + corners.tobytes() + b"".join(struct.pack(f"<B{len(f)}i", len(f), *f) for f in faces)
     )
+
+
+def both_sides() -> trimesh.Trimesh:
+    return trimesh.Trimesh(BALL.vertices, np.vstack([BALL.faces, BALL.faces[:, ::-1]]), process=False)
 
 
 def chained(path: Path) -> None:
@@ -232,6 +237,20 @@ SEEDS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any]]] = {
     "mesh.ply": (mesh(), cloud),
     "lines.ply": (mesh(encoding="ascii"), cloud),
     "quads.ply": (quads, cloud),
+    **{
+        f"concave.{i}{Path(name).suffix or name}": (
+            lambda path, write=write: path.write_bytes(write(SOLID, SIDES)),
+            cloud,
+        )
+        for i, (name, write) in enumerate(FORMATS.items())
+    },
+    "back.obj": (lambda path: path.write_bytes(as_obj(SOLID, SIDES).replace(b"f 1//1 2//1", b"f -16//1 2//1")), cloud),
+    "double.stl": (lambda path: path.write_bytes(both_sides().export(file_type="stl")), cloud),
+    "whole.glb": (lambda path: path.write_bytes(ball_glb("i2", normalized=True)), cloud),
+    "sparse.glb": (lambda path: path.write_bytes(sparse_glb()), cloud),
+    "nodes.glb": (lambda path: path.write_bytes(ball_glb("f4", indexed=False, nodes=NODES)), cloud),
+    "half.npy": (lambda path: np.save(path, ROWS.astype(np.float16)[:, :3]), cloud),
+    "few.xyz": (text("", " ", np.repeat(ROWS[:, :3] + [500_000, 4_100_000, 0], 3, axis=0)), cloud),
     "medium.npy": (lambda path: np.save(path, 1 + RNG.random((8, 8))), open_medium),
     "a.mat": (inversion, read_inversion),
     "packed.mat": (inversion, read_inversion),

@@ -210,7 +210,9 @@ FIELDS = {
     "sdf": lambda: SDF(open_cloud("knot", count=1000), points=64),
     "helmholtz": lambda: open_task("helmholtz", {"signal": {"wavenumber": 8.0, "cells": 64}, **WAVES}),
     "wave": lambda: Wave(loss=WaveLoss(exact_start=False, start_points=16), variance=0.01, points=64, cells=64),
-    "inversion": lambda: open_task("inversion", {"signal": {"wavenumber": 8.0, "cells": 64, "sources": 2}, **WAVES}),
+    "inversion": lambda: open_task(
+        "inversion", {"signal": {"wavenumber": 8.0, "cells": 64, "sources": 2}, "loss": {"waves": "network"}, **WAVES}
+    ),
 }
 WAVES = {"loss": {"source_points": 8}, "training": {"points": 64}}
 

@@ -196,7 +196,7 @@ def import_av(path: str | os.PathLike[str]) -> Any:
     try:
         import av
     except ImportError:
-        raise SignalError('video files other than GIF need PyAV: pip install "hypersiren[video]"', path) from None
+        raise SignalError("video files other than GIF need PyAV: pip install av", path) from None
     return av
 
 
