@@ -127,6 +127,8 @@ class InversionSignal(FrequencySignal):
     simulate data in."""
     wavenumber: PositiveFloat | tuple[PositiveFloat, ...] | None = None  # type: ignore[assignment]
     """Wavenumbers: 2,3,4,6,8; null: those of the file, of the authors' 20, and 2,3,4,6,8,10,12 of simulated data."""
+    cells: Annotated[int, Field(ge=16)] = 256
+    """Cells along each axis of the finite differences that simulate data."""
     truth: Path | None = None
     """The true medium of measured data, if it is known; the result is compared with it."""
     start: Path = Path("uniform")
