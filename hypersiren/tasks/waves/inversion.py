@@ -187,11 +187,11 @@ class Inversion(FieldTask):
         if joint and str(signal.start) != "uniform":
             raise UserError(f"expected no signal.start where waves are the network's, got {signal.start}")
         if signal.path.suffix.lower() in (".mat", ".npz"):
-            data = read_inversion(signal.path, signal.frequencies)
+            data = read_inversion(signal.path, signal.wavenumber)
             known = None if signal.truth is None else open_medium(signal.truth, **velocities)
         else:
             known = open_medium(signal.path, **velocities)
-            k = signal.frequencies or ((FILE_WAVENUMBER,) if joint else SIMULATED)
+            k = signal.wavenumber or ((FILE_WAVENUMBER,) if joint else SIMULATED)
             check_resolution(signal.cells, max(k), cell_means(known, signal.cells).max().item())
             if loss.cells == signal.cells:
                 raise UserError(
