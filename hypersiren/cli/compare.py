@@ -16,7 +16,7 @@ from hypersiren.cli.console import (
     make_folder,
     print_next,
 )
-from hypersiren.cli.fit import open_signal, read_settings, run_name, signal_files
+from hypersiren.cli.fit import check_signal, open_signal, read_settings, run_name, signal_files
 from hypersiren.cli.lines import LOG, announce, progress, show
 from hypersiren.settings.yaml import to_yaml
 from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, unused, write_text
@@ -49,6 +49,7 @@ def compare(
     """
     keep_freed_memory()
     settings = read_settings(task, words, preset, config)
+    check_signal(task, settings)
     if out is not None:
         check_folder(out, files_of(settings))
     announce(f"compare {' '.join([task, *signal_files(task, settings)])}")

@@ -67,7 +67,7 @@ class Comparison:
         width = max(map(len, self.metrics)) + 2
         lines = ["field".ljust(width) + "".join(one.key.rjust(wide) for one, wide in columns.items())]
         for name, row in self.metrics.items():
-            cells = [_number(one.factor * row[one.key]).rjust(wide) for one, wide in columns.items()]
+            cells = [_number(one.factor * row.get(one.key, math.nan)).rjust(wide) for one, wide in columns.items()]
             lines.append(name.ljust(width) + "".join(cells))
         return "\n".join(lines)
 
@@ -143,8 +143,6 @@ def compare(
         grid = task.pixels() if name == "pixels" else None  # type: ignore[attr-defined]
         told = network if grid is None else None
         fits[name] = fit(task, grid, settings=used, network=told, progress=bar, **own.get("training", {}))
-        if not fits[name].finished:
-            raise KeyboardInterrupt
         field = fits[name].field
         weights = float(getattr(field, "numbers", None) or sum(p.numel() for p in field.parameters()))
         LOG.debug("evaluating %s", name)

@@ -11,9 +11,9 @@ from hypersiren.fields.baselines import baseline
 from hypersiren.settings.flags import load_settings
 from hypersiren.tasks.registry import open_task
 from hypersiren.training.fit import choose_omega, describe_field
-from hypersiren.training.loop import TrainingStep
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import FieldObjective
+from hypersiren.training.step import TrainingStep
 from tests.device.fake_cuda import Counts
 
 pytestmark = pytest.mark.device

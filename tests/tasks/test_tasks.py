@@ -18,6 +18,7 @@ SMALL: dict[str, list[str]] = {
     "edit": ["--signal.size", "16"],
     "audio": ["--signal.stop", "0.01"],
     "video": ["--signal.size", "16", "--signal.frames", "3"],
+    "volume": ["--signal.shrink", "6"],
     "sdf": ["--signal.count", "2000", "--signal.resolution", "20"],
     "helmholtz": ["--signal.wavenumber", "5", "--signal.variance", "0.01"],
     "wave": ["--signal.variance", "0.02", "--signal.cells", "64"],
