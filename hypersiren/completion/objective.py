@@ -81,7 +81,7 @@ class HypernetObjective(Objective):
         if self.banked is not None:
             self.banked.begin()
 
-    def judge(self, model: nn.Module) -> dict[str, float]:
+    def judge(self, model: nn.Module) -> dict[str, Any]:
         if self._judge is None:
             return super().judge(model)
         assert isinstance(model, HyperSiren)
