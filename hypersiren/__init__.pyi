@@ -1,6 +1,7 @@
 from .completion.base import SetTask as SetTask
 from .completion.images.settings import CompletionLoss as CompletionLoss
 from .completion.images.task import Completion as Completion
+from .completion.photographs.task import Photographs as Photographs
 from .completion.shapes.task import Shapes as Shapes
 from .completion.sounds.task import SoundCompletion as SoundCompletion
 from .completion.train import train as train
@@ -36,6 +37,7 @@ from .hypernets.encoders.token_encoder import TokenEncoder as TokenEncoder
 from .hypernets.encoders.token_encoder import TokenHypernet as TokenHypernet
 from .hypernets.full import FullHypernet as FullHypernet
 from .hypernets.gaussian.base import Posterior as Posterior
+from .hypernets.inpainter import Inpainter as Inpainter
 from .hypernets.model import HyperSiren as HyperSiren
 from .hypernets.refine import refine as refine
 from .shapes.cloud import open_cloud as open_cloud

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from hypersiren.completion.train import SetRun
 
 
-EXAMPLES = {"images": "photo.jpg", "shapes": "cloud.ply", "sounds": "speech.wav"}
+EXAMPLES = {"images": "photo.jpg", "photographs": "photo.jpg", "shapes": "cloud.ply", "sounds": "speech.wav"}
 """A user's file, by the signals of a run."""
 
 
 def complete(
     run: File,
     *files: File,
-    context: int | None = None,
+    context: str | None = None,
     mask: File | None = None,
-    size: int = 256,
+    size: int | None = None,
     extent: float = 1.0,
     interpolate: int | None = None,
     refine: int = 0,
@@ -40,14 +40,16 @@ def complete(
 
     Args:
         run: Run folder of `hypersiren train`, a checkpoint, or the name of a model that hypersiren ships: faces,
-            natural.
+            photographs, natural.
         files: Pictures to complete; for a run on shapes, files of points or meshes; for one on sounds, recordings.
             Without files, the test set is evaluated and the completion table printed.
-        context: Number of known random pixels of each picture, at the model's resolution. The default is 100; with
-            --mask, or to interpolate, all. For shapes, the number of random points.
+        context: Number of known random pixels of each picture, at the model's resolution, or a share of them such as
+            10%. The default is 100, of photographs 10%; with --mask, or to interpolate, all. For shapes, the number of
+            random points.
         mask: Mask image of the picture's size; bright pixels are known. For a recording, a sound file of its length;
             samples that are not 0 are known.
-        size: Height of the completed picture in pixels; for a mesh, cells along the longest side.
+        size: Height of the completed picture in pixels; for a mesh, cells along the longest side. The default is 256; a
+            photograph keeps its own size.
         extent: Show the field on [-extent, extent], beyond the picture.
         refine: Number of steps that fit each predicted field further to its known pixels; 50 is a good number, 200 for
             shapes.
@@ -66,8 +68,9 @@ def complete(
         device: cpu, cuda, ...; auto: an accelerator if there is one.
         task: That of the run, from Python, where its sets are read already.
     """
+    known = None if context is None else read_context(context)
     options = {
-        "context": context,
+        "context": known,
         "mask": mask,
         "interpolate": interpolate,
         "extent": None if extent == 1 else extent,
@@ -79,7 +82,7 @@ def complete(
     if not files and (only := [f"--{name}" for name in given if name not in ("extent", "samples")]):
         fail(f"{only[0]} needs a picture, points or a recording to complete")
     check_least(0, seed=seed, refine=refine)
-    check_least(1, baseline_images=baseline_images, size=size, context=context, samples=samples)
+    check_least(1, baseline_images=baseline_images, size=size, samples=samples)
     if not 0 < extent < math.inf:
         fail(f"expected --extent above 0, got {extent:g}")
     if refine and interpolate is not None:
@@ -107,6 +110,24 @@ def complete(
     show(table)
     LOG.info(f"table and pictures in {folder}")
     print_next("complete", run, EXAMPLES[opened.row.unit])
+
+
+def read_context(text: str) -> int | float:
+    """How many points are known, or their share, above 0 and below 1, as people write them: 100, 10%.
+
+    Example:
+        >>> read_context("100"), read_context("10%")
+        (100, 0.1)
+    """
+    try:
+        if text.endswith("%"):
+            share = float(text[:-1]) / 100
+            return share if 0 < share < 1 else fail(f"expected --context above 0% and below 100%, got {text}")
+        number = int(text)
+    except ValueError:
+        fail(f'expected --context such as 100 or 10%, got "{text}"')
+    check_least(1, context=number)
+    return number
 
 
 def open_run(run: Path, device: str) -> "SetRun":

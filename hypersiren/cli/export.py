@@ -49,6 +49,7 @@ def export(
     if out is not None and (out.suffix.lower() != ENDINGS[form] or not out.parent.is_dir()):
         fail(f"{out}: expected the ending {ENDINGS[form]}, in a folder that exists")
     announce(f"export {run}")
+    from hypersiren.hypernets.inpainter import Inpainter
     from hypersiren.hypernets.model import HyperSiren
     from hypersiren.training import checkpoints
 
@@ -60,6 +61,8 @@ def export(
         make_folder(folder)
     target = out or unused(folder / f"field{ENDINGS[form]}")[0]
     name = folder.resolve().name
+    if isinstance(field, Inpainter):
+        fail(f"{path}: no field to export; expected a fit, such as one of `hypersiren fit inpaint --start {run}`")
     if isinstance(field, HyperSiren):
         _completion(path, picture, form, target, name, context, samples)
     elif picture is not None:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -124,11 +124,27 @@ def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tup
         task = open_task(name, settings, device)
     for warning in heard:
         LOG.warning(str(warning.message))
+    if (start := getattr(settings, "start", None)) is not None:
+        LOG.info(f"completing the image with {start}")
+        complete_first(task, start)
+        settings = settings.replace(network=settings.network.replace(kind="windowed"))
     resolved = resolve(settings, task)
     if settings.network.first_omega is None and resolved.network.first_omega is not None:
         source = "size" if kind_of(task.playback) == "image" else "spectrum and duration"
         LOG.info(f"first omega {resolved.network.first_omega:.0f}, chosen from the {source} of the signal")
     return task, resolved
+
+
+def complete_first(task: Any, start: Path) -> None:
+    """Complete a task's image with a model of photographs, so that windows are solved for it."""
+    from hypersiren.completion.train import open_run
+    from hypersiren.hypernets.inpainter import Inpainter
+
+    model = open_run(start, task.device).model
+    if not isinstance(model, Inpainter):
+        fail(f"--start {start}: expected a model of photographs, such as the released photographs")
+    completed = model.complete((task.pixels + 1) / 2, task.known, turns=8)
+    task.start(2 * completed.mean - 1)
 
 
 def run_name(task: str, settings: FitSettings) -> str:

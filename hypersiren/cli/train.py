@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -22,7 +22,6 @@ from hypersiren.cli.console import (
 )
 from hypersiren.cli.lines import LOG, announce, progress
 from hypersiren.completion.registry import SETS, SetRow, set_row
-from hypersiren.completion.settings import SetSettings
 from hypersiren.settings.flags import load_settings
 from hypersiren.training.display import is_first
 from hypersiren.training.folders import choose_folder
@@ -67,12 +66,7 @@ def train(
     model = objective.model
     base = Path("runs") / (config.stem if config else checked.data.kind)
     folder = out or on_first(partial(choose_folder, base, record["settings"], record["digest"]))
-    parts = {"encoder": model.encoder, "hypernetwork": model.hypernet, "adapter": model.adapter}
-    counts = [f"{count(part)} {name} weights" for name, part in parts.items() if part is not None]
-    LOG.info(
-        f"{len(objective.task.train)} training {objective.task.unit}; {' and '.join(counts)} predict a SIREN of "
-        f"{count(model.siren)} on {device}"
-    )
+    LOG.info(f"{len(objective.task.train)} training {objective.task.unit}; {_parts(model)} on {device}")
     done = on_first(partial(start_folder, folder, restart))
     training = optimisation_of(objective, checked.training)
     finished = optimise(objective, folder, record, training, seed=checked.seed, progress=progress())
@@ -86,9 +80,18 @@ def train(
     complete(folder, device=checked.device, task=objective.task)
 
 
-def read_train_settings(config: Path | None, words: Sequence[str] = ()) -> tuple[SetRow, SetSettings]:
+def _parts(model: Any) -> str:
+    """What a model is made of."""
+    if not hasattr(model, "siren"):
+        return f"a network of {count(model)} weights"
+    parts = {"encoder": model.encoder, "hypernetwork": model.hypernet, "adapter": model.adapter}
+    counts = [f"{count(part)} {name} weights" for name, part in parts.items() if part is not None]
+    return f"{' and '.join(counts)} predict a SIREN of {count(model.siren)}"
+
+
+def read_train_settings(config: Path | None, words: Sequence[str] = ()) -> tuple[SetRow, Any]:
     """The row of the task that data.kind says, and its settings."""
     if config is not None:
         config = find_config(config, list(SETS))
-    settings: SetSettings = load_settings(lambda kind: set_row(kind).settings, config, words)
+    settings = load_settings(lambda kind: set_row(kind).settings, config, words)
     return set_row(settings.data.kind), settings

@@ -56,7 +56,7 @@ class Study(Protocol):
         """Write pictures of test signals, with samples of the posterior where these are wanted."""
 
     def complete(
-        self, run: SetRun, files: Sequence[Path], *, size: int, seed: int, refine: int, **options: Any
+        self, run: SetRun, files: Sequence[Path], *, seed: int, refine: int, **options: Any
     ) -> Iterator[tuple[str, Sequence[Output]]]:
         """For each of a user's files its name, and the files of its completion; all are read before the first.
 
@@ -85,7 +85,7 @@ def complete_test(
     if task is None:
         LOG.info("reading %s: %s", run.row.unit, run.settings.data.kind)
         task = run.row.load().open(run.settings, next(run.model.parameters()).device)
-    if samples is not None:
+    if samples is not None and isinstance(run.model, HyperSiren):
         posterior_for_samples(predict_whole(task, run.model))  # type: ignore[arg-type]
     table = study.table(run, task, read_prior(run), most=most, refine=refine)
     write_text(folder / "table.txt", f"{table}\n")
@@ -96,7 +96,7 @@ def complete_test(
 
 
 def complete_files(
-    run: SetRun, files: Sequence[Path], folder: Path, *, size: int, seed: int, refine: int, **options: Any
+    run: SetRun, files: Sequence[Path], folder: Path, *, size: int | None, seed: int, refine: int, **options: Any
 ) -> Iterator[Path]:
     """Complete a user's files; the files that are written, one by one. See `Study.complete`.
 
@@ -106,7 +106,7 @@ def complete_files(
         run: What `hypersiren train` left.
         files: Of any kind that the signals are read from.
         folder: Where results go.
-        size: Resolution of the results; recordings keep their rate.
+        size: Resolution of the results; None for 256, or a photograph's own. Recordings keep their rate.
         seed: Fixes the points that are known, and the samples drawn.
         refine: Steps that fit each prediction to its context.
         options: Those of `Study.OPTIONS` that are given.
@@ -115,11 +115,13 @@ def complete_files(
         UserError: If an option is out of its range, a file cannot be read, or options do not fit together.
     """
     study = _study(run, refine)
+    if size is not None or "size" not in study.OPTIONS:
+        options["size"] = 256 if size is None else size
     if "mask" in options and len(files) != 1:
         raise UserError(f"--mask belongs to one file, got {len(files)}")
     if "interpolate" not in options:
         check_names(files)
-    for stem, outputs in study.complete(run, files, size=size, seed=seed, refine=refine, **options):
+    for stem, outputs in study.complete(run, files, seed=seed, refine=refine, **options):
         targets = unused(*(folder / f"{stem}_{output.name}" for output in outputs))
         for target, output in zip(targets, outputs, strict=True):
             output.write(target)
@@ -129,7 +131,7 @@ def complete_files(
 def _study(run: SetRun, refine: int) -> Study:
     study: Study = run.row.load_study()
     if refine and "refine" not in study.OPTIONS:
-        raise UserError(f"--refine is not for {run.row.unit}: the last layer is solved, there is nothing left to fit")
+        raise UserError(f"--refine is not for {run.row.unit}: there is nothing left to fit")
     return study
 
 
@@ -140,7 +142,7 @@ def read_prior(run: SetRun) -> HyperSiren | None:
         CheckpointError: If the file cannot be read.
     """
     path = run.checkpoint.parent / "prior.pt"
-    if not run.model.has_prior or not path.exists():
+    if not getattr(run.model, "has_prior", False) or not path.exists():
         return None
     model = checkpoints.restore(checkpoints.read(path), next(run.model.parameters()).device)
     if not isinstance(model, HyperSiren):

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from hypersiren.completion.images.settings import CompletionSettings
+from hypersiren.completion.photographs.settings import PhotographSettings
 from hypersiren.completion.settings import SetSettings
 from hypersiren.completion.shapes.settings import ShapeSettings
 from hypersiren.completion.sounds.settings import SoundSettings
@@ -24,7 +25,7 @@ class SetRow:
         kinds: Values of data.kind by which it is chosen.
     """
 
-    settings: type[SetSettings]
+    settings: type[SetSettings] | type[PhotographSettings]
     home: str
     unit: str
     kinds: tuple[str, ...]
@@ -43,6 +44,7 @@ SETS: dict[str, SetRow] = {
     "completion": SetRow(CompletionSettings, "images:Completion", "images", (*IMAGE_KINDS, "CelebA")),
     "shapes": SetRow(ShapeSettings, "shapes:Shapes", "shapes", SHAPE_KINDS),
     "sounds": SetRow(SoundSettings, "sounds:SoundCompletion", "sounds", SOUND_KINDS),
+    "photographs": SetRow(PhotographSettings, "photographs:Photographs", "photographs", ("photographs",)),
 }
 """The tasks of `hypersiren train`: a hypernetwork for a set of signals; data.kind chooses."""
 

@@ -18,6 +18,7 @@ from hypersiren.completion.registry import SetRow, set_row
 from hypersiren.completion.settings import CORRECTING, Loss, PredictiveLoss, SetSettings, Training
 from hypersiren.errors import UserError, did_you_mean
 from hypersiren.fields.savable import describe
+from hypersiren.hypernets.inpainter import Inpainter
 from hypersiren.hypernets.model import HyperSiren, build
 from hypersiren.hypernets.settings import Prior
 from hypersiren.plotting import ZOOM, figure_pixels
@@ -27,22 +28,22 @@ from hypersiren.tasks.task import check_task, digest_of
 from hypersiren.training import checkpoints
 from hypersiren.training.display import shows_progress
 from hypersiren.training.loop import OnLog, optimise_and_load
+from hypersiren.training.objectives import Objective
 from hypersiren.training.seeds import seeded
 
 LOG = logging.getLogger(__name__)
 
 
-def prepare(
-    row: SetRow, settings: SetSettings, device: torch.device | str = "cpu"
-) -> tuple[HypernetObjective, dict[str, Any]]:
-    """A training objective, and its record for checkpoints.
+def prepare(row: SetRow, settings: Any, device: torch.device | str = "cpu") -> tuple[Any, dict[str, Any]]:
+    """A training objective, a `HypernetObjective` or what a kind makes itself, and its record for checkpoints.
 
     Raises:
         UserError: If the set of signals cannot be read.
     """
     LOG.info("reading %s: %s", row.unit, settings.data.kind)
     task = row.load().open(settings, device)
-    objective = make_objective(task, settings, device)
+    make = getattr(task, "objective", None)  # of a kind whose model is no HyperSiren
+    objective = make(settings, device) if make else make_objective(task, settings, device)
     record = {"settings": settings.model_dump(mode="json"), "model": describe(objective.model)}
     return objective, {**record, "digest": digest_of(task)}
 
@@ -196,7 +197,7 @@ def check_keywords(task: str, loss: Loss, training: Mapping[str, Any]) -> None:
             raise UserError(f'train: unknown setting "{name}"' + (near or f"; expected one of {', '.join(known)}"))
 
 
-def draw_run(objective: HypernetObjective, run: Path) -> Path:
+def draw_run(objective: Objective, run: Path) -> Path:
     """Write `summary.png` of a run of its best model: what the task shows, and the course of the training; the file.
 
     Raises:
@@ -217,7 +218,7 @@ class SetRun:
 
     row: SetRow
     settings: Any
-    model: HyperSiren
+    model: Any
     checkpoint: Path
 
 
@@ -230,7 +231,7 @@ def open_run(run: Path, device: torch.device | str = "cpu") -> SetRun:
     path = checkpoints.find(run)
     content = checkpoints.read(path)
     model = checkpoints.restore(content, device)
-    if not isinstance(model, HyperSiren):
+    if not isinstance(model, HyperSiren | Inpainter):
         raise checkpoints.CheckpointError(
             f"{path}: expected a run of `hypersiren train`, got a fitted field; see `hypersiren render`"
         )

@@ -21,6 +21,7 @@ from hypersiren.fields.compact_windows import CompactWindows  # noqa: F401 - so 
 from hypersiren.fields.render import kind_of
 from hypersiren.fields.savable import describe, rebuild
 from hypersiren.fields.siren import BoundSiren
+from hypersiren.hypernets.inpainter import Inpainter  # noqa: F401 - so that `restore` knows it
 from hypersiren.hypernets.model import build
 from hypersiren.signals.files import atomic_write, check_library
 

@@ -209,7 +209,7 @@ def complete(
     size: int,
     seed: int,
     refine: int,
-    context: int | None = None,
+    context: int | float | None = None,
     mask: Path | None = None,
     interpolate: int | None = None,
     extent: float = 1.0,
@@ -218,6 +218,7 @@ def complete(
     """Complete a user's pictures, or draw the way from one to another; see `Study.complete`."""
     model, raw = run.model, run.settings.data.size
     h, w = (raw, raw) if isinstance(raw, int) else raw
+    context = max(1, round(context * h * w)) if isinstance(context, float) else context
     if context is not None and context > h * w:
         raise UserError(f"expected --context of at most {h * w}, the pixels of the model, got {context}")
     if interpolate is not None and (len(files) != 2 or interpolate < 2):

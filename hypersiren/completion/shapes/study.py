@@ -26,6 +26,7 @@ from hypersiren.completion.shapes.baselines import ellipsoid, mean_field, planes
 from hypersiren.completion.shapes.judging import PosedShape, box_around, judge, posed_shapes, rows_picture
 from hypersiren.completion.shapes.task import Shapes
 from hypersiren.completion.train import SetRun
+from hypersiren.errors import UserError
 from hypersiren.fields.operators import Field
 from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.context import Context
@@ -228,9 +229,11 @@ def draw(run: SetRun, task: Shapes, folder: Path, samples: int | None) -> None:
 
 
 def complete(
-    run: SetRun, files: Sequence[Path], *, size: int, seed: int, refine: int, context: int | None = None
+    run: SetRun, files: Sequence[Path], *, size: int, seed: int, refine: int, context: int | float | None = None
 ) -> Iterator[tuple[str, list[Output]]]:
     """A mesh and a picture for each file of points, or each mesh; see `Study.complete`."""
+    if isinstance(context, float):
+        raise UserError(f"expected --context as a number of points, got a share, {100 * context:g}%")
     model, settings = run.model, run.settings
     low, high = settings.data.scale
     device, up = next(model.parameters()).device, "xyz".index(settings.data.up)

@@ -13,12 +13,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypersiren.fields.operators import prior_energy
+from hypersiren.fields.settings import Network
+from hypersiren.fields.window_solve import Keep
 from hypersiren.tasks.images.image import Image, open_known
 from hypersiren.tasks.images.settings import InpaintLoss, InpaintSettings
-from hypersiren.tasks.task import Points
+from hypersiren.tasks.task import Points, content_digest
+from hypersiren.tasks.windows import solve_windows
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Inpaint(Image):
         known: (H, W) bools, True where known; None where all are.
         points: Random known pixels a step; None for all.
 
+    Attributes:
+        completed: The image as a model completed it, values on [-1, 1]: windows are solved for it; None for none.
+
     Example:
         >>> from hypersiren import Siren
         >>> task = Inpaint(torch.zeros(8, 8, 1), InpaintLoss(prior="hessian"), known=torch.rand(8, 8) < 0.5)
@@ -53,6 +59,7 @@ class Inpaint(Image):
     name = "inpaint"
     windowed = False  # a prior that keeps edges is not linear
     defaults = InpaintSettings()
+    completed: Float[Tensor, "H W C"] | None = None
 
     def __init__(
         self,
@@ -85,6 +92,20 @@ class Inpaint(Image):
         found = open_known(settings, bands=True)
         words: dict[str, Any] = {"known": found.known, "valid": found.valid, "units": found.range, "bands": True}
         return cls(found.pixels.to(device), settings.loss, points=settings.training.points, range=(-1, 1), **words)
+
+    def start(self, completed: Float[Tensor, "H W C"]) -> None:
+        """Take the image as a model completed it, values on [-1, 1]: `windowed_field` then solves windows for it."""
+        self.completed, self.windowed = completed, True
+
+    def windowed_field(self, network: Network, keep: Keep | None = None) -> nn.Module:
+        """The windowed field of the completed image."""
+        whole = self.completed
+        assert whole is not None
+        read = lambda a, b: whole[a:b]  # noqa: E731
+        return solve_windows(self.size, read, self.out_features, network, self.device, keep=keep)
+
+    def digest(self) -> str:
+        return super().digest() if self.completed is None else content_digest(self.pixels, self.known, self.completed)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Any:
         known = super().sample(generator, progress)

@@ -74,6 +74,9 @@ class InpaintSettings(FitSettings):
     """Fit a field to part of an image, under a prior."""
 
     signal: InpaintSignal = InpaintSignal()
+    start: Path | None = None
+    """Model of photographs that completes the image first, such as the released `photographs`; windows are then solved
+    for it, and nothing is trained. null: one SIREN is trained under the prior of `loss`."""
     loss: InpaintLoss = InpaintLoss()
     # Low frequencies: between the known pixels the field has to be smooth.
     network: Network = Network(first_omega=10.0, hidden_omega=10.0)

@@ -1,0 +1,1 @@
+"""Photographs at their own size."""

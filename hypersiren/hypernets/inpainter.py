@@ -1,0 +1,351 @@
+"""A network over windows of a picture: mean and standard deviation of its unknown pixels, given the known ones.
+
+What is known is filled in from coarse to fine (`fill`) and relaxed towards the least bending (`relax`), which is as
+good as biharmonic inpainting; a small convolutional network on half, quarter and eighth resolution corrects that, and
+says how far it may be off. Each pixel depends on a window of `2 HALO` pixels around it and, by the filling, on the
+nearest known pixels however far, so a picture of any size is computed window by window, to the same numbers.
+
+Windows under a mixture of Gaussian priors do the same in closed form; on photographs the network is better and
+faster, see eval/README.md.
+
+Samples follow Matheron's rule: one draw of a stationary prior over the whole picture, less its own completion from the
+same known pixels, vanishes at the known pixels and has no seams; it is scaled to the standard deviation of each pixel.
+
+Symbols: B pictures, H x W pixels, C channels, 3 axes of colour.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hypersiren.errors import UserError
+from hypersiren.fields.savable import savable
+from hypersiren.fields.window_solve import fill
+
+HALO = 152
+"""Pixels beyond each side of a window that its values may depend on, but for the filling."""
+
+SWEEPS, STIFFNESS, LOWEST = 24, 0.5, 0.01
+"""Of `relax`: its iterations, alpha, and the least eigenvalue that they reduce, relative to the largest."""
+
+WINDOW = 1024
+"""Pixels of a window's side, without its halo, at most."""
+
+COARSEST = 8
+"""Pixels along each axis that the coarsest pixel of the network stands for."""
+
+DRAWS = 8
+"""Of the prior, from which the deviation of what its completion leaves is estimated."""
+
+NINETY = 1.6448536
+"""Standard deviations of a Gaussian within which 90 % of it lie."""
+
+DARKEST, SCALE = -3.0, 0.3
+"""The logarithm of the deviation, and the size of the correction, where the last layer is 0 and 1."""
+
+
+def colour_axes() -> Float[Tensor, "3 3"]:
+    """Luminance and two chromas: an orthonormal matrix whose columns are the axes in RGB.
+
+    Example:
+        >>> axes = colour_axes()
+        >>> torch.allclose(axes.T @ axes, torch.eye(3), atol=1e-6)
+        True
+    """
+    axes = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -2.0], [1.0, -1.0, 1.0]])
+    return axes / axes.norm(dim=0)
+
+
+@dataclass(frozen=True)
+class Inpainted:
+    """The posterior of one picture, pixel by pixel.
+
+    Attributes:
+        axes_mean: (3, H, W) in the axes of colour, less `MIDDLE`; at known pixels what is known.
+        axes_deviation: (3, H, W), 0 at known pixels.
+        known: (H, W).
+        channels: C, 1 or 3.
+    """
+
+    axes_mean: Float[Tensor, "3 H W"]
+    axes_deviation: Float[Tensor, "3 H W"]
+    known: Bool[Tensor, "H W"]
+    channels: int
+
+    @property
+    def mean(self) -> Float[Tensor, "H W C"]:
+        """The completed picture on [0, 1]."""
+        return to_picture(self.axes_mean, self.channels).clamp(0, 1)
+
+    @property
+    def deviation(self) -> Float[Tensor, "H W C"]:
+        """Standard deviations of its values."""
+        if self.channels == 1:
+            return self.axes_deviation[0].div(math.sqrt(3)).unsqueeze(-1)
+        squares = self.axes_deviation.square().flatten(1)
+        mixed = colour_axes().to(squares).square() @ squares
+        return mixed.sqrt().T.unflatten(0, self.known.shape)
+
+    def samples(self, count: int, seed: int = 0) -> Iterator[Float[Tensor, "H W C"]]:
+        """Pictures drawn from the posterior, on [0, 1]; they keep what is known, and have no seams."""
+        generator = torch.Generator().manual_seed(seed)
+        like = self.axes_mean
+        total = torch.zeros(self.known.shape)
+        for _ in range(DRAWS):
+            total += self._residual(1, generator)[0].square() / DRAWS
+        around, share = (_smooth(each) for each in (total, (~self.known).cpu().float()))
+        # The mean over neighbours steadies what so few draws tell of one pixel.
+        scale = (0.5 * total + 0.5 * around / share.clamp(min=0.04)).clamp(min=1e-6).rsqrt().to(like)
+        for _ in range(count):
+            drawn = self._residual(3, generator).to(like) * scale
+            yield to_picture(like + self.axes_deviation * drawn, self.channels).clamp(0, 1)
+
+    def _residual(self, count: int, generator: torch.Generator) -> Float[Tensor, "count H W"]:
+        """Draws of the prior less their completion."""
+        draw = draw_prior(count, (self.known.shape[0], self.known.shape[1]), generator).movedim(0, -1)
+        known = self.known.cpu()
+        return draw.movedim(-1, 0) - relax(fill(draw, known).movedim(-1, 0), known)
+
+
+def _smooth(x: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
+    """The mean over 5 x 5 pixels."""
+    return F.avg_pool2d(x[None, None], 5, stride=1, padding=2, count_include_pad=False)[0, 0]
+
+
+def draw_prior(count: int, size: tuple[int, int], generator: torch.Generator) -> Float[Tensor, "count H W"]:
+    """Fields whose power falls with the square of the frequency, as that of photographs: every octave has as much.
+
+    Example:
+        >>> draw_prior(2, (40, 30), torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 40, 30])
+    """
+    total = torch.zeros(count, *size)
+    for level in range(max(1, math.ceil(math.log2(max(size))))):
+        coarse = [max(1, -(-n // 2**level)) + 1 for n in size]
+        noise = torch.randn(1, count, *coarse, generator=generator)
+        finer = [n * 2**level for n in coarse]
+        if level and max(finer) <= 4 * max(size):
+            noise = F.interpolate(noise, finer, mode="bilinear", align_corners=False)
+        elif level:
+            noise = F.interpolate(noise, list(size), mode="bilinear", align_corners=False)
+        total += noise[0, :, : size[0], : size[1]]
+    return total
+
+
+def relax(x: Float[Tensor, "*b C H W"], known: Bool[Tensor, "*b H W"]) -> Float[Tensor, "*b C H W"]:
+    """Pictures whose unknown pixels go towards the least energy, the sum of |Laplacian|^2 + alpha |gradient|^2.
+
+    So many iterations of Chebyshev's (Golub and Varga 1961): they end what varies within some pixels, and keep what
+    varies slowly, which `fill` has right. Each pixel is a linear function of those within 2 `SWEEPS` + 2 pixels.
+
+    Args:
+        x: Pictures that are filled in.
+        known: Their known pixels, which stay.
+
+    Example:
+        >>> x, known = torch.zeros(1, 1, 9), torch.tensor([[True, False, False, False, True] + 4 * [True]])
+        >>> x[..., 4:] = 1
+        >>> [round(v, 1) for v in relax(x, known)[0, 0, :5].tolist()]
+        [0.0, 0.2, 0.5, 0.8, 1.0]
+    """
+    free = (~known).unsqueeze(-3).to(x)
+    high = 64.0 + 8.0 * STIFFNESS
+    middle, half = high * (1 + LOWEST) / 2, high * (1 - LOWEST) / 2
+
+    def energy(x: Tensor) -> Tensor:
+        once = _laplacian(x)
+        return _laplacian(once).sub_(once, alpha=STIFFNESS).mul_(free)
+
+    residual = energy(x).neg_()
+    step, rate = residual / middle, half / middle
+    for _ in range(SWEEPS):
+        x = x + step
+        residual -= energy(step)
+        new = 1 / (2 * middle / half - rate)
+        step = step.mul_(new * rate).add_(residual, alpha=2 * new / half)
+        rate = new
+    return x
+
+
+def _laplacian(x: Float[Tensor, "*b C H W"]) -> Float[Tensor, "*b C H W"]:
+    """The stencil of five pixels; beyond the borders each pixel repeats."""
+    found = x * -4
+    for axis in (-1, -2):
+        n = x.shape[axis]
+        for start, edge in ((0, 0), (1, n - 1)):
+            found.narrow(axis, 1 - start, n - 1).add_(x.narrow(axis, start, n - 1))
+            found.narrow(axis, edge, 1).add_(x.narrow(axis, edge, 1))
+    return found
+
+
+def to_axes(picture: Float[Tensor, "*b H W C"]) -> Float[Tensor, "*b 3 H W"]:
+    """Pictures on [0, 1] in the axes of colour, centred; a gray one has all three channels alike."""
+    return ((picture.expand(*picture.shape[:-1], 3) - 0.5) @ colour_axes().to(picture)).movedim(-1, -3)
+
+
+def to_picture(axes: Float[Tensor, "3 H W"], channels: int) -> Float[Tensor, "H W C"]:
+    """The inverse of `to_axes`."""
+    if channels == 1:
+        return (axes[0] / math.sqrt(3) + 0.5).unsqueeze(-1)
+    return axes.movedim(0, -1) @ colour_axes().to(axes).T + 0.5
+
+
+class _Block(nn.Module):
+    """x + conv(relu(conv(x))), which begins as x."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        _zero(self.second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(x)))
+
+
+@torch.no_grad()
+def _zero(layer: nn.Conv2d) -> None:
+    for parameter in layer.parameters():
+        parameter.zero_()
+
+
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(_Block(width) for _ in range(count)))
+
+
+@savable
+class Inpainter(nn.Module):
+    """Completes pictures of any size from any of their pixels.
+
+    Args:
+        widths: Channels at half, quarter and eighth resolution.
+        blocks: Residual blocks at each of them, before and, of the first two, after the coarser ones; at quarter
+            resolution one less after.
+
+    Example:
+        >>> model = Inpainter((8, 8, 8), (1, 1, 1))
+        >>> picture, known = torch.rand(20, 30, 3), torch.rand(20, 30) < 0.2
+        >>> found = model.complete(picture, known)
+        >>> found.mean.shape, found.deviation.shape, bool((found.mean[known] - picture[known]).abs().max() < 1e-5)
+        (torch.Size([20, 30, 3]), torch.Size([20, 30, 3]), True)
+    """
+
+    calibration: Tensor
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 96), blocks: Sequence[int] = (2, 2, 2)):
+        super().__init__()
+        fine, middle, coarse = widths
+        self.head = nn.Conv2d(16, fine, 3, padding=1)
+        self.fine_in, self.fine_out = _blocks(fine, blocks[0]), _blocks(fine, blocks[0])
+        self.down = nn.Conv2d(fine, middle, 2, stride=2)
+        self.middle_in, self.middle_out = _blocks(middle, blocks[1]), _blocks(middle, blocks[1] - 1)
+        self.down_again = nn.Conv2d(middle, coarse, 2, stride=2)
+        self.coarse = _blocks(coarse, blocks[2])
+        self.up = nn.Conv2d(coarse, 4 * middle, 1)
+        self.up_again = nn.Conv2d(middle, 4 * fine, 1)
+        self.tail = nn.Conv2d(fine, 24, 3, padding=1)
+        _zero(self.tail)
+        self.register_buffer("calibration", torch.ones(()))
+
+    def forward(
+        self, filled: Float[Tensor, "B 3 H W"], known: Bool[Tensor, "B H W"]
+    ) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B 3 H W"]]:
+        """Means and logarithms of deviations in the axes of colour; H and W are multiples of 8.
+
+        Args:
+            filled: Pictures in the axes of colour, filled in and relaxed, see `fill` and `relax`.
+            known: Which pixels are known.
+        """
+        x = torch.cat([filled, known.unsqueeze(1).to(filled)], 1)
+        x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+        fine = self.fine_in(self.head(x))
+        middle = self.middle_in(self.down(fine))
+        coarse = self.coarse(self.down_again(middle))
+        middle = self.middle_out(middle + F.pixel_shuffle(self.up(coarse), 2))
+        fine = self.fine_out(fine + F.pixel_shuffle(self.up_again(middle), 2))
+        out = F.pixel_shuffle(self.tail(fine), 2).to(filled)
+        return filled + SCALE * out[:, :3], out[:, 3:].clamp(-8, 2) + DARKEST
+
+    @torch.no_grad()
+    def complete(
+        self,
+        picture: Float[Tensor, "H W C"],
+        known: Bool[Tensor, "_ _"],
+        *,
+        turns: int = 1,
+        progress: Callable[[int, int], object] = lambda done, total: None,
+    ) -> Inpainted:
+        """The posterior of a picture of any size.
+
+        Args:
+            picture: Values on [0, 1]; those of unknown pixels are not looked at. One channel or three.
+            known: Which pixels are known.
+            turns: Mirrored and transposed pictures, 1 to 8, whose completions are averaged: each takes as long as the
+                first, and together they err a little less.
+            progress: Called with the windows that are done and all of them.
+
+        Raises:
+            UserError: If there are other than 1 or 3 channels, nothing is known, or the mask has another shape.
+        """
+        channels = picture.shape[-1]
+        if channels not in (1, 3):
+            opacity = " (drop the opacity)" if channels in (2, 4) else ""
+            raise UserError(f"expected a picture of 1 or 3 channels, got {channels}{opacity}")
+        if tuple(known.shape) != tuple(picture.shape[:2]):
+            raise UserError(f"expected a mask of {tuple(picture.shape[:2])} pixels, got {tuple(known.shape)}")
+        if not known.any():
+            raise UserError("expected at least one known pixel, got none")
+        device = self.calibration.device
+        h, w = known.shape
+        pad = [-n % COARSEST for n in (h, w)]
+        values = to_axes(picture.float().to(device))
+        seen = F.pad(known.to(device), (0, pad[1], 0, pad[0]))
+        values = torch.where(seen, F.pad(values, (0, pad[1], 0, pad[0])), 0)
+        filled = fill(values.movedim(0, -1), seen).movedim(-1, 0)
+        del values
+        mean, deviation = filled.clone(), torch.zeros_like(filled)
+        parts = [list(_parts(n + p)) for n, p in zip((h, w), pad, strict=True)]
+        places = [(rows, columns) for rows in parts[0] for columns in parts[1]]
+        for number, (rows, columns) in enumerate(places):
+            (top, low, high, bottom), (left, west, east, right) = rows, columns
+            inner = (..., slice(low - top, high - top), slice(west - left, east - left))
+            window, mask = filled[:, top:bottom, left:right], seen[top:bottom, left:right]
+            y, logarithm = self._turned(relax(window, mask), mask, turns)
+            place = (..., slice(low, high), slice(west, east))
+            mean[place], deviation[place] = y[inner], logarithm[inner].exp() * self.calibration
+            progress(number + 1, len(places))
+        mean, deviation, seen = mean[:, :h, :w], deviation[:, :h, :w], seen[:h, :w]
+        return Inpainted(
+            torch.where(seen, filled[:, :h, :w], mean).contiguous(),
+            deviation.masked_fill(seen, 0).contiguous(),
+            seen,
+            channels,
+        )
+
+    def _turned(
+        self, window: Float[Tensor, "3 h w"], known: Bool[Tensor, "h w"], turns: int
+    ) -> tuple[Float[Tensor, "3 h w"], Float[Tensor, "3 h w"]]:
+        """The mean over mirrored and transposed windows."""
+        total: list[Tensor] = []
+        for turn in range(turns):
+            flips = [axis for axis, bit in ((-1, 1), (-2, 2)) if turn & bit]
+            x, mask = window.flip(flips), known.flip(flips)
+            if turn & 4:
+                x, mask = x.mT, mask.mT
+            found = [each[0].mT if turn & 4 else each[0] for each in self(x[None], mask[None])]
+            found = [each.flip(flips) / turns for each in found]
+            total = [a + b for a, b in zip(total, found, strict=True)] if total else found
+        return total[0], total[1]
+
+
+def _parts(length: int) -> Iterator[tuple[int, int, int, int]]:
+    """Windows along an axis: where the halo, the window, its end and the halo's end are, in multiples of 8."""
+    count = max(1, -(-length // WINDOW)) if length > WINDOW + 2 * HALO else 1
+    edges = [COARSEST * round(i * length / count / COARSEST) for i in range(count + 1)]
+    for low, high in itertools.pairwise(edges):
+        yield max(0, low - HALO), low, high, min(length, high + HALO)

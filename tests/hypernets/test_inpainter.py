@@ -1,0 +1,107 @@
+"""The network over windows of pictures: known pixels are kept, windows have no seams, samples agree with deviations."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from hypersiren.errors import UserError
+from hypersiren.hypernets import inpainter
+from hypersiren.hypernets.inpainter import Inpainter, draw_prior, to_axes, to_picture
+
+
+def model(seed: int = 0) -> Inpainter:
+    """A small network whose last layer is not zero."""
+    made = Inpainter((8, 8, 8), (1, 1, 1))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return made.eval()
+
+
+def case(h: int, w: int, channels: int = 3, share: float = 0.2) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(h + w)
+    return torch.rand(h, w, channels, generator=generator), torch.rand(h, w, generator=generator) < share
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 17), (40, 24), (33, 65)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_size_keeps_what_is_known_and_does_not_look_at_the_rest(size, channels):
+    picture, known = case(*size, channels)
+    known[0, 0] = True
+    found = model().complete(picture, known)
+    other = model().complete(torch.where(known[..., None], picture, float("nan")), known)
+    assert found.mean.shape == found.deviation.shape == picture.shape
+    assert torch.allclose(found.mean[known], picture[known], atol=1e-5)
+    assert (found.deviation[known] == 0).all()
+    assert (found.deviation[~known] > 0).all()
+    assert torch.equal(found.mean, other.mean)
+
+
+def test_windows_give_what_the_whole_picture_gives(monkeypatch):
+    picture, known = case(480, 400)
+    whole = model().complete(picture, known)
+    monkeypatch.setattr(inpainter, "WINDOW", 64)
+    parts: list[tuple[int, int]] = []
+    divided = model().complete(picture, known, progress=lambda done, total: parts.append((done, total)))
+    assert parts[-1] == (56, 56)
+    assert torch.allclose(whole.mean, divided.mean, atol=1e-5)
+    assert torch.allclose(whole.deviation, divided.deviation, rtol=1e-3)
+
+
+def test_all_turns_of_a_turned_picture_are_the_turned_completion():
+    picture, known = case(32, 32)
+    found = model().complete(picture, known, turns=8).mean
+    turned = model().complete(picture.flip(1).transpose(0, 1), known.flip(1).T, turns=8).mean
+    # The filling is symmetric where the size is a power of two.
+    assert torch.allclose(turned, found.flip(1).transpose(0, 1), atol=1e-5)
+
+
+def test_samples_keep_what_is_known_and_vary_as_the_deviation_says():
+    picture, known = case(48, 40, share=0.3)
+    found = model().complete(0.4 + 0.2 * picture, known)
+    object.__setattr__(found, "axes_deviation", 0.02 * (~known).float().expand(3, -1, -1))
+    samples = torch.stack(list(found.samples(60, seed=1)))
+    assert torch.allclose(samples[:, known], found.mean[known].expand(60, -1, -1), atol=1e-6)
+    ratio = (samples - found.mean).square().mean(0)[~known] / 0.02**2
+    assert 0.8 < ratio.mean() < 1.25
+    again = next(found.samples(1, seed=1))
+    assert torch.equal(again, samples[0])
+
+
+def test_colours_return_from_their_axes():
+    picture, _ = case(5, 6)
+    assert torch.allclose(to_picture(to_axes(picture), 3), picture, atol=1e-6)
+    assert torch.allclose(to_picture(to_axes(picture[..., :1]), 1), picture[..., :1], atol=1e-6)
+
+
+def test_the_deviation_of_a_gray_picture_is_that_of_its_one_channel():
+    picture, known = case(16, 16, 1)
+    gray, colour = (model().complete(p, known).deviation for p in (picture, picture.expand(-1, -1, 3)))
+    axes = model().complete(picture, known).axes_deviation
+    assert torch.allclose(gray[..., 0], axes[0] / 3**0.5)
+    assert (colour.mean(-1, keepdim=True) >= gray - 1e-6).all()  # the chromas are unsure too
+
+
+@pytest.mark.parametrize(
+    ("shape", "mask", "message"),
+    [
+        ((8, 8, 4), (8, 8), "expected a picture of 1 or 3 channels, got 4 (drop the opacity)"),
+        ((8, 8, 3), (8, 9), "expected a mask of (8, 8) pixels, got (8, 9)"),
+        ((8, 8, 3), None, "expected at least one known pixel, got none"),
+    ],
+)
+def test_what_cannot_be_completed_is_told(shape, mask, message):
+    known = torch.zeros(8, 8, dtype=torch.bool) if mask is None else torch.ones(mask, dtype=torch.bool)
+    with pytest.raises(UserError) as error:
+        model().complete(torch.zeros(shape), known)
+    assert str(error.value) == message
+
+
+def test_draws_of_the_prior_have_as_much_power_in_every_octave():
+    draw = draw_prior(4, (256, 256), torch.Generator().manual_seed(0))
+    power = torch.fft.fft2(draw).abs().square().mean(0)
+    frequency = torch.fft.fftfreq(256) * 256
+    radius = (frequency[:, None].square() + frequency[None].square()).sqrt()
+    octaves = [power[(radius >= 2**j) & (radius < 2 ** (j + 1))].sum() for j in range(1, 7)]
+    assert max(octaves) < 8 * min(octaves)
