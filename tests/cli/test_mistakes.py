@@ -186,7 +186,7 @@ train --encoder.kind transformer  ->  encoder.kind: expected one of none, set, c
 train --hypernet.hidden_feature 3  ->  --hypernet.hidden_feature: unknown key "hypernet.hidden_feature"; did you
 train --signal.size 3  ->  --signal.size: unknown key "signal"
 train --out photos  ->  photos: expected an empty folder or that of a run, got one with other
-train --out runs/image  ->  runs/image holds a run with other settings (training.lr: 7 there, 0.0001
+train --out runs/image  ->  runs/image holds a run with other settings (training.lr: 7 there, 0.001
 complete  ->  Command "complete" parameter --run requires an argument.
 complete missing  ->  missing: no such run folder or checkpoint
 complete photos  ->  photos: holds no checkpoint (best.pt or last.pt); expected a run folder of
