@@ -62,7 +62,7 @@ class Training(Optimisation):
 
 
 CORRECTING = Training(
-    steps=1500, batch_size=256, lr=1e-3, warmup=75, validate_every=150, ema=0.99, weight_decay=0.02, autocast=True
+    steps=1200, batch_size=256, lr=1e-3, warmup=60, validate_every=200, ema=0.99, weight_decay=0.05, autocast=True
 )
 """The optimisation of a correction."""
 

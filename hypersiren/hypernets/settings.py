@@ -190,7 +190,7 @@ class Correction(Section):
     """Leading axes that the network reads."""
     width: PositiveInt = 1024
     """Width of its hidden layers."""
-    dropout: Share = 0.2
+    dropout: Share = 0.3
     """Share of its hidden features that is left out in training."""
     jitter: NotNegative = 0.0
     """Deviation of the logarithm of the contrast of training images; brightness and colours change half as much."""

@@ -91,7 +91,7 @@ class Correction(nn.Module):
         axes: int = 256,
         inputs: int = 80,
         width: int = 1024,
-        dropout: float = 0.2,
+        dropout: float = 0.3,
         jitter: float = 0.0,
         masks: int = 1600,
         rounds: int = 3,
