@@ -180,7 +180,8 @@ class MixtureSolve(Section):
 
 
 class Correction(Section):
-    """A network that corrects the prior's mean by what the solve says of a signal. Not used with an encoder."""
+    """A network that corrects the prior's mean by what the solve says of a signal. Not used with an encoder, nor where
+    the prior is trained (adapter.learned)."""
 
     kind: Literal["network"] = "network"
     """The correction's name: a network."""
