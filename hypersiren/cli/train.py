@@ -14,7 +14,9 @@ from hypersiren.cli.console import (
     check_run_dir,
     choose_device,
     count,
+    fail,
     find_config,
+    near_file,
     report_finished,
     report_skipped,
     start_folder,
@@ -53,6 +55,7 @@ def train(
     """
     keep_freed_memory()
     row, checked = read_train_settings(config, settings)
+    check_root(checked.data)
     check_run_dir(out, checked, restart)
     announce(f"train {config.stem if config else checked.data.kind}")
 
@@ -78,6 +81,13 @@ def train(
     report_finished(done, training.steps)
     LOG.info(str(draw_run(objective, folder)))
     complete(folder, device=checked.device, task=objective.task)
+
+
+def check_root(data: Any) -> None:
+    """Refuse a folder of signals that is not there, unless it is to be filled, before PyTorch is loaded."""
+    root = data.root
+    if root is not None and not root.exists() and not getattr(data, "download", False):
+        fail(f"{root}: no such folder{near_file(root)}")
 
 
 def _parts(model: Any) -> str:

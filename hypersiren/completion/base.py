@@ -5,7 +5,7 @@ of images and sounds are: it says what a `Case` of its signals is, and what is d
 in `table` and `complete`. To add one, see `CaseTask` and `complete.Study`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -103,6 +103,13 @@ class SetTask:
     def digest(self) -> str | None:
         """What its signals are known by when a run is resumed, see `content_digest`; None: by nothing."""
         return None
+
+    def __repr__(self) -> str:
+        """Its sets, such as "Completion(36 for training, 4 for validation; images)"."""
+        known = {"train": "training", "validation": "validation", "test": "tests"}
+        sets = {word: getattr(self, name, None) for name, word in known.items()}
+        counts = ", ".join(f"{len(held)} for {word}" for word, held in sets.items() if isinstance(held, Sized))
+        return f"{type(self).__name__}({'; '.join(part for part in (counts, self.unit) if part)})"
 
 
 class Kind(SetTask):

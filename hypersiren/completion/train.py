@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -108,6 +109,8 @@ class Trained:
     finished: bool
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     model: HyperSiren,
     task: Any,
@@ -117,6 +120,7 @@ def train(
     loss: Loss = Loss(),  # noqa: B008 - frozen
     progress: bool | str | None = None,
     on_log: OnLog | None = None,
+    on_interrupt: str = "raise",
     **training: Any,
 ) -> Trained:
     """Train a hypernetwork on a set of signals, ours or your own.
@@ -131,12 +135,16 @@ def train(
         loss: Weights of the paper's two priors, or a `CompletionLoss` with that of the likelihood; none by default.
         progress: Show a progress bar; a text is its name; None: if stderr is a terminal, or in a notebook.
         on_log: Called as on_log(step, values) with each row of the history; True from it stops. See `hypersiren.fit`.
+        on_interrupt: "raise" or "return" after Ctrl-C or SIGTERM, when the state is saved. See `hypersiren.fit`.
         training: Changes of the optimisation, see `hypersiren.completion.settings.Training`; all but `batch_size` and
             `target_points`, which the task has: `Completion(images, batch_size=16)`.
 
     Raises:
         TrainingError: If the loss is not finite, or the folder holds a run with other settings.
         UserError: If the task lacks something, a setting does not exist, or belongs to the task.
+
+    Warns:
+        UserWarning: If the model solves under a prior that was never set, see `HyperSiren.set_prior`.
 
     Example:
         >>> from hypersiren import Completion, FullHypernet, HyperSiren, SetEncoder, Siren, train
@@ -150,15 +158,33 @@ def train(
     check_task(task, SetTask)
     check_keywords(type(task).__name__, loss, training)
     used = (CORRECTING if correction_of(model) is not None else Training()).replace(**training)
+    if getattr(model, "lacks_prior", False) and not resumes(run_dir):
+        warnings.warn(
+            "the model's prior is not that of these signals yet, and training hardly finds it: "
+            "model.set_prior(task.prior_signals(copies=1, finer=2)) before train",
+            stacklevel=4,
+        )
     settings = {"training": used.model_dump(mode="json"), "loss": loss.model_dump(mode="json"), "seed": seed}
     objective = HypernetObjective(model, task, **weights_of(loss), autocast=used.autocast)
     outcome = optimise_and_load(
-        objective, run_dir, {"settings": settings}, used, seed=seed, progress=shows_progress(progress), on_log=on_log
+        objective,
+        run_dir,
+        {"settings": settings},
+        used,
+        seed=seed,
+        progress=shows_progress(progress),
+        on_log=on_log,
+        on_interrupt=on_interrupt,
     )
     return Trained(model, **outcome)
 
 
-KEYWORDS = ("run_dir", "seed", "loss", "progress", "on_log")
+def resumes(run_dir: str | os.PathLike[str] | None) -> bool:
+    """Whether a run folder holds a run already."""
+    return run_dir is not None and (Path(run_dir) / "last.pt").exists()
+
+
+KEYWORDS = ("run_dir", "seed", "loss", "progress", "on_log", "on_interrupt")
 """Of `train`, beside the settings of the optimisation."""
 
 OF_THE_TASK = ("batch_size", "target_points")

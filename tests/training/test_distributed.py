@@ -36,6 +36,7 @@ from hypersiren import (
     TokenHypernet,
     UserError,
     Video,
+    Volume,
     Wave,
     fit,
     train,
@@ -205,10 +206,13 @@ FIELDS = {
     "edit": lambda: Edit(clone(picture(), picture(10), picture()[..., 0] > 0, (2, 1)), points=32),
     "audio": lambda: Audio(torch.rand(64, 2), rate=8000, points=16),
     "video": lambda: Video(torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8), fps=5, points=32),
+    "volume": lambda: Volume(torch.rand(4, 8, 8), points=32),
     "sdf": lambda: SDF(open_cloud("knot", count=1000), points=64),
     "helmholtz": lambda: open_task("helmholtz", {"signal": {"wavenumber": 8.0, "cells": 64}, **WAVES}),
     "wave": lambda: Wave(loss=WaveLoss(exact_start=False, start_points=16), variance=0.01, points=64, cells=64),
-    "inversion": lambda: open_task("inversion", {"signal": {"wavenumber": 8.0, "cells": 64, "sources": 2}, **WAVES}),
+    "inversion": lambda: open_task(
+        "inversion", {"signal": {"wavenumber": 8.0, "cells": 64, "sources": 2}, "loss": {"waves": "network"}, **WAVES}
+    ),
 }
 WAVES = {"loss": {"source_points": 8}, "training": {"points": 64}}
 

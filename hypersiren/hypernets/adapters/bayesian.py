@@ -40,6 +40,13 @@ class BayesianLastLayer(nn.Module):
         self.length, self.correction = length, correction
         self.register_buffer("spread", torch.zeros(2))
 
+    @property
+    def lacks_prior(self) -> bool:
+        """Whether the prior is still that of initial weights."""
+        features, rank = self.factor.shape[-2:]
+        initial = initial_factor(features - 1).to(self.factor)[:, :rank]
+        return bool((self.factor == initial).all())
+
     @classmethod
     def for_model(cls, siren: Siren, hypernet: nn.Module | None, **arguments: Any) -> "BayesianLastLayer":
         """One that fits a hypo-SIREN; a correction may be given by the arguments of `Correction`."""
