@@ -68,7 +68,7 @@ def make_objective(task: SetTask, settings: SetSettings, device: torch.device | 
     )
 
 
-def optimisation_of(objective: HypernetObjective, training: Training) -> Training:
+def optimisation_of(objective: Objective, training: Training) -> Training:
     """The optimisation that settings describe; no step where nothing of the model is trained."""
     if any(p.requires_grad for p in objective.model.parameters()):
         return training
