@@ -6,6 +6,7 @@ from .completion.shapes.task import Shapes as Shapes
 from .completion.sounds.task import SoundCompletion as SoundCompletion
 from .completion.train import train as train
 from .errors import UserError as UserError
+from .export.hub import Pretrained as Pretrained
 from .fields import operators as operators
 from .fields.compact_windows import CompactWindows as CompactWindows
 from .fields.coords import evaluate as evaluate
@@ -25,6 +26,7 @@ from .fields.window_solve import solve_raster as solve_raster
 from .fields.windowed_siren import WindowedSiren as WindowedSiren
 from .hypernets.adapters.base import Adapter as Adapter
 from .hypernets.adapters.base import Prediction as Prediction
+from .hypernets.adapters.correction import Correction as Correction
 from .hypernets.adapters.gradient_steps import GradientSteps as GradientSteps
 from .hypernets.adapters.last_layer import LastLayerSolve as LastLayerSolve
 from .hypernets.adapters.mixture import MixtureSolve as MixtureSolve
@@ -60,11 +62,13 @@ from .tasks.shapes.sdf import SDF as SDF
 from .tasks.summary import Measure as Measure
 from .tasks.task import FieldTask as FieldTask
 from .tasks.task import Points as Points
+from .tasks.volumes.volume import Volume as Volume
 from .tasks.waves.helmholtz import Helmholtz as Helmholtz
 from .tasks.waves.inversion import Inversion as Inversion
 from .tasks.waves.wave import Wave as Wave
 from .training.checkpoints import load as load
 from .training.checkpoints import save as save
 from .training.fit import fit as fit
+from .waves.wavefields import helmholtz_wavefields as helmholtz_wavefields
 
 __version__: str

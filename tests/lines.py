@@ -2,7 +2,7 @@
 
 COMMANDS = ("fit ", "train ", "compare ", "complete ", "render ", "mesh ", "export ", "initialisation", "benchmark ")
 
-STAGES = (*COMMANDS, "reading ", "building ", "first omega ", "run folder ", "resuming ", "field ")
+STAGES = (*COMMANDS, "reading ", "building ", "first omega ", "run folder ", "resuming ", "field ", "simulating ")
 
 
 def refusal(err: str) -> str:

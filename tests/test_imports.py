@@ -15,7 +15,7 @@ ROOT = Path(hypersiren.__file__).parent
 ARROWS = {
     "cli": "studies export completion training tasks shapes signals fields hypernets plotting settings errors",
     "studies": "completion training tasks hypernets signals fields plotting settings errors",
-    "export": "completion hypernets fields signals errors",
+    "export": "completion training hypernets fields signals errors",
     "completion": "training tasks hypernets shapes signals fields plotting settings errors",
     "training": "tasks hypernets fields signals plotting settings errors",
     "tasks": "shapes waves signals fields plotting settings errors",

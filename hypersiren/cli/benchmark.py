@@ -9,11 +9,12 @@ from cyclopts import App, Parameter
 
 from hypersiren.cli.complete import open_run
 from hypersiren.cli.console import File, Out, check_least, choose_device, fail
-from hypersiren.cli.fit import read_settings
+from hypersiren.cli.fit import check_signal, read_settings
 from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.cli.train import read_train_settings
 from hypersiren.training.folders import to_json, write_text
 from hypersiren.training.memory import keep_freed_memory
+from hypersiren.training.runs import find
 
 if TYPE_CHECKING:
     from hypersiren.studies.benchmarks.measure import Report
@@ -108,6 +109,7 @@ def warm(run: File, *, context: str = "1000", steps: int = 500, device: str = "a
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     check_least(1, steps=steps)
+    find(run)
     announce("benchmark warm")
     from hypersiren.completion.images.task import Completion
     from hypersiren.studies.benchmarks.loop import warm_start
@@ -178,6 +180,7 @@ def fit_speed(
     check_out(out)
     words = [picture, "--signal.size", size, "--network.kind", "siren"]
     settings, paper = (read_settings("image", words, preset, None) for preset in ("fast", "paper"))
+    check_signal("image", settings)
     keep_freed_memory()  # as in `fit`; for all variants
     announce("benchmark fit")
     from hypersiren.studies.benchmarks.fit import fit_report

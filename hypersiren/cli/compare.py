@@ -16,7 +16,7 @@ from hypersiren.cli.console import (
     make_folder,
     print_next,
 )
-from hypersiren.cli.fit import open_signal, read_settings, run_name, signal_files
+from hypersiren.cli.fit import check_signal, open_signal, read_settings, run_name, signal_files
 from hypersiren.cli.lines import LOG, announce, progress, show
 from hypersiren.settings.yaml import to_yaml
 from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, unused, write_text
@@ -41,7 +41,7 @@ def compare(
         words: File, then flags, as for `fit`.
         fields: Names, separated by commas: those of --network.kind, such as siren, relu, relu_pe and wire; or pinn,
             which always has 8 layers of 20 tanh and L-BFGS; or windowed, which is solved, with --network.numbers for
-            each value of the signal.
+            each value of the signal; or pixels, a plain grid (inversion).
         preset: fast, or the paper's settings.
         config: YAML file of settings that replaces the preset.
         out: Folder for table.txt, metrics.json and comparison.png. The default is runs/compare- with the names of task
@@ -49,6 +49,7 @@ def compare(
     """
     keep_freed_memory()
     settings = read_settings(task, words, preset, config)
+    check_signal(task, settings)
     if out is not None:
         check_folder(out, files_of(settings))
     announce(f"compare {' '.join([task, *signal_files(task, settings)])}")

@@ -6,9 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hypersiren.cli.console import File, Out, check_least, choose_device, fail, make_folder, print_next, report_skipped
+from hypersiren.cli.console import (
+    File,
+    Out,
+    check_files,
+    check_least,
+    choose_device,
+    fail,
+    make_folder,
+    print_next,
+    report_skipped,
+)
 from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.training.folders import check_folder, sign
+from hypersiren.training.runs import find
 
 if TYPE_CHECKING:
     from hypersiren.completion.train import SetRun
@@ -87,6 +98,8 @@ def complete(
         fail(f"expected --extent above 0, got {extent:g}")
     if refine and interpolate is not None:
         fail("--refine and --interpolate exclude each other: between two pictures there is nothing to fit to")
+    find(run)
+    check_files([*files, *([mask] if mask else [])])
     announce(f"complete {run}")
     from hypersiren.completion.complete import complete_files, complete_test
     from hypersiren.training.checkpoints import results_folder

@@ -2,14 +2,14 @@
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from cyclopts import Parameter
 
 from hypersiren.cli.lines import LOG, show, tell
-from hypersiren.errors import clear_line, did_you_mean
+from hypersiren.errors import clear_line, did_you_mean, nearest
 from hypersiren.settings.section import Section, to_path
 from hypersiren.training.display import is_first, processes
 from hypersiren.training.folders import check_folder, clear, differences, is_run, refuse_others, steps_done
@@ -32,13 +32,17 @@ Out = Annotated[Path, Parameter(name=("--out", "-o"), converter=_typed_path)]
 PACKAGE = Path(__file__).parent.parent
 
 
+def configurations(task: str) -> list[Path]:
+    """Those that come with hypersiren for a task: installed, they are in the package; in a clone beside it."""
+    folder = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
+    return sorted((folder / task).glob("*.yaml"))
+
+
 def find_config(config: Path, tasks: Sequence[str]) -> Path:
     """A YAML file of settings: the file, or the one of this name that comes with hypersiren for one of these tasks."""
     if config.exists() or config.suffix or len(config.parts) > 1:
         return config
-    # Installed, they are in the package; in a clone beside it.
-    folder = next((path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()), PACKAGE)
-    shipped = {path.stem: path for task in tasks for path in sorted((folder / task).glob("*.yaml"))}
+    shipped = {path.stem: path for task in tasks for path in configurations(task)}
     if config.name not in shipped:
         hint = did_you_mean(config.name, shipped, f"; expected a file, or one of {', '.join(shipped)}")
         fail(f'--config: no such file or configuration "{config}"{hint}')
@@ -83,6 +87,30 @@ def check_run_dir(folder: Path | None, settings: Section, restart: bool) -> None
         refuse_others(folder, differences(folder, settings.model_dump(mode="json")))
 
 
+def check_files(paths: Iterable[Path], known: Iterable[str] = ()) -> None:
+    """Refuse files and folders that are not there, before PyTorch is loaded, and say what was meant.
+
+    Args:
+        paths: As typed.
+        known: Names that are no files.
+    """
+    for path in paths:
+        if str(path) in known or path.exists() or path.is_symlink():
+            continue
+        fail(f"{path}: no such file{near_file(path, known)}")
+
+
+def near_file(path: Path, known: Iterable[str] = ()) -> str:
+    """The end of a message about a missing file: the one beside it, or the known name, that is nearest."""
+    try:
+        names = [path.parent / other.name for other in path.parent.iterdir()]
+    except OSError:
+        names = []
+    candidates = [*names, *map(Path, known)]
+    stem = nearest(path.stem, {each.stem for each in candidates}, 0.7)  # endings alone make no two names alike
+    return did_you_mean(str(path), [str(each) for each in candidates if each.stem == stem], least=0.0)
+
+
 def files_of(settings: Section) -> list[Path]:
     """Every path that settings name."""
     sections = [value for _, value in settings if isinstance(value, Section)]
@@ -114,6 +142,9 @@ def print_next(*words: object) -> None:
     LOG.info(f"next: {shlex.join(['hypersiren', *map(str, words)])}")
 
 
+ALWAYS = {"ssim", "si_snr", "snr", "log_spectral_distance"}
+"""Numbers that a task which has them always gives where they are defined."""
+
 INFINITE = {math.inf: "inf (no error is left)", -math.inf: "-inf (nothing in common with the truth)"}
 """What a ratio in decibels that is infinite means."""
 
@@ -128,13 +159,11 @@ def print_metrics(metrics: Mapping[str, float], task: Any) -> None:
     from hypersiren.tasks.summary import measure_of
 
     for name, value in metrics.items():
-        if math.isnan(value):
-            continue
         measure = measure_of(task, name)
         ratio = (measure.unit, measure.better) == ("dB", "higher")
         text = INFINITE[value] if ratio and math.isinf(value) else f"{measure.number(value, 6)} {measure.direction}"
         show(f"{name:16} {text.rstrip()}")
-    if undefined := [name for name, value in metrics.items() if math.isnan(value)]:
+    if undefined := [measure.key for measure in task.measures if measure.key in ALWAYS - set(metrics)]:
         LOG.info(f"not defined for this signal, and left out: {', '.join(undefined)}")
 
 

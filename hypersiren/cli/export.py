@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hypersiren.cli.console import File, Out, choose_device, fail, make_folder
+from hypersiren.cli.console import File, Out, check_files, choose_device, fail, make_folder
 from hypersiren.cli.lines import announce, show
 from hypersiren.training.folders import unused, write_text
+from hypersiren.training.runs import find
 
 if TYPE_CHECKING:
     from hypersiren.export.graphs import Field
 
-ENDINGS = {"html": ".html", "onnx": ".onnx", "torch": ".pt2"}
+ENDINGS = {"html": ".html", "onnx": ".onnx", "torch": ".pt2", "glsl": ".glsl"}
 
 
 def export(
@@ -20,11 +21,12 @@ def export(
     html: bool = False,
     onnx: bool = False,
     torch: bool = False,
+    glsl: bool = False,
     context: int | None = None,
     samples: int = 4,
     out: Out | None = None,
 ) -> None:
-    """Export a field for use without hypersiren: as a web page, ONNX, or a program of torch.export.
+    """Export a field for use without hypersiren: as a web page, ONNX, a program of torch.export, or a shader.
 
     Args:
         run: Run folder of `hypersiren fit`, or of `hypersiren train` on images, or a released model: faces, natural.
@@ -33,14 +35,16 @@ def export(
             slices of videos and shapes, sounds to play, completions from few to all pixels.
         onnx: ONNX for any number of points; needs the extra `onnx`.
         torch: A program for any number of points that `torch.export.load` reads.
-        context: Number of known random pixels of the picture, for --onnx and --torch; the default is all.
+        glsl: A function of GLSL for shaders, of a SIREN of at most 20,000 weights; an image runs on Shadertoy as it is.
+        context: Number of known random pixels of the picture, for --onnx, --torch and --glsl; the default is all.
         samples: Number of samples of each completion on the page, if the model predicts a distribution.
-        out: File. The default is field.html, field.onnx or field.pt2 in the run folder, with a number if that file
-            exists.
+        out: File. The default is field with the ending .html, .onnx, .pt2 or .glsl in the run folder, and a
+            number if that file exists.
     """
-    chosen = [name for name, wanted in (("html", html), ("onnx", onnx), ("torch", torch)) if wanted]
+    wanted = {"html": html, "onnx": onnx, "torch": torch, "glsl": glsl}
+    chosen = [name for name in ENDINGS if wanted[name]]
     if len(chosen) != 1:
-        fail(f"expected one of --html, --onnx and --torch, got {' and '.join(chosen) or 'none'}")
+        fail(f"expected one of --html, --onnx, --torch and --glsl, got {' and '.join(chosen) or 'none'}")
     [form] = chosen
     if samples < 0:
         fail(f"expected --samples of at least 0, got {samples}")
@@ -48,6 +52,8 @@ def export(
         fail("--context is for --onnx and --torch of a completed picture; a page has a slider")
     if out is not None and (out.suffix.lower() != ENDINGS[form] or not out.parent.is_dir()):
         fail(f"{out}: expected the ending {ENDINGS[form]}, in a folder that exists")
+    find(run)
+    check_files([picture] if picture else [])
     announce(f"export {run}")
     from hypersiren.hypernets.inpainter import Inpainter
     from hypersiren.hypernets.model import HyperSiren
@@ -72,7 +78,7 @@ def export(
 
         write_text(target, fit_page(field, checkpoints.playback(content), name))
     else:
-        _graph(form, field, target)
+        _graph(form, field, target, checkpoints.playback(content))
     show(target)
 
 
@@ -97,10 +103,15 @@ def _completion(
         write_text(target, completion_page(opened.model, picture, (h, w), f"{name}: {picture.stem}", samples=samples))
         return
     photo = read_photo(picture, (h, w), opened.model.siren.out_features, context=context)
-    _graph(form, predicted(opened.model, photo.context).signal(0), target)
+    about = {"kind": "image", "samples": [h, w]}
+    _graph(form, predicted(opened.model, photo.context).signal(0), target, about)
 
 
-def _graph(form: str, field: "Field", target: Path) -> None:
+def _graph(form: str, field: "Field", target: Path, about: dict[str, Any]) -> None:
     from hypersiren.export.graphs import write_onnx, write_torch
+    from hypersiren.export.shader import write_glsl
 
-    (write_onnx if form == "onnx" else write_torch)(field, target)
+    if form == "glsl":
+        write_glsl(field, target)
+        return
+    (write_onnx if form == "onnx" else write_torch)(field, target, about)

@@ -13,9 +13,11 @@ from cyclopts import Parameter
 from hypersiren.cli.console import (
     File,
     Out,
+    check_files,
     check_run_dir,
     choose_device,
     fail,
+    files_of,
     find_config,
     print_metrics,
     print_next,
@@ -28,9 +30,10 @@ from hypersiren.errors import did_you_mean
 from hypersiren.settings.flags import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
-from hypersiren.training.display import is_first
+from hypersiren.training.display import is_first, processes
 from hypersiren.training.folders import choose_folder
 from hypersiren.training.memory import keep_freed_memory, return_freed_memory
+from hypersiren.training.runs import find
 
 if TYPE_CHECKING:
     import torch
@@ -46,16 +49,16 @@ def fit(
     out: Out | None = None,
     restart: bool = False,
 ) -> None:
-    """Fit a field to one signal: `hypersiren fit image photo.png`.
+    """Fit a field to one signal: `hypersiren fit image photo.png`; or to each of several, one after the other.
 
     The same command resumes an unfinished run. With other settings, or another signal, the run gets its own folder.
     Every setting is a flag after the file: --training.steps 500 or, shorter, --steps 500. `hypersiren fit image --help`
     lists them all.
 
     Args:
-        task: image, inpaint, poisson, edit (two files: source and target), audio, video, sdf, helmholtz or wave (the
-            file is a medium), or inversion (the file holds measured data).
-        words: File, then flags.
+        task: image, inpaint, poisson, edit (two files: source and target), audio, video, volume, sdf, helmholtz or wave
+            (the file is a medium), or inversion (the file holds measured data).
+        words: File, then flags. Several files of a task that takes one have a run folder each.
         preset: fast, or the paper's settings.
         config: YAML file of settings that replaces the preset, or the name of one that hypersiren ships: paper.
         out: Folder of the run. The default is runs/ with the names of task and file, and a number if another run is
@@ -63,8 +66,18 @@ def fit(
         restart: Delete the run in the folder and start again.
     """
     keep_freed_memory()
-    settings = read_settings(task, words, preset, config)
-    check_run_dir(out, settings, restart)
+    every = [read_settings(task, each, preset, config) for each in one_by_one(task, words)]
+    if len(every) > 1 and (out is not None or processes() > 1):
+        fail("several signals have a run folder each, and one process: expected no --out and no torchrun")
+    for settings in every:
+        check_signal(task, settings)
+        check_run_dir(out, settings, restart)
+    for settings in every:
+        fit_one(task, settings, out, restart)
+
+
+def fit_one(task: str, settings: FitSettings, out: Path | None, restart: bool) -> None:
+    """Fit one signal, or resume its fit, and print what came of it."""
     announce(f"fit {' '.join([task, *signal_files(task, settings)])}")
     device = choose_device(settings.device)
 
@@ -78,8 +91,8 @@ def fit(
     folder = out or on_first(partial(choose_folder, base, settings.model_dump(mode="json"), made.digest()))
     done = on_first(partial(start_folder, folder, restart))
     try:
-        result = fit_field(made, settings=settings, run_dir=folder, progress=progress())
-    except KeyboardInterrupt:
+        result = fit_field(made, settings=settings, run_dir=folder, progress=progress(), on_interrupt="return")
+    except (KeyboardInterrupt, SystemExit):
         if (folder / "solve.pt").exists():
             stop_saved()
         raise
@@ -99,10 +112,26 @@ def fit(
         print_next(*[folder if word == "RUN" else word for word in words_next])
 
 
+def one_by_one(task: str, words: Sequence[str]) -> list[Sequence[str]]:
+    """The words of each fit, where several files are given to a task that takes one.
+
+    Example:
+        >>> one_by_one("image", ["a.png", "b.png", "--steps", "3"])
+        [['a.png', '--steps', '3'], ['b.png', '--steps', '3']]
+        >>> one_by_one("edit", ["a.png", "b.png"])
+        [['a.png', 'b.png']]
+    """
+    files = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
+    if task not in TASKS or len(TASKS[task].files) > 1 or files < 2:
+        return [words]
+    return [[file, *words[files:]] for file in words[:files]]
+
+
 NEXT = {
     "image": ["render", "RUN", "--size", "1024"],
     "sound": ["render", "RUN", "--rate", "48000"],
     "video": ["render", "RUN", "--slow", "2"],
+    "volume": ["render", "RUN", "--size", "512"],
     "shape": ["mesh", "RUN", "--size", "512"],
 }
 """What a person may do with a fitted field of a kind."""
@@ -116,7 +145,7 @@ def signal_files(task: str, settings: FitSettings) -> list[str]:
 def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tuple["FieldTask", FitSettings]:
     """The task, and the settings with the first omega that it chooses where they have none. Warnings are printed."""
     from hypersiren.fields.render import kind_of
-    from hypersiren.training.fit import resolve
+    from hypersiren.training.fit import is_fit, resolve
 
     LOG.info(f"reading {', '.join(signal_files(name, settings))}")
     with warnings.catch_warnings(record=True) as heard:
@@ -124,9 +153,9 @@ def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tup
         task = open_task(name, settings, device)
     for warning in heard:
         LOG.warning(str(warning.message))
-    if (start := getattr(settings, "start", None)) is not None:
-        LOG.info(f"completing the image with {start}")
-        complete_first(task, start)
+    if name == "inpaint" and settings.start is not None and not is_fit(settings.start):
+        LOG.info(f"completing the image with {settings.start}")
+        complete_first(task, settings.start)
         settings = settings.replace(network=settings.network.replace(kind="windowed"))
     resolved = resolve(settings, task)
     if settings.network.first_omega is None and resolved.network.first_omega is not None:
@@ -173,3 +202,11 @@ def read_settings(task: str, words: Sequence[str], preset: str, config: Path | N
         config = find_config(config, [task])
     named = [f"--signal.{key}={word}" for key, word in zip(keys, words[:files], strict=False)]
     return load_settings(TASKS[task].settings, config, [*named, *words[files:]])
+
+
+def check_signal(task: str, settings: FitSettings) -> None:
+    """Refuse files that are not there, and a start that is no run, before PyTorch is loaded."""
+    defaults = files_of(TASKS[task].settings())
+    check_files(files_of(settings), [*TASKS[task].examples, *map(str, defaults)])
+    if settings.start is not None:
+        find(settings.start)

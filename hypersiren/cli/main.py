@@ -4,6 +4,7 @@ Exit codes: 0, and 130 after Ctrl-C; 2 for bad input, with one clear line that b
 """
 
 import atexit
+import gc
 import itertools
 import logging
 import os
@@ -22,6 +23,7 @@ from hypersiren.cli.console import choose_device, fail, speaks
 from hypersiren.cli.export import export
 from hypersiren.cli.fit import fit
 from hypersiren.cli.lines import LEVELS, LOG, show, showing, tell
+from hypersiren.cli.list import list_all
 from hypersiren.cli.mesh import mesh
 from hypersiren.cli.render import render
 from hypersiren.cli.train import train
@@ -52,6 +54,7 @@ app = App(
 )
 for command in (render, export, initialisation, mesh, complete, benchmark):
     app.command(command)
+app.command(list_all, name="list")
 app.command(fit, usage="Usage: hypersiren fit TASK [FILE] [--setting value ...]\n")
 app.command(compare, usage="Usage: hypersiren compare TASK [FILE] [--setting value ...]\n")
 app.command(train, usage="Usage: hypersiren train [--config NAME] [--setting value ...]\n")
@@ -107,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not speaks():  # of several processes, one tells
                 raise SystemExit(1) from None
             raise
+    if arguments is None:  # Python would look through all of torch's objects once more, for seconds
+        gc.freeze()
 
 
 def meet(words: Sequence[str]) -> None:

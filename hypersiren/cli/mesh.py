@@ -2,15 +2,17 @@
 
 import time
 
-from hypersiren.cli.console import File, Out, check_least, choose_device, fail
+from hypersiren.cli.console import File, Out, check_files, check_least, choose_device, fail
 from hypersiren.cli.lines import LOG, announce, progress, show
 from hypersiren.training.folders import unused
+from hypersiren.training.runs import find
 
 
 def mesh(
     run: File,
     *,
     size: int = 256,
+    faces: int | None = None,
     out: Out | None = None,
     view: tuple[float, float] = (35.0, 20.0),
     truth: File | None = None,
@@ -23,6 +25,8 @@ def mesh(
     Args:
         run: Run folder of `hypersiren fit sdf`.
         size: Cells along the longest side.
+        faces: Triangles of the mesh, fewer than the cells give; needs fast-simplification, of the extra mesh. The
+            default is all.
         out: File .ply, .obj or .glb; a picture .png is written beside it. The default is mesh.ply in the run folder,
             with preview.png, and a number if one of them exists.
         view: Direction of the camera in degrees: around the upward axis, and above the horizon.
@@ -35,11 +39,15 @@ def mesh(
     if out is not None and truth is not None and truth.exists() and out.exists() and out.samefile(truth):
         fail(f"{out}: would overwrite --truth")
     check_least(1, size=size)
+    find(run)
+    check_files([truth] if truth else [])
+    check_least(4, faces=faces)
     announce(f"mesh {run}")
     import numpy as np
     from tqdm import tqdm
 
     from hypersiren.shapes.cloud import read_points
+    from hypersiren.shapes.decimation import check_decimation, decimate
     from hypersiren.shapes.files.mesh import write_mesh
     from hypersiren.shapes.mesh import components, is_watertight
     from hypersiren.shapes.metrics import mesh_errors
@@ -48,6 +56,8 @@ def mesh(
     from hypersiren.signals.image.files import write_image
     from hypersiren.training import checkpoints
 
+    if faces is not None:
+        check_decimation()
     reference = None if truth is None else read_points(truth, count=100_000, seed=1)
     place = choose_device(device)
     path = checkpoints.find(run)
@@ -66,17 +76,21 @@ def mesh(
             bar.refresh()
 
         found = surface(field, placement, size, device=place, progress=move)
+    shown = found.mesh
+    if faces is not None:
+        LOG.info(f"decimating {len(shown.faces):,} faces to {faces:,}")
+        shown = decimate(shown, faces, field, place)
     seconds = time.perf_counter() - started
     default = unused(path.parent / "mesh.ply", path.parent / "preview.png")
     target, picture = (out, unused(out.with_suffix(".png"))[0]) if out else default
-    made = found.mesh.moved(placement.scale, np.array(placement.centre))
+    made = shown.moved(placement.scale, np.array(placement.centre))
     write_mesh(target, made)
-    write_image(picture, render_mesh(found.mesh, view=view, up=placement.up))
+    write_image(picture, render_mesh(shown, view=view, up=placement.up))
     LOG.info(f"{target}\n{picture}")
-    show(f"vertices         {len(found.mesh.vertices)}")
-    show(f"faces            {len(found.mesh.faces)}")
-    show(f"watertight       {'yes' if is_watertight(found.mesh) else 'no'}")
-    show(f"components       {components(found.mesh)}")
+    show(f"vertices         {len(shown.vertices)}")
+    show(f"faces            {len(shown.faces)}")
+    show(f"watertight       {'yes' if is_watertight(shown) else 'no'}")
+    show(f"components       {components(shown)}")
     show(f"evaluations      {found.evaluations} ({100 * found.evaluations / found.dense:.2f} % of the dense grid)")
     show(f"seconds          {seconds:.1f}")
     if reference is not None:

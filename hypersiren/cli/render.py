@@ -8,12 +8,16 @@ from typing import Any
 from hypersiren.cli.console import File, Out, choose_device, fail
 from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.training.folders import unused
+from hypersiren.training.runs import find
 
-FLAGS = {"image": ("size", "region"), "sound": ("rate",), "video": ("size", "fps", "slow")}
+NUMBERS = (".npy", ".tif", ".tiff")
+"""Endings of files that get the values in the units of the signal."""
+
+FLAGS = {"image": ("size", "region"), "sound": ("rate",), "video": ("size", "fps", "slow"), "volume": ("size",)}
 """Flags of `render` that a kind of signal has."""
 
 
-NEEDED = {"image": (2, ()), "sound": (1, ("rate", "scale")), "video": (3, ("fps",))}
+NEEDED = {"image": (2, ()), "sound": (1, ("rate", "scale")), "video": (3, ("fps",)), "volume": (3, ())}
 """Axes of a kind of signal, and numbers that its rendering must know."""
 
 
@@ -28,18 +32,20 @@ def render(
     out: Out | None = None,
     device: str = "auto",
 ) -> None:
-    """Render a fitted image, sound or video at any resolution.
+    """Render a fitted image, sound, video or volume at any resolution.
 
     Args:
-        run: Run folder of `hypersiren fit image`, inpaint, poisson, edit, audio or video.
-        size: Height in pixels; the width follows. The default is 512 for an image, the original height for a video.
+        run: Run folder of `hypersiren fit image`, inpaint, poisson, edit, audio, video or volume.
+        size: Height in pixels; the width follows, and the depth of a volume. The default is 512 for an image, the
+            original height for a video or a volume.
         region: Top, left, bottom and right as shares of an image: 0 0 1 1 is all of it, 0.25 0.25 0.5 0.5 a part.
             Values below 0 and above 1 show the field outside.
         rate: Samples per second of a sound; the default is the original rate.
         fps: Frames per second of a video; the default is the original rate.
         slow: Factor of slow motion: the video plays this many times longer, with new frames between.
-        out: File. The default is render.png, render.wav or render.mp4 (.gif without PyAV) in the run folder, with a
-            number if that file exists.
+        out: File. The default is render.png, render.wav, render.mp4 (.gif without PyAV), or render.npy for a volume and
+            for an image of other than 1 or 3 channels, in the run folder, with a number if that file exists. A volume
+            may be .tif or a clip, such an image .tif or a picture in false colours.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     top, left, bottom, right = region or (0.0, 0.0, 1.0, 1.0)
@@ -49,6 +55,7 @@ def render(
     for name, number in numbers.items():
         if number is not None and not 0 < number < math.inf:
             fail(f"expected --{name} above 0, got {number}")
+    find(run)
     announce(f"render {run}")
     from hypersiren.fields.render import kind_of
     from hypersiren.signals.video.files import video_ending
@@ -62,17 +69,21 @@ def render(
     field = checkpoints.restore(content, place)
     axes, keys = NEEDED.get(kind, (0, ()))
     whole = len(about.get("samples", [])) == axes and all(isinstance(about.get(key), int | float) for key in keys)
-    if not axes or not whole or (kind == "image" and getattr(field, "out_features", None) not in (1, 3)):
-        fail(f"{path}: expected a fitted image, sound or video (hypersiren fit image, audio, video ...)")
+    colours = "bands" in about or getattr(field, "out_features", None) in (1, 3)
+    if not axes or not whole or (kind == "image" and not colours):
+        fail(f"{path}: expected a fitted image, sound, video or volume (hypersiren fit image, audio, video ...)")
     given = [name for name, value in {**numbers, "region": region}.items() if value is not None]
     if wrong := [name for name in given if name not in FLAGS[kind]]:
         fail(f"--{wrong[0]}: not for the {kind} that {run} holds; it has --{', --'.join(FLAGS[kind])}")
-    ending = {"image": ".png", "sound": ".wav", "video": video_ending()}[kind]
+    numbers_out = kind == "volume" or "bands" in about
+    ending = ".npy" if numbers_out else {"image": ".png", "sound": ".wav", "video": video_ending()}[kind]
     target = out or unused(path.parent / f"render{ending}")[0]
     if kind == "sound":
         _sound(target, field, about, rate, place)
     elif kind == "video":
         _video(target, field, about, fps, slow or 1.0, size, place)
+    elif kind == "volume":
+        _volume(target, field, about, size, place)
     else:
         _image(target, field, about, size or 512, (top, left, bottom, right), place)
     show(target)
@@ -83,11 +94,43 @@ def _image(
 ) -> None:
     from hypersiren.fields.render import render_image, unit
     from hypersiren.signals.image.files import write_image
+    from hypersiren.signals.volume.files import write_bands
+    from hypersiren.tasks.images.bands import FalseColour, in_units
 
     (rows, columns), (top, left, bottom, right) = about["samples"], region
     width = max(1, round(height * columns * (right - left) / (rows * (bottom - top))))
     corners = (2 * top - 1, 2 * left - 1), (2 * bottom - 1, 2 * right - 1)
-    write_image(path, unit(render_image(field, (height, width), *corners, device=device)).cpu().numpy())
+    values = unit(render_image(field, (height, width), *corners, device=device)).cpu()
+    if "bands" not in about:
+        write_image(path, values.numpy())
+    elif path.suffix.lower() in NUMBERS:
+        write_bands(path, in_units(values, about).numpy())
+    elif (shown := FalseColour.from_playback(about)) is not None:
+        write_image(path, shown(values).numpy())
+
+
+def _volume(path: Path, field: Any, about: dict[str, Any], height: int | None, device: Any) -> None:
+    from hypersiren.fields.render import render_frames, unit
+    from hypersiren.signals.video.files import write_video
+    from hypersiren.signals.volume.files import write_volume
+    from hypersiren.tasks.images.bands import FalseColour, in_units
+    from hypersiren.tasks.volumes.volume import FPS
+
+    depth, rows, columns = (
+        max(1, round(n * (height or about["samples"][1]) / about["samples"][1])) for n in about["samples"]
+    )
+
+    def rendered() -> Iterator[Any]:
+        for i, each in enumerate(render_frames(field, (depth, rows, columns), device=device), 1):
+            LOG.debug("rendering slice %d of %d", i, depth)
+            yield unit(each).cpu()
+
+    if path.suffix.lower() in NUMBERS:
+        slices = (in_units(each, about).numpy() for each in rendered())
+        write_volume(path, slices, (depth, rows, columns, field.out_features))
+    else:
+        shown = FalseColour.from_playback(about) or (lambda values: values)
+        write_video(path, (shown(each).numpy() for each in rendered()), FPS)
 
 
 def _sound(path: Path, field: Any, about: dict[str, Any], rate: int | None, device: Any) -> None:

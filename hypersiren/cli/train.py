@@ -14,7 +14,9 @@ from hypersiren.cli.console import (
     check_run_dir,
     choose_device,
     count,
+    fail,
     find_config,
+    near_file,
     report_finished,
     report_skipped,
     start_folder,
@@ -53,10 +55,11 @@ def train(
     """
     keep_freed_memory()
     row, checked = read_train_settings(config, settings)
+    check_root(checked.data)
     check_run_dir(out, checked, restart)
     announce(f"train {config.stem if config else checked.data.kind}")
 
-    from hypersiren.completion.train import draw_run, prepare
+    from hypersiren.completion.train import draw_run, optimisation_of, prepare
     from hypersiren.training.distributed import first_then_others, leave, on_first
     from hypersiren.training.loop import optimise
 
@@ -68,15 +71,23 @@ def train(
     folder = out or on_first(partial(choose_folder, base, record["settings"], record["digest"]))
     LOG.info(f"{len(objective.task.train)} training {objective.task.unit}; {_parts(model)} on {device}")
     done = on_first(partial(start_folder, folder, restart))
-    finished = optimise(objective, folder, record, checked.training, seed=checked.seed, progress=progress())
+    training = optimisation_of(objective, checked.training)
+    finished = optimise(objective, folder, record, training, seed=checked.seed, progress=progress())
     leave()
     if not finished:
         stop_saved()
     if not is_first():
         return
-    report_finished(done, checked.training.steps)
+    report_finished(done, training.steps)
     LOG.info(str(draw_run(objective, folder)))
     complete(folder, device=checked.device, task=objective.task)
+
+
+def check_root(data: Any) -> None:
+    """Refuse a folder of signals that is not there, unless it is to be filled, before PyTorch is loaded."""
+    root = data.root
+    if root is not None and not root.exists() and not getattr(data, "download", False):
+        fail(f"{root}: no such folder{near_file(root)}")
 
 
 def _parts(model: Any) -> str:

@@ -5,7 +5,7 @@ of images and sounds are: it says what a `Case` of its signals is, and what is d
 in `table` and `complete`. To add one, see `CaseTask` and `complete.Study`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -26,6 +26,10 @@ from hypersiren.tasks.task import share_of
 
 Predict = Callable[[Context], Field]
 """What a task on a set judges: a function from the contexts of signals to the fields predicted from them."""
+
+
+HELD_OUT = 2**23
+"""Numbers of the linear systems of one context's validation signals that a correction's amplitude is chosen on."""
 
 
 class SetTask:
@@ -99,6 +103,13 @@ class SetTask:
     def digest(self) -> str | None:
         """What its signals are known by when a run is resumed, see `content_digest`; None: by nothing."""
         return None
+
+    def __repr__(self) -> str:
+        """Its sets, such as "Completion(36 for training, 4 for validation; images)"."""
+        known = {"train": "training", "validation": "validation", "test": "tests"}
+        sets = {word: getattr(self, name, None) for name, word in known.items()}
+        counts = ", ".join(f"{len(held)} for {word}" for word, held in sets.items() if isinstance(held, Sized))
+        return f"{type(self).__name__}({'; '.join(part for part in (counts, self.unit) if part)})"
 
 
 class Kind(SetTask):
@@ -203,6 +214,7 @@ class CaseTask(Kind):
         element: What points are called: "pixels", "samples".
         inside: What intervals hold: "values", "samples".
         points: Points of signals that are completed at a time.
+        shorter: Numbers a signal for which the table also has the ratio from all points, of the prior's leading axes.
         decibels: Whether the table has the mean signal to noise ratio of the signals, not the peak one of mean errors.
     """
 
@@ -214,12 +226,22 @@ class CaseTask(Kind):
     inside: str = "values"
     points: int = 131072
     decibels: bool = False
+    shorter: Sequence[int] = ()
 
     @property
     def measures(self) -> Sequence[Measure]:  # type: ignore[override]
         """The errors of `evaluate`."""
         each = [Measure(f"mse_{self.label(name)}", f"{self.quantity}, {self.words(name)}") for name in self.contexts]
-        return [Measure("mse", f"{self.quantity}, mean over contexts"), *each]
+        change = "change of the error by the correction, mean over contexts"
+        return [
+            Measure("change", change, "%", factor=100),
+            Measure("mse", f"{self.quantity}, mean over contexts"),
+            *each,
+            *(
+                Measure(f"change_{self.label(name)}", f"the same, {self.words(name)}", "%", factor=100)
+                for name in self.contexts
+            ),
+        ]
 
     def mask(self, signals: Any, context: str, seed: int = 0) -> Bool[Tensor, "M *size"]:
         """Which points of each signal of a set are known in a context; the same on every machine for a seed."""
@@ -289,16 +311,24 @@ class CaseTask(Kind):
         """The validation signals that the settings of baselines are chosen on."""
         return self.validation.spread(min(most, 100))
 
-    def judged(self) -> Any:
-        """The validation signals that a model is judged on during training."""
+    def judged(self, context: str) -> Any:
+        """The validation signals that a model is judged on during training in a context."""
         return self.validation
 
     def held_out(self, most: int = 32) -> Iterator[tuple[Context, Tensor, Tensor, Tensor]]:
-        """Validation signals from each context that leaves points unknown, see `HyperSiren.calibrate`."""
-        shown = self.validation.spread(most)
+        """Validation signals from each context that leaves points unknown, see `HyperSiren.calibrate`.
+
+        Of more than 32, fewer where each has a large system of its own.
+        """
         for name in self.contexts:
             if name != self.whole:
-                case = self.case(shown, self.mask(shown, name))
+                shown = self.validation.spread(most)
+                mask = self.mask(shown, name)
+                if most > 32 and not (mask == mask[:1]).all():
+                    known = int(mask.flatten(1).sum(1).max())
+                    shown = self.validation.spread(min(most, max(32, HELD_OUT // known**2)))
+                    mask = self.mask(shown, name)
+                case = self.case(shown, mask)
                 scale = torch.as_tensor(case.scale)
                 y = (case.truth - case.offset) / torch.where(scale == 0, 1, scale)
                 yield case.context, case.x, y, case.unknown & (scale != 0).squeeze(-1)
@@ -306,8 +336,9 @@ class CaseTask(Kind):
     @torch.no_grad()
     def evaluate(self, predict: Predict) -> dict[str, float]:
         """The validation error for each context, the mean over signals, and the mean of these."""
-        errors, judged = {}, self.judged()
+        errors = {}
         for name in self.contexts:
+            judged = self.judged(name)
             each = [
                 self.error(case, case.complete(predict(case.context), self.points)) for case in self.cases(judged, name)
             ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from hypersiren.completion.base import Kind
+from hypersiren.completion.correcting import correction_of
 from hypersiren.completion.prediction import posterior_for_samples, predict_whole
 from hypersiren.completion.train import SetRun
 from hypersiren.errors import UserError
@@ -144,4 +145,8 @@ def read_prior(run: SetRun) -> HyperSiren | None:
     if not getattr(run.model, "has_prior", False) or not path.exists():
         return None
     model = checkpoints.restore(checkpoints.read(path), next(run.model.parameters()).device)
-    return model if isinstance(model, HyperSiren) else None
+    if not isinstance(model, HyperSiren):
+        return None
+    if (correction := correction_of(model)) is not None:
+        correction.fixed = 0.0  # untrained, it changes nothing, and need not be computed
+    return model

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from hypersiren.completion.base import SetTask
+from hypersiren.completion.base import CaseTask, SetTask
+from hypersiren.completion.correcting import CALIBRATED, CorrectionTraining, correction_of, judge_of
 from hypersiren.fields.operators import Field
+from hypersiren.hypernets.adapters.bank import BankBatch
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
 from hypersiren.training.objectives import Objective, named_terms
@@ -15,6 +17,8 @@ from hypersiren.training.objectives import Objective, named_terms
 
 class HypernetObjective(Objective):
     """The loss of a hypernetwork on a task: the task's terms on the predicted field, and the paper's two priors.
+
+    Of a correction that a bank of masks can train it is that bank's loss, see `hypersiren.completion.correcting`.
 
     Args:
         model: Predicts a field for each context.
@@ -44,8 +48,20 @@ class HypernetObjective(Objective):
         self.model, self.task, self.start = model, task, start
         self.latent, self.weights, self.likelihood, self.autocast = latent, weights, likelihood, autocast
         self.validate_first = model.adapter is not None  # it may start at a prior from data
+        self.banked = CorrectionTraining(model, task) if CorrectionTraining.fits(model, task) else None
+        self._judge = judge_of(model, task)
+
+    @property
+    def criterion(self) -> str | None:
+        return self.task.criterion if self._judge is None else "change"
+
+    def sample(self, generator: Generator, progress: float) -> Any:
+        return self.task.sample(generator, progress) if self.banked is None else self.banked.sample(generator)
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
+        if isinstance(batch, BankBatch):
+            assert self.banked is not None
+            return {"mse": self.banked.loss(batch, self.autocast)}
         with torch.autocast(batch.context.y.device.type, torch.bfloat16, enabled=self.autocast):
             prediction = self.model.predict(batch.context)
         params = prediction.params
@@ -62,10 +78,20 @@ class HypernetObjective(Objective):
     def begin(self) -> None:
         if self.start is not None:
             self.start()
+        if self.banked is not None:
+            self.banked.begin()
+
+    def judge(self, model: nn.Module) -> dict[str, float]:
+        if self._judge is None:
+            return super().judge(model)
+        assert isinstance(model, HyperSiren)
+        return self._judge(model)
 
     def calibrate(self, model: nn.Module) -> None:
         assert isinstance(model, HyperSiren)
-        if hasattr(self.task, "held_out"):  # a task from outside need not have it
+        if correction_of(model) is not None and isinstance(self.task, CaseTask):
+            model.calibrate(self.task.held_out(CALIBRATED))
+        elif hasattr(self.task, "held_out"):  # a task from outside need not have it
             model.calibrate(self.task.held_out())
 
     def lr_factors(self) -> dict[Tensor, float]:

@@ -6,10 +6,13 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hypersiren.hypernets.settings import (
     Adapter,
+    Corrections,
     Encoder,
     FullHypernet,
     HypoSiren,
     LastLayerSolve,
+    MixtureSolve,
+    NoCorrection,
     NoEncoder,
     Prior,
 )
@@ -55,7 +58,16 @@ class Training(Optimisation):
     target_points: PositiveInt | None = None
     """Random target pixels for each image; null: all."""
     autocast: bool = False
-    """bfloat16 in encoder and hypernetwork; the field stays in float32."""
+    """bfloat16 in encoder, hypernetwork and correction; the field stays in float32."""
+
+
+CORRECTING = Training(
+    steps=1500, batch_size=256, lr=1e-3, warmup=75, validate_every=150, ema=0.99, weight_decay=0.02, autocast=True
+)
+"""The optimisation of a correction."""
+
+SOLVES = (LastLayerSolve, MixtureSolve)
+"""Sections of the adapters that solve the last layer under a prior."""
 
 
 class SetSettings(Section):
@@ -71,6 +83,7 @@ class SetSettings(Section):
     hypernet: FullHypernet = FullHypernet()
     adapter: Adapter = LastLayerSolve()
     prior: Prior = Prior()
+    correction: Corrections = NoCorrection()
     loss: Loss = Loss()
     training: Training = Training()
 
@@ -79,8 +92,29 @@ class SetSettings(Section):
         layers = self.siren.layers
         if self.encoder.kind == "none" and self.adapter.kind == "none":
             raise ValueError("expected an encoder, an adapter or both, got none of either")
-        if getattr(self.loss, "likelihood", 0) and self.adapter.kind not in ("solve", "mixture"):
-            raise ValueError(f"loss.likelihood needs adapter.kind solve or mixture, got {self.adapter.kind}")
+        kind, solves = self.adapter.kind, [one.model_fields["kind"].default for one in SOLVES]
+        if getattr(self.loss, "likelihood", 0) and kind not in solves:
+            raise ValueError(f"expected adapter.kind {' or '.join(solves)} with loss.likelihood, got {kind}")
+        if kind not in solves and self.prior != type(self).model_fields["prior"].default:
+            raise ValueError(f"expected adapter.kind {' or '.join(solves)} with prior.{self._changed()}, got {kind}")
+        if self.correction != type(self).model_fields["correction"].default and self.correction.kind != "none":
+            if kind not in solves:
+                raise ValueError(f"expected adapter.kind {' or '.join(solves)} with a correction, got {kind}")
+            if self.encoder.kind != "none":
+                raise ValueError(f"expected encoder.kind none with a correction, got {self.encoder.kind}")
+        if self.corrects and (self.adapter.learned or getattr(self.adapter, "covariance", False)):  # type: ignore[union-attr]
+            name = "learned" if self.adapter.learned else "covariance"  # type: ignore[union-attr]
+            raise ValueError(f"expected adapter.{name} false beside a correction (or correction.kind none), got true")
         if self.hypernet.layers is not None and self.hypernet.layers > layers:
             raise ValueError(f"hypernet.layers ({self.hypernet.layers}) must not exceed the hypo-SIREN's {layers}")
         return self
+
+    @property
+    def corrects(self) -> bool:
+        """Whether there is a correction: not with an encoder, nor where no last layer is solved."""
+        return self.correction.kind != "none" and self.encoder.kind == "none" and isinstance(self.adapter, SOLVES)
+
+    def _changed(self) -> str:
+        """The first setting of the prior that is not the default."""
+        default = type(self).model_fields["prior"].default
+        return next(name for name in Prior.model_fields if getattr(self.prior, name) != getattr(default, name))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,9 +13,10 @@ import torch
 from pydantic import ValidationError
 
 from hypersiren.completion.base import SetTask
+from hypersiren.completion.correcting import correction_of
 from hypersiren.completion.objective import HypernetObjective
 from hypersiren.completion.registry import SetRow, set_row
-from hypersiren.completion.settings import Loss, PredictiveLoss, SetSettings, Training
+from hypersiren.completion.settings import CORRECTING, Loss, PredictiveLoss, SetSettings, Training
 from hypersiren.errors import UserError, did_you_mean
 from hypersiren.fields.savable import describe
 from hypersiren.hypernets.inpainter import Inpainter
@@ -51,6 +53,8 @@ def make_objective(task: SetTask, settings: SetSettings, device: torch.device | 
     """A new model for a task, and its loss, as settings describe them; what the settings say of data is not read."""
     LOG.info("building the model")
     parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet", "adapter")}
+    if settings.corrects:
+        parts["adapter"]["correction"] = settings.correction.model_dump(exclude={"kind"})
     description = {**parts, **task.describe()}
     with seeded(settings.seed):
         model = build(**description).to(device)
@@ -62,6 +66,14 @@ def make_objective(task: SetTask, settings: SetSettings, device: torch.device | 
         autocast=settings.training.autocast,
         start=partial(start_at_prior, model, task, settings.prior) if model.has_prior else None,
     )
+
+
+def optimisation_of(objective: HypernetObjective, training: Training) -> Training:
+    """The optimisation that settings describe; no step where nothing of the model is trained."""
+    if any(p.requires_grad for p in objective.model.parameters()):
+        return training
+    LOG.info("nothing is trained: the prior alone")
+    return training.model_copy(update={"steps": 0})
 
 
 def weights_of(loss: Loss) -> dict[str, Any]:
@@ -97,6 +109,8 @@ class Trained:
     finished: bool
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     model: HyperSiren,
     task: Any,
@@ -106,6 +120,7 @@ def train(
     loss: Loss = Loss(),  # noqa: B008 - frozen
     progress: bool | str | None = None,
     on_log: OnLog | None = None,
+    on_interrupt: str = "raise",
     **training: Any,
 ) -> Trained:
     """Train a hypernetwork on a set of signals, ours or your own.
@@ -120,12 +135,16 @@ def train(
         loss: Weights of the paper's two priors, or a `CompletionLoss` with that of the likelihood; none by default.
         progress: Show a progress bar; a text is its name; None: if stderr is a terminal, or in a notebook.
         on_log: Called as on_log(step, values) with each row of the history; True from it stops. See `hypersiren.fit`.
+        on_interrupt: "raise" or "return" after Ctrl-C or SIGTERM, when the state is saved. See `hypersiren.fit`.
         training: Changes of the optimisation, see `hypersiren.completion.settings.Training`; all but `batch_size` and
             `target_points`, which the task has: `Completion(images, batch_size=16)`.
 
     Raises:
         TrainingError: If the loss is not finite, or the folder holds a run with other settings.
         UserError: If the task lacks something, a setting does not exist, or belongs to the task.
+
+    Warns:
+        UserWarning: If the model solves under a prior that was never set, see `HyperSiren.set_prior`.
 
     Example:
         >>> from hypersiren import Completion, FullHypernet, HyperSiren, SetEncoder, Siren, train
@@ -138,16 +157,34 @@ def train(
     """
     check_task(task, SetTask)
     check_keywords(type(task).__name__, loss, training)
-    used = Training().replace(**training)
+    used = (CORRECTING if correction_of(model) is not None else Training()).replace(**training)
+    if getattr(model, "lacks_prior", False) and not resumes(run_dir):
+        warnings.warn(
+            "the model's prior is not that of these signals yet, and training hardly finds it: "
+            "model.set_prior(task.prior_signals(copies=1, finer=2)) before train",
+            stacklevel=4,
+        )
     settings = {"training": used.model_dump(mode="json"), "loss": loss.model_dump(mode="json"), "seed": seed}
     objective = HypernetObjective(model, task, **weights_of(loss), autocast=used.autocast)
     outcome = optimise_and_load(
-        objective, run_dir, {"settings": settings}, used, seed=seed, progress=shows_progress(progress), on_log=on_log
+        objective,
+        run_dir,
+        {"settings": settings},
+        used,
+        seed=seed,
+        progress=shows_progress(progress),
+        on_log=on_log,
+        on_interrupt=on_interrupt,
     )
     return Trained(model, **outcome)
 
 
-KEYWORDS = ("run_dir", "seed", "loss", "progress", "on_log")
+def resumes(run_dir: str | os.PathLike[str] | None) -> bool:
+    """Whether a run folder holds a run already."""
+    return run_dir is not None and (Path(run_dir) / "last.pt").exists()
+
+
+KEYWORDS = ("run_dir", "seed", "loss", "progress", "on_log", "on_interrupt")
 """Of `train`, beside the settings of the optimisation."""
 
 OF_THE_TASK = ("batch_size", "target_points")
@@ -229,7 +266,7 @@ def open_run(run: Path, device: torch.device | str = "cpu") -> SetRun:
             f"{path}: holds a model without the settings of its training; expected {checkpoints.EXPECTED}"
         )
     try:
-        record = content["record"]["settings"]
+        record = {"correction": {"kind": "none"}, **content["record"]["settings"]}  # earlier runs have none
         row = set_row(record["data"]["kind"])
         return SetRun(row, row.settings.model_validate(record), model, path)
     except (ValidationError, UserError, KeyError, TypeError):

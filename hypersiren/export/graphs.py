@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +59,14 @@ class WindowsGraph(nn.Module):
         return field.template(place.unsqueeze(1), own).squeeze(1)
 
 
-def write_onnx(field: Field, path: Path) -> None:
+def write_onnx(field: Field, path: Path, about: Mapping[str, Any] | None = None) -> None:
     """Write a field as ONNX: input `x` (N, D) float32, output `y` (N, C), N any number.
+
+    Args:
+        field: The field.
+        path: The file.
+        about: What its values are, such as the `rate` of a sound and the `scale` that they are times; in the file's
+            metadata, each as JSON.
 
     Raises:
         UserError: If the extra `onnx` is not installed, or the field has an operation that ONNX lacks.
@@ -67,7 +75,7 @@ def write_onnx(field: Field, path: Path) -> None:
         import onnx
         import onnxscript  # noqa: F401 - the exporter needs it
     except ImportError:
-        raise UserError('--onnx needs the extra onnx: pip install "hypersiren[onnx]"') from None
+        raise UserError("--onnx needs the extra onnx: pip install onnx onnxscript onnxruntime") from None
     module, points = _prepared(field)
     # The lowest onnxscript prints which rules it applied.
     with warnings.catch_warnings(), unlogged("torch.onnx"), contextlib.redirect_stdout(io.StringIO()):
@@ -85,12 +93,27 @@ def write_onnx(field: Field, path: Path) -> None:
         except Exception as error:  # the exporter has many
             raise UserError(f"{type(field).__name__} cannot be exported to ONNX ({one_line(error)})") from None
     assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, metadata(about))
     with atomic_write(path) as file:
-        file.write(onnx.ModelProto.SerializeToString(program.model_proto))
+        file.write(onnx.ModelProto.SerializeToString(model))
 
 
-def write_torch(field: Field, path: Path) -> None:
+def metadata(about: Mapping[str, Any] | None) -> dict[str, str]:
+    """What a field's values are, in words for a file: each as JSON.
+
+    Example:
+        >>> metadata({"rate": 8000, "scale": 0.5})
+        {'rate': '8000', 'scale': '0.5', 'grid': '"sample i of n along an axis is at x = (2 i + 1) / n - 1"'}
+    """
+    known = {**(about or {}), "grid": "sample i of n along an axis is at x = (2 i + 1) / n - 1"}
+    return {name: json.dumps(value) for name, value in known.items()}
+
+
+def write_torch(field: Field, path: Path, about: Mapping[str, Any] | None = None) -> None:
     """Write a field as a program of torch.export, (N, D) float32 to (N, C), N any number; `torch.export.load` reads it.
+
+    `about` as of `write_onnx`; it is the extra file `about.json`.
 
     Example:
         >>> import tempfile
@@ -106,7 +129,7 @@ def write_torch(field: Field, path: Path) -> None:
     module, points = _prepared(field)
     program = torch.export.export(module, (points,), dynamic_shapes=({0: torch.export.Dim("N")},))
     content = io.BytesIO()
-    torch.export.save(program, content)
+    torch.export.save(program, content, extra_files={"about.json": json.dumps(metadata(about))})
     with atomic_write(path) as file:
         file.write(content.getvalue())
 

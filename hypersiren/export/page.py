@@ -35,7 +35,7 @@ PARTS = Path(__file__).parent / "page"
 KNOWN = (10, 30, 100, 300, 1000)
 """Known pixels of a completion that the page's slider has, beside all of them."""
 
-KINDS = ("image", "sound", "video", "shape")
+KINDS = ("image", "sound", "video", "volume", "shape")
 """Kinds of fields that a page can show, see `hypersiren.fields.render.kind_of`."""
 
 
@@ -73,9 +73,11 @@ def fit_page(field: Any, about: Mapping[str, Any], title: str) -> str:
         data |= {"axes": [0], "names": ["time"], "rate": about["rate"], "scale": about["scale"]}
     elif kind == "video":
         data |= {"samples": data["samples"][1:], "axes": [1, 2], "names": ["time", "row", "column"]}
+    elif kind == "volume":
+        data |= {"kind": "video", "samples": data["samples"][1:], "axes": [1, 2], "names": ["slice", "row", "column"]}
     elif kind == "shape":
         data |= {"samples": [2, 2], "names": ["x", "y", "z"]}
-    return _page(title, data, [field])
+    return _page(title, data, [field], about if "bands" in about else None)
 
 
 def completion_page(model: HyperSiren, picture: Path, size: tuple[int, int], title: str, *, samples: int = 4) -> str:
@@ -117,13 +119,19 @@ def completion_page(model: HyperSiren, picture: Path, size: tuple[int, int], tit
     return _page(title, data, fields)
 
 
-def _page(title: str, data: dict[str, Any], fields: Sequence[Any]) -> str:
+def _page(title: str, data: dict[str, Any], fields: Sequence[Any], colours: Mapping[str, Any] | None = None) -> str:
+    """The page of fields; `colours` says which bands of a field of many are shown, as its playback does.
+
+    Raises:
+        UserError: If they are no SIRENs, have other channels, or are too large.
+    """
     siren = fields[0].siren if isinstance(fields[0], BoundSiren) else fields[0]
     if type(siren) not in (Siren, WindowedSiren, CompactWindows):
         raise UserError(f"--html shows SIRENs, got a {type(siren).__name__}; --onnx and --torch take other fields")
-    if data["kind"] != "sound" and data["kind"] != "shape" and siren.out_features not in (1, 3):
-        raise UserError(f"--html shows pictures of 1 or 3 channels, got {siren.out_features}")
-    data |= {"inputs": siren.in_features, "outputs": siren.out_features, **_weights(fields)}
+    outputs = siren.out_features if colours is None else 3
+    if data["kind"] != "sound" and data["kind"] != "shape" and outputs not in (1, 3):
+        raise UserError(f"--html shows pictures of 1 or 3 channels, got {outputs}")
+    data |= {"inputs": siren.in_features, "outputs": outputs, **_weights(fields, colours)}
     # Within a script element no text may look like its end.
     parts = {"title": escape(title), "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")}
     parts |= {path.name: path.read_text("utf-8").rstrip() for path in PARTS.iterdir() if path.name != "field.html"}
@@ -131,8 +139,17 @@ def _page(title: str, data: dict[str, Any], fields: Sequence[Any]) -> str:
     return re.sub(r"\{\{([\w.]+)\}\}", lambda match: parts[match[1]], template)
 
 
-def _weights(fields: Sequence[Any]) -> dict[str, Any]:
-    """The tensors of fields, each once, and which of them are the layers of each field."""
+def _weights(fields: Sequence[Any], colours: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The tensors of fields, each once, and which of them are the layers of each field; of many bands only three."""
+
+    def shown(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of an output's weights, (..., C, F) and (..., C), that are shown, stretched from black to white."""
+        if colours is None:
+            return weight, bias
+        low, high = torch.tensor(colours["stretch"]).to(bias).T
+        gain = 1 / (high - low)
+        return gain[:, None] * weight[..., colours["bands"], :], gain * (bias[..., colours["bands"]] + 1 - 2 * low) - 1
+
     tensors: list[str] = []
     index: dict[bytes, int] = {}
     halves: list[int] = []
@@ -151,7 +168,9 @@ def _weights(fields: Sequence[Any]) -> dict[str, Any]:
         bound = isinstance(field, BoundSiren)
         siren, params = (field.siren, field.params) if bound else (field, {})
         if not isinstance(siren, WindowedSiren):
-            return {"layers": [[keep(weight), keep(bias)] for weight, bias in siren.scaled_weights(params)]}
+            pairs = list(siren.scaled_weights(params))
+            pairs[-1] = shown(*pairs[-1])
+            return {"layers": [[keep(weight), keep(bias)] for weight, bias in pairs]}
         leaves = {**dict(siren.named_parameters()), **params}
         half = _in_half(sum(leaves[name].numel() for name in siren.owned))
         template = siren.template
@@ -164,8 +183,12 @@ def _weights(fields: Sequence[Any]) -> dict[str, Any]:
         }  # fmt: skip
         if isinstance(siren, CompactWindows):
             windows["counts"] = siren.counts
+            leaves["mix"], leaves["offset"] = shown(leaves["mix"], leaves["offset"])
             windows["tensors"] = {n: keep(leaves[n], half and n == "coefficients") for n in ("coefficients", *MIXTURE)}
             layers = layers[:-1]
+        else:
+            last = [f"layers.{len(layers) - 1}.{kind}" for kind in ("weight", "bias")]
+            leaves |= dict(zip(last, shown(*(leaves[name] for name in last)), strict=True))
         pairs = [
             [keep(omegas[i] * leaves[f"layers.{i}.{kind}"], half and i >= own) for kind in ("weight", "bias")]
             for i in range(len(layers))

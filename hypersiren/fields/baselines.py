@@ -103,7 +103,7 @@ def equal_width(
         )
         return sum(p.numel() for p in field.parameters())
 
-    with torch.random.fork_rng(devices=[]):  # counting must not move the random numbers of the caller
+    with torch.device("meta"):  # weights that are only counted are not drawn
         wanted = weights("siren", hidden_features)
         # No network needs twice a SIREN's width: a complex one is narrower by sqrt(2), the others are not.
         above = bisect.bisect_left(range(2 * hidden_features), wanted, lo=1, key=lambda width: weights(name, width))

@@ -13,9 +13,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hypersiren.errors import UserError
+
 
 def grid(
-    size: Sequence[int],
+    size: Sequence[int] | int,
     lower: float | Sequence[float] = -1.0,
     upper: float | Sequence[float] = 1.0,
     *,
@@ -32,6 +34,7 @@ def grid(
         (N, D) coordinates with N the product of `size`.
 
     Raises:
+        UserError: If `size` is one number.
         ValueError: If an axis has no sample, or the range is empty.
 
     Example:
@@ -40,6 +43,10 @@ def grid(
         >>> grid((1, 4), -2, 2)[:, 1].tolist()
         [-1.5, -0.5, 0.5, 1.5]
     """
+    if isinstance(size, int):
+        raise UserError(
+            f"grid: expected the samples along each axis, such as ({size}, {size}) or ({size},), got {size}"
+        )
     if not size or any(n < 1 for n in size):
         raise ValueError(f"expected at least one sample along each axis, got size {tuple(size)}")
     lows, highs = ([end] * len(size) if isinstance(end, int | float) else list(end) for end in (lower, upper))

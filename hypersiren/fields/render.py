@@ -75,7 +75,7 @@ def render_frames(
 
 
 def kind_of(playback: Mapping[str, Any]) -> str:
-    """What a field is rendered as: "image", "sound", "video", "shape"; "" or another word if nothing renders it.
+    """What a field is rendered as: "image", "sound", "video", "volume", "shape"; "" or another word for nothing.
 
     A playback that does not say its kind, one of version 0.1 or of your own task, is told by its other keys.
 

@@ -214,7 +214,7 @@ def solve_raster(
         progress(size[0] if stop == last else (stop - first) * size[0] // (last - first), size[0])
     if keep:
         keep.gather(field, (first, last))
-    return field
+    return field.requires_grad_(False)
 
 
 def fill(values: Float[Tensor, "*size C"], known: Bool[Tensor, "*size"]) -> Float[Tensor, "*size C"]:

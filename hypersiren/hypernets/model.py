@@ -105,6 +105,11 @@ class HyperSiren(nn.Module):
         """Whether the adapter takes a prior from data."""
         return hasattr(self.adapter, "set_prior")
 
+    @property
+    def lacks_prior(self) -> bool:
+        """Whether its adapter takes a prior from data and has none yet."""
+        return bool(getattr(self.adapter, "lacks_prior", False))
+
     def set_prior(
         self, signals: Iterable[Float[Tensor, "M *size C"]], ridge: float = 1e-6, shrinkage: float = 0.2
     ) -> None:

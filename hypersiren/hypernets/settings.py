@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from hypersiren.settings.section import Section, Share
+from hypersiren.settings.section import NotNegative, Section, Share
 
 
 class HypoSiren(Section):
@@ -140,7 +140,7 @@ class LastLayerSolve(Section):
     slope: float = -1.0
     """The noise is multiplied by (N / 100) to this power: N points are known, or fewer that are spread as widely."""
     learned: bool = True
-    """Train the prior's covariance and the noise, too."""
+    """Train the prior (mean, covariance, noise) and the SIREN's hidden layers; not beside a correction."""
     double: bool = False
     """Solve in float64."""
 
@@ -174,9 +174,37 @@ class MixtureSolve(Section):
     slope: float = 0.0
     """The noise is multiplied by (N / 100) to this power: N points are known, or fewer that are spread as widely."""
     learned: bool = True
-    """Train the noise and the weights of the priors."""
+    """Train the noise and the weights of the priors; not beside a correction."""
     covariance: bool = False
     """Train the covariances and the SIREN's hidden layers too, several times as slowly."""
+
+
+class Correction(Section):
+    """A network that corrects the prior's mean by what the solve says of a signal. Not used with an encoder."""
+
+    kind: Literal["network"] = "network"
+    """The correction's name: a network."""
+    axes: PositiveInt = 256
+    """Leading axes of the prior that the mean is changed along."""
+    inputs: PositiveInt = 80
+    """Leading axes that the network reads."""
+    width: PositiveInt = 1024
+    """Width of its hidden layers."""
+    dropout: Share = 0.2
+    """Share of its hidden features that is left out in training."""
+    jitter: NotNegative = 0.0
+    """Deviation of the logarithm of the contrast of training images; brightness and colours change half as much."""
+    masks: PositiveInt = 1600
+    """Sets of known points that it is trained on, solved once."""
+    rounds: Annotated[int, Field(ge=0)] = 3
+    """Regressions that find the metric of its inputs before the first step."""
+
+
+class NoCorrection(Section):
+    """No correction: the prior alone."""
+
+    kind: Literal["none"] = "none"
+    """The correction's name: none."""
 
 
 class Prior(Section):
@@ -194,6 +222,9 @@ class Prior(Section):
 
 Adapter = Annotated[LastLayerSolve | MixtureSolve | GradientSteps | NoAdapter, Field(discriminator="kind")]
 """The sections of all adapters; `kind` says which."""
+
+Corrections = Annotated[NoCorrection | Correction, Field(discriminator="kind")]
+"""The sections of the correction; `kind` says which."""
 
 Encoder = Annotated[NoEncoder | SetEncoder | ConvEncoder | TokenEncoder | PaperConvEncoder, Field(discriminator="kind")]
 """The sections of all encoders; `kind` says which."""

@@ -24,6 +24,24 @@ from hypersiren.settings.section import (
 )
 from hypersiren.settings.yaml import MOST_TEXT, _Dumper, from_yaml
 
+SYNONYMS = {
+    "epochs": ("training.steps",), "num_epochs": ("training.steps",), "epoch": ("training.steps",),
+    "iterations": ("training.steps",), "iters": ("training.steps",), "num_steps": ("training.steps",),
+    "learning_rate": ("training.lr",),
+    "batch_size": ("training.batch_size", "training.points"), "batch": ("training.batch_size", "training.points"),
+    "gpu": ("device cuda",), "cuda": ("device cuda",), "gpus": ("device cuda",),
+    "w0": ("network.first_omega", "siren.first_omega"), "omega": ("network.first_omega", "siren.first_omega"),
+    "omega_0": ("network.first_omega", "siren.first_omega"),
+    "width": ("network.hidden_features", "siren.hidden_features"),
+    "hidden_dim": ("network.hidden_features", "siren.hidden_features"),
+    "depth": ("network.hidden_layers", "siren.hidden_layers"),
+    "layers": ("network.hidden_layers", "siren.hidden_layers"),
+    "resolution": ("signal.size", "data.size"), "output": ("out",), "output_dir": ("out",), "name": ("out",),
+    "data_dir": ("data.root",), "dataset": ("data.kind",), "checkpoint": ("start",), "init": ("start",),
+    "resume": ("out",),
+}  # fmt: skip
+"""What others call our settings and options: the first that there is is meant."""
+
 OPTIONS = ["config", "out", "preset", "restart", "quiet", "verbose"]
 """Options of the commands that also take settings."""
 
@@ -71,7 +89,10 @@ def _checked(root: type[S], data: dict[Any, Any], path: str | Path | None, flags
             data[name] = {**field.default.model_dump(exclude_unset=True), **data.get(name, {})}
     # The kind of a section with several, made explicit once, decides which other keys there are.
     kinds = {name: field.default.kind for name, field in root.model_fields.items() if len(_models(field)) > 1}
-    data |= {name: {"kind": kind, **data.get(name, {})} for name, kind in kinds.items()}
+    for name, kind in kinds.items():
+        given = data.get(name, {})
+        own = root.model_fields[name].default if given.get("kind", kind) == kind else None
+        data[name] = {"kind": kind, **(own.model_dump(exclude_unset=True) if own else {}), **given}
     # The kind first, whatever the order of the flags.
     for key, text in sorted(_split_flags(flags), key=lambda flag: flag[0].removesuffix(".kind") not in kinds):
         key = _full_key(root, key, data)
@@ -94,7 +115,7 @@ def _checked(root: type[S], data: dict[Any, Any], path: str | Path | None, flags
         known = {*root.model_fields, *(key for _, key in _all_keys(root))}
         where = ".".join(str(part) for part in first["loc"] if part in known or isinstance(part, int))
         got = "" if isinstance(first["input"], Mapping) else f", got {_shown(first['input'])}"
-        raise ConfigError(f"{where}: {_message(first)}{got}") from None
+        raise ConfigError(f"{where}: {_message(first)}{got}" if where else f"{_message(first)}{got}") from None
 
 
 def _chosen_kind(section: Any, flags: Sequence[str]) -> Any:
@@ -134,6 +155,7 @@ def _split_flags(flags: Sequence[str]) -> Iterator[tuple[str, str | None]]:
         if not word.startswith("--") or word == "--":
             raise ConfigError(f"unexpected argument {_shown(word)}; settings are given as --key value")
         key, equals, text = word[2:].partition("=")
+        key = key.replace("-", "_")
         if not equals:
             yield key, words.pop(0) if words and not words[0].startswith("--") else None
         else:
@@ -195,6 +217,8 @@ def _check_keys(
             keys = [f"{n}.{k}" for n, k in [*_keys_now(root, base or {}), *_all_keys(root)] if k == last]
             other = "".join(f'; did you mean "{key}"?' for key in keys[:1])
             hint = did_you_mean(str(name), [*root.model_fields, *options], other)
+            if meant := _synonyms(root, str(name)):
+                hint = f'; did you mean "{meant[0]}"?'
             raise ConfigError(f'{where}: unknown key "{name}"{hint}')
         known, given = (each if isinstance(each, Mapping) else {} for each in ((base or {}).get(name), section))
         model = _kind(root, name, given, known)
@@ -207,11 +231,17 @@ def _check_keys(
         for key in section:
             if key not in model.model_fields:
                 near = nearest(str(key), model.model_fields)
-                meant = [(name, near)] if near else [(n, k) for n, k in _all_keys(root) if k == key and n != name]
-                hint = "".join(f'; did you mean "{n}.{k}"?' for n, k in meant[:1])
+                keys = [f"{name}.{near}"] if near else [f"{n}.{k}" for n, k in _all_keys(root) if k == key]
+                hint = "".join(f'; did you mean "{each}"?' for each in (_synonyms(root, str(key)) or keys)[:1])
                 several = len(_models(root.model_fields[name])) > 1
                 has = f" for {name}.kind {model.model_fields['kind'].default}" if several else ""
                 raise ConfigError(f'{where}: unknown key "{name}.{key}"{has}{hint}')
+
+
+def _synonyms(root: type[Section], name: str) -> list[str]:
+    """What is meant by another's word for a setting or an option, if anything is."""
+    known = {*OPTIONS, *root.model_fields, *(f"{section}.{key}" for section, key in _all_keys(root))}
+    return [key for key in SYNONYMS.get(name, ()) if key.split(" ")[0] in known]
 
 
 def _all_keys(root: type[Section]) -> Iterator[tuple[str, str]]:

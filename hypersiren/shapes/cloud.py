@@ -127,7 +127,11 @@ def read_points(
                 raise SignalError("expected no points_kept: a mesh is sampled, and count says at how many points")
             corners, faces = read_triangles(data, ending)
             points, normals = sample_surface(corners, turned(corners, faces, f"{os.fspath(path)}: "), count, seed)
-            return told(make_cloud(points, normals, margin=margin, outliers=outliers), path, coarse_numbers(corners))
+            return told(
+                make_cloud(points, normals, margin=margin, outliers=outliers),
+                path,
+                coarse_numbers(corners[np.unique(faces)]),
+            )
         raw = read_raw_points(data, ending, columns)
         seen_from: Any = None if sensor == "outwards" else sensor
         how = "as was asked"
@@ -154,7 +158,7 @@ def told(cloud: PointCloud, name: str | os.PathLike[str], *lines: str | None) ->
     return cloud
 
 
-def turned(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], name: str = "") -> Int[np.ndarray, "F 3"]:
+def turned(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], name: str = "") -> Int[np.ndarray, "G 3"]:
     """Faces of a mesh that look outwards, see `hypersiren.shapes.mesh.outward_faces`; what was turned is said."""
     faces, text = outward_faces(vertices, faces)
     if text is not None:
@@ -335,7 +339,7 @@ def as_cloud(shape: Any, *, count: int = 500_000, seed: int = 0) -> PointCloud:
             raise SignalError(f"expected finite vertices, got {bad} of {len(faces)} faces with NaN or infinity")
         try:
             cloud = make_cloud(*sample_surface(vertices, turned(vertices, faces, "mesh: "), count, seed))
-            return told(cloud, "mesh", coarse_numbers(vertices[faces].reshape(-1, 3)))
+            return told(cloud, "mesh", coarse_numbers(vertices[np.unique(faces)]))
         except ValueError as error:
             raise SignalError(str(error)) from None
     hint = "; (points, None) estimates normals" if hasattr(shape, "ndim") else ""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from hypersiren.shapes.normals import two_sided, unique_rows
+
 
 @dataclass(frozen=True)
 class Mesh:
@@ -17,11 +19,13 @@ class Mesh:
         vertices: Where the vertices are.
         faces: The vertices of each triangle, counterclockwise as seen from outside.
         normals: A unit normal for each vertex, outwards.
+        colours: Red, green and blue of each vertex, in [0, 1]; None if it has none.
     """
 
     vertices: Float[np.ndarray, "V 3"]
     faces: Int[np.ndarray, "F 3"]
     normals: Float[np.ndarray, "V 3"]
+    colours: Float[np.ndarray, "V 3"] | None = None
 
     def moved(self, scale: float, centre: Float[np.ndarray, " 3"]) -> "Mesh":
         """The mesh at scale * x + centre, in double precision: from [-1, 1]^3 to the units of an input, say."""
@@ -67,12 +71,14 @@ def sample_surface(
 
 def outward_faces(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
-) -> tuple[Int[np.ndarray, "F 3"], str | None]:
-    """Faces that agree with their neighbours and look outwards, and one line on what was turned or is in doubt, if any.
+) -> tuple[Int[np.ndarray, "G 3"], str | None]:
+    """Faces that agree with their neighbours and look outwards, and one line on what was changed or is in doubt.
 
-    Neighbours agree if they run along their edge in opposite directions. A closed mesh of negative volume is turned,
-    and so is each of its closed parts of negative volume that does not lie inside of a part of positive volume, where
-    it bounds a hollow. Of a mesh that is not closed the side of most of its area is kept: what is outside is not known.
+    Of faces that are there twice, once for each side, one is kept. Neighbours agree if they run along their edge in
+    opposite directions. A closed mesh of negative volume is turned. Its closed parts look outwards if they lie inside
+    of none of the others, or of two, and else inwards, as walls of hollows: what lies between two surfaces cannot be
+    inside of the one and outside of the other. Of a mesh that is not closed the side of most of its area is kept: what
+    is outside is not known.
 
     Example:
         >>> solid = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
@@ -81,50 +87,81 @@ def outward_faces(
         >>> is_watertight(Mesh(corners, turned, corners)), text
         (True, '4 of 4 faces looked inwards or otherwise than their neighbours, and were turned')
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     # Some formats repeat a vertex for each face.
-    places, names = np.unique(vertices, axis=0, return_inverse=True)
-    welded = names.reshape(-1)[faces]
+    first, names = unique_rows(vertices)
+    places, welded = vertices[first], names[faces]
+    notes = []
+    once = np.sort(unique_rows(np.sort(welded, axis=1))[0])
+    if len(once) < len(faces):
+        notes.append(f"{len(faces) - len(once)} of {len(faces)} faces are there twice, as of both sides: one is kept")
+        faces, welded = faces[once], welded[once]
     one, other, against, odd = _neighbours(welded)
     count = len(faces)
-    links = coo_array((np.ones(len(one)), (one, other)), (count, count)).tocsr()
-    parts, part = connected_components(links, directed=False)
-    sign = np.ones(count, np.int64)
-    if against.any():
-        sign = _agreeing(one, other, against, count)
+    sign, part = two_sided(one, other, against, count)
+    parts = int(part.max()) + 1
     crosses = face_crosses(places, welded)
     areas = np.linalg.norm(crosses, axis=1)
-    middle = (places.min(0) + places.max(0)) / 2
-    volumes = ((places[welded[:, 0]] - middle) * crosses).sum(1)
+    used = places[welded]
+    middle = (used.min((0, 1)) + used.max((0, 1))) / 2
+    volumes = ((used[:, 0] - middle) * crosses).sum(1)
     # Neighbours agree now; each part keeps the side that most of its area had.
     kept = np.bincount(part, areas * sign, parts) >= 0
     sign *= np.where(kept, 1, -1)[part]
     open_ = np.zeros(parts, bool)
     open_[part[odd]] = True
-    notes = []
     disagree = bool(len(one)) and bool((against != (sign[one] != sign[other])).any())
     if disagree:
         notes.append("some faces cannot agree with all of their neighbours")
+    hollow = 0
     if not open_.all() and not disagree:
         volume = np.bincount(part, volumes * sign, parts)
         closed = ~open_
         if volume[closed].sum() < 0:
             sign[closed[part]] *= -1
             volume[closed] *= -1
-        for inward in np.flatnonzero(closed & (volume < 0)):
-            solid = (closed & (volume > 0))[part]
-            corner = places[welded[part == inward][0]].mean(0)
-            flipped = np.where(sign[solid, None] > 0, welded[solid], welded[solid][:, ::-1])
-            if abs(_winding(corner, places, flipped)) < 0.5:
-                sign[part == inward] *= -1
+        depth = _depths(places, welded, part, np.flatnonzero(closed))
+        inward = closed & (volume < 0) & (depth % 2 == 0)
+        hollows = closed & (volume > 0) & (depth % 2 == 1)
+        hollow = int(hollows.sum())
+        sign[(inward | hollows)[part]] *= -1
     turned = int((sign < 0).sum())
     if turned:
         notes.insert(0, f"{turned} of {count} faces looked inwards or otherwise than their neighbours, and were turned")
+    if hollow:
+        notes.append(
+            f"{hollow} of {parts} parts lie inside of others and looked outwards as these do: they are taken for the "
+            "walls of hollows and turned; if they are solid, leave them out of the file"
+        )
     if open_.any():
         notes.append("the mesh is not closed: its faces are trusted to look outwards")
     return np.where(sign[:, None] > 0, faces, faces[:, ::-1]), "; ".join(notes) or None
+
+
+_MOST_WORK = 1 << 28
+"""Faces times corners by which parts are compared before their boxes must do."""
+
+
+def _depths(
+    places: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], part: Int[np.ndarray, " F"], closed: np.ndarray
+) -> Int[np.ndarray, " P"]:
+    """For each part, inside of how many closed ones it lies wholly; 0 for parts that are not closed themselves."""
+    depth = np.zeros(part.max() + 1, np.int64)
+    if len(closed) < 2:
+        return depth
+    order = part.argsort(kind="stable")
+    groups = dict(enumerate(np.split(order, np.flatnonzero(np.diff(part[order])) + 1)))
+    corners = {p: places[faces[groups[p]]].reshape(-1, 3) for p in closed.tolist()}
+    lower = np.array([corners[p].min(0) for p in closed.tolist()])
+    upper = np.array([corners[p].max(0) for p in closed.tolist()])
+    work = 0
+    for i, inner in enumerate(closed.tolist()):
+        around = np.flatnonzero((lower < lower[i]).all(1) & (upper > upper[i]).all(1))
+        some = corners[inner][:: max(1, len(corners[inner]) // 8)]  # parts that cross lie in each other only partly
+        for outer in closed[around].tolist():
+            shell = faces[groups[outer]]
+            work += len(shell) * len(some)
+            depth[inner] += work > _MOST_WORK or all(abs(_winding(x, places, shell)) > 0.5 for x in some)
+    return depth
 
 
 def _neighbours(
@@ -141,21 +178,6 @@ def _neighbours(
     shared = order[uses[edge[order]] == 2].reshape(-1, 2)
     odd = np.unique(owner[uses[edge] != 2])
     return owner[shared[:, 0]], owner[shared[:, 1]], forward[shared[:, 0]] == forward[shared[:, 1]], odd
-
-
-def _agreeing(
-    one: Int[np.ndarray, " E"], other: Int[np.ndarray, " E"], against: Bool[np.ndarray, " E"], count: int
-) -> Int[np.ndarray, " F"]:
-    """For each face 1 or -1: what makes neighbours agree, from one face of each part on."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    # Each face twice, as it is and turned: what belongs together is one part of that graph.
-    first, second = np.concatenate([one, one + count]), np.concatenate([other, other + count])
-    second = np.where(np.concatenate([against, against]), (second + count) % (2 * count), second)
-    links = coo_array((np.ones(len(first)), (first, second)), (2 * count, 2 * count)).tocsr()
-    _, label = connected_components(links, directed=False)
-    return np.where(label[:count] <= label[count:], 1, -1)
 
 
 def _winding(x: np.ndarray, vertices: np.ndarray, faces: np.ndarray) -> float:

@@ -115,7 +115,8 @@ def snr(prediction: Float[Tensor, "N C"], truth: Float[Tensor, "N C"]) -> Float[
 
 def si_snr(prediction: Float[Tensor, "N C"], truth: Float[Tensor, "N C"]) -> Float[Tensor, ""]:
     """Scale-invariant SNR in dB (Le Roux et al. 2019): of the sounds without their means, and with the truth scaled to
-    fit the prediction best. A prediction that has nothing in common with the truth has -inf.
+    fit the prediction best. A prediction that has nothing in common with the truth has -inf. Of two samples without
+    their mean one is the other's negative, so that all predictions are equal: NaN.
 
     Example:
         >>> import torch
@@ -124,6 +125,8 @@ def si_snr(prediction: Float[Tensor, "N C"], truth: Float[Tensor, "N C"]) -> Flo
         20.0
     """
     _check_shapes(prediction, truth)
+    if len(truth) < 3:
+        return torch.full((), math.nan, device=truth.device)
     middle, true_middle = prediction.mean(dim=0), truth.mean(dim=0)
     power = _sum(lambda b: (b - true_middle).square().sum(), truth)
     scale = _sum(lambda a, b: ((a - middle) * (b - true_middle)).sum(), prediction, truth) / power

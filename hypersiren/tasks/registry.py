@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from hypersiren.errors import UserError, did_you_mean
 from hypersiren.settings.section import Section
+from hypersiren.signals.examples import PHOTOGRAPHS
 from hypersiren.tasks.images.settings import EditSettings, ImageSettings, InpaintSettings, PoissonSettings
 from hypersiren.tasks.recordings.settings import AudioSettings, VideoSettings
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.tasks.shapes.settings import SDFSettings
+from hypersiren.tasks.volumes.settings import VolumeSettings
 from hypersiren.tasks.waves.settings import HelmholtzSettings, InversionSettings, WaveSettings
 
 if TYPE_CHECKING:
@@ -30,11 +32,13 @@ class Row:
         settings: What a YAML file or flags may say of it.
         home: Where its class is, as "module:class".
         files: The keys of its section `signal` that the files on the command line stand for.
+        examples: What they may be called without being files.
     """
 
     settings: type[FitSettings]
     home: str
     files: tuple[str, ...] = ("path",)
+    examples: tuple[str, ...] = ()
 
     def load(self) -> Any:
         """The class of the task. Imports torch."""
@@ -42,17 +46,20 @@ class Row:
         return getattr(import_module(f"hypersiren.tasks.{module}"), name)
 
 
+MEDIA = ("uniform", "square", "circle")
+
 TASKS: dict[str, Row] = {
-    "image": Row(ImageSettings, "images.image:Image"),
-    "inpaint": Row(InpaintSettings, "images.inpaint:Inpaint"),
-    "poisson": Row(PoissonSettings, "images.poisson:Poisson"),
-    "edit": Row(EditSettings, "images.edit:Edit", ("source", "target")),
-    "audio": Row(AudioSettings, "recordings.audio:Audio"),
-    "video": Row(VideoSettings, "recordings.video:Video"),
-    "sdf": Row(SDFSettings, "shapes.sdf:SDF"),
-    "helmholtz": Row(HelmholtzSettings, "waves.helmholtz:Helmholtz"),
-    "wave": Row(WaveSettings, "waves.wave:Wave"),
-    "inversion": Row(InversionSettings, "waves.inversion:Inversion"),
+    "image": Row(ImageSettings, "images.image:Image", examples=PHOTOGRAPHS),
+    "inpaint": Row(InpaintSettings, "images.inpaint:Inpaint", examples=PHOTOGRAPHS),
+    "poisson": Row(PoissonSettings, "images.poisson:Poisson", examples=PHOTOGRAPHS),
+    "edit": Row(EditSettings, "images.edit:Edit", ("source", "target"), PHOTOGRAPHS),
+    "audio": Row(AudioSettings, "recordings.audio:Audio", examples=("chime",)),
+    "video": Row(VideoSettings, "recordings.video:Video", examples=PHOTOGRAPHS),
+    "volume": Row(VolumeSettings, "volumes.volume:Volume", examples=("phantom",)),
+    "sdf": Row(SDFSettings, "shapes.sdf:SDF", examples=("knot",)),
+    "helmholtz": Row(HelmholtzSettings, "waves.helmholtz:Helmholtz", examples=MEDIA),
+    "wave": Row(WaveSettings, "waves.wave:Wave", examples=MEDIA),
+    "inversion": Row(InversionSettings, "waves.inversion:Inversion", examples=MEDIA),
 }
 """The tasks of `hypersiren fit`: one field for one signal."""
 

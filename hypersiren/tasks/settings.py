@@ -1,5 +1,6 @@
 """Settings of every task: network or hypernetwork, and the optimisation. Imports no torch."""
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -77,6 +78,9 @@ class FitSettings(Section):
     """Fixes initial weights and random points."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps ...; auto: an accelerator if there is one."""
+    start: Path | None = None
+    """Run folder, or checkpoint, of a fit of one network: this fit begins with its weights, and has its network. null:
+    new weights."""
     network: Network = Network()
     training: FitTraining = FitTraining()
 

@@ -109,7 +109,7 @@ def draw_summary(task: Any, field: Any, metrics: Mapping[str, float], history: H
     title = f"{task.name}: {measure.text(metrics[measure.key])}" if measure else task.name
     if history:
         at, last = _row_of(metrics, history), history[-1]["step"]
-        done = f"after {at['step']:.0f} steps, {at['seconds']:.3g} s of training"
+        done = f"after {at['step']:.0f} steps, which took {at['seconds']:.3g} s"
         solved = f"solved in {at['seconds']:.3g} s" if at["seconds"] else "before the first step"
         title += f"\n{done if at['step'] else solved}"
         title += f"; the best of {last:.0f} steps" if at["step"] < last else ""
@@ -130,7 +130,7 @@ def course(history: History, measure: Measure | None = None) -> dict[str, Curve]
         >>> history = [{"step": i, "seconds": i, "loss/total": 2.0, "validation/psnr": 9.0} for i in (1, 2)]
         >>> found = course(history, Measure("psnr", "PSNR", "dB", "higher"))
         >>> [(curve.title, curve.x_label, curve.y_label) for curve in found.values()]
-        [('Loss', 'step', 'loss'), ('PSNR', 'training time (s)', 'dB')]
+        [('Loss', 'step', 'loss'), ('PSNR', 'time in steps (s)', 'dB')]
     """
     plots: dict[str, Curve] = {}
     names = dict.fromkeys(key for row in history for key in row if key.startswith("loss/"))
@@ -141,8 +141,14 @@ def course(history: History, measure: Measure | None = None) -> dict[str, Curve]
     if terms:
         plots["loss"] = Curve("Loss", terms, "step", "loss", log=True)
     if measure and len((series := _series(history, "seconds", f"validation/{measure.key}"))[0]) > 1:
-        shown = {measure.label: (series[0], [measure.factor * value for value in series[1]])}
-        plots["course"] = Curve(_capital(measure.label), shown, "training time (s)", measure.unit)
+        values = [measure.factor * value for value in series[1]]
+        top = max(values)
+        # From 0, where there is one: the last digits of what hardly changes would fill the axes.
+        limits = (0.0, 1.05 * top) if min(values) >= 0 < top else None
+        label = "time in steps (s)"
+        plots["course"] = Curve(
+            _capital(measure.label), {measure.label: (series[0], values)}, label, measure.unit, y_limits=limits
+        )
     return plots
 
 

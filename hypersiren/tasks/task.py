@@ -68,14 +68,15 @@ class FieldTask:
         name, unit, batch_size, criterion: See `Task`.
         samples: Samples of the signal along each coordinate, that a positional encoding has octaves for; () for 256.
         device: Where its tensors are, and the field that is made for it.
-        playback: What a rendering must know beside the field, plain values. `kind` is "image", "sound", "video" or
-            "shape", or another word for what nothing renders; a sound has `rate` and `scale` too, a video `fps`, a
-            shape its place as `shape`. Without a kind, a field with two `samples` is an image.
+        playback: What a rendering must know beside the field, plain values. `kind` is "image", "sound", "video",
+            "volume" or "shape", or another word for what nothing renders; a sound has `rate` and `scale` too, a video
+            `fps`, a volume `units`, a shape its place as `shape`. Without a kind, a field of two `samples` is an image.
         refit_every: Steps between calls of `refit`; None: it is not called.
         windowed: Whether `windowed_field` solves it.
         first_omega: The first omega that suits the signal, where settings leave it open.
         defaults: The settings of its network and its optimisation.
         renderings: What `once` keeps; None: nothing.
+        finished: Whether nothing is left to do, before all steps are done; see `advance`.
         measures: What the numbers of `evaluate` are, with unit and direction; the first of them stands above its
             summary. () for their names alone, and the criterion, or the first, above it.
 
@@ -108,6 +109,21 @@ class FieldTask:
     refit_every: int | None = None
     windowed: bool = False
     renderings: Renderings | None = None
+    finished: bool = False
+
+    def advance(self, done: int, steps: int) -> bool:
+        """Called after each of the training's `steps`, `done` being how many are: whether a stage of the task is over.
+
+        Such a step is validated, drawn and saved as the last one is. The training ends where `finished` is True then.
+        """
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """What the task has come to, plain values, for checkpoints: a run that is resumed goes on with it."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with what `state` gave, or begin anew with nothing."""
 
     def refit(self, field: Any, batch: Any) -> None:
         """Set what can be set of a field in closed form, every `refit_every` steps; nothing by default."""
@@ -144,6 +160,10 @@ class FieldTask:
         """Numbers by which a field is judged; none by default."""
         return {}
 
+    def evaluate_result(self, field: Any) -> dict[str, float]:
+        """Numbers of the finished field that take too long for every validation; none by default."""
+        return {}
+
     def panels(self, field: Any) -> dict[str, Panel]:
         """Pictures, sounds, clips and surfaces for a person: files of the run folder; none by default."""
         return {}
@@ -164,6 +184,13 @@ class FieldTask:
     def digest(self) -> str | None:
         """What its signal is known by when a run is resumed, see `content_digest`; None: by nothing."""
         return None
+
+    def __repr__(self) -> str:
+        """Its size, such as "Image(512 x 512, 3 channels)"."""
+        parts = [" x ".join(map(str, self.samples))] if self.samples else []
+        channels = getattr(self, "out_features", None)
+        parts += [f"{channels} channel{'s' * (channels > 1)}"] if isinstance(channels, int) else []
+        return f"{type(self).__name__}({', '.join(parts)})"
 
 
 def content_digest(*parts: Any) -> str:
@@ -217,23 +244,36 @@ def share_of(values: Any, index: int, count: int, signals: int | None = None) ->
         ...
         hypersiren.errors.UserError: 5 points have no 2 equal parts: expected a multiple of 2 (training.points)
     """
-    if isinstance(values, Tensor):
-        if values.ndim == 0 or (signals is not None and len(values) != signals):
-            return values
-        if len(values) % count:
+
+    def take(tensor: Tensor) -> Tensor:
+        if tensor.ndim == 0 or (signals is not None and len(tensor) != signals):
+            return tensor
+        if len(tensor) % count:
             what, key = ("points", "points") if signals is None else ("signals", "batch_size")
             raise UserError(
-                f"{len(values)} {what} have no {count} equal parts: expected a multiple of {count} (training.{key})"
+                f"{len(tensor)} {what} have no {count} equal parts: expected a multiple of {count} (training.{key})"
             )
-        length = len(values) // count
-        return values[index * length : (index + 1) * length]
+        length = len(tensor) // count
+        return tensor[index * length : (index + 1) * length]
+
+    return map_tensors(values, take)
+
+
+def map_tensors(values: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """A batch with a function of each of its tensors: in dataclasses, mappings, lists and tuples.
+
+    Example:
+        >>> map_tensors({"x": [torch.ones(2)], "name": "a"}, torch.neg)
+        {'x': [tensor([-1., -1.])], 'name': 'a'}
+    """
+    if isinstance(values, Tensor):
+        return function(values)
     if is_dataclass(values) and not isinstance(values, type):
-        named = {one.name: getattr(values, one.name) for one in fields(values)}
-        return replace(values, **share_of(named, index, count, signals))
+        return replace(values, **{one.name: map_tensors(getattr(values, one.name), function) for one in fields(values)})
     if isinstance(values, Mapping):
-        return {key: share_of(value, index, count, signals) for key, value in values.items()}
+        return {key: map_tensors(value, function) for key, value in values.items()}
     if isinstance(values, list | tuple):
-        parts = [share_of(value, index, count, signals) for value in values]
+        parts = [map_tensors(value, function) for value in values]
         return type(values)(*parts) if hasattr(values, "_fields") else type(values)(parts)
     return values
 
@@ -243,7 +283,7 @@ LEAST_OMEGA = 30.0
 
 OPTIONAL = (
     "digest", "summary", "measures", "held_out", "refit_every", "refit", "share", "once", "renderings", "windowed",
-    "windowed_field",
+    "windowed_field", "evaluate_result", "finished", "advance", "state", "set_state",
 )  # fmt: skip
 """What a task from outside need not have."""
 

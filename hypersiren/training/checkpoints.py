@@ -1,5 +1,6 @@
 """Checkpoints: one file of tensors and plain types, written beside and renamed, read with `weights_only=True`."""
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -8,6 +9,7 @@ import os
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +20,14 @@ from torch import nn
 from hypersiren.errors import UserError, clear_line
 from hypersiren.fields.baselines import baseline
 from hypersiren.fields.compact_windows import CompactWindows  # noqa: F401 - so that `restore` knows it
+from hypersiren.fields.peers import from_peer, to_peer
 from hypersiren.fields.render import kind_of
 from hypersiren.fields.savable import describe, rebuild
 from hypersiren.fields.siren import BoundSiren
 from hypersiren.hypernets.inpainter import Inpainter  # noqa: F401 - so that `restore` knows it
 from hypersiren.hypernets.model import build
 from hypersiren.signals.files import atomic_write, check_library
-
-RELEASED = Path(__file__).parents[1] / "released"
-"""Models that come with the package, one .safetensors file each; README.md there describes them."""
-
-EXPECTED = "a run folder of `hypersiren fit` or `hypersiren train`, or a checkpoint in it (best.pt, last.pt)"
-
-
-class CheckpointError(UserError):
-    """A checkpoint that cannot be written or read; the message is one line for a person."""
+from hypersiren.training.runs import EXPECTED, RELEASED, CheckpointError, find, results_folder  # noqa: F401 - as ours
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
@@ -43,15 +38,42 @@ def write(path: Path, content: dict[str, Any]) -> None:
             older file stays as it was.
     """
     check_plain(content)
+    with _writing(path, "; what was saved before is untouched") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _writing(path: Path, ending: str = "") -> Iterator[Any]:
+    """A file to write, whole or not at all; what fails is one line."""
+    kept = None
     try:
         with atomic_write(path) as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
-        full = getattr(error, "errno", None) == errno.ENOSPC or "file write failed" in str(error)
-        reason = "the disk is full" if full else getattr(error, "strerror", None) or _first_line(error)
-        raise CheckpointError(f"{path}: cannot be written ({reason}); what was saved before is untouched") from None
+            yield (kept := _Telling(file))
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError of its own
+        cause = getattr(kept, "error", None) or error
+        full = getattr(cause, "errno", None) == errno.ENOSPC or "file write failed" in str(cause)
+        reason = "the disk is full" if full else getattr(cause, "strerror", None) or _first_line(cause)
+        raise CheckpointError(f"{path}: cannot be written ({reason}){ending}") from None
+
+
+class _Telling:
+    """A file that remembers why a write failed: torch says "enforce fail at inline_container.cc" of it."""
+
+    def __init__(self, file: Any):
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def check_plain(value: Any, name: str = "") -> None:
@@ -68,7 +90,7 @@ def check_plain(value: Any, name: str = "") -> None:
         >>> check_plain({"record": {"fps": 25.0}, "ema": {"layers.0.bias": torch.zeros(3)}})
         >>> check_plain({"record": {"playback": {"by": [range(3)]}}})
         Traceback (most recent call last):
-        hypersiren.training.checkpoints.CheckpointError: record.playback.by.0: a checkpoint holds tensors and plain
+        hypersiren.training.runs.CheckpointError: record.playback.by.0: a checkpoint holds tensors and plain
         values, got range(0, 3) (range)
     """
     kind = type(value)
@@ -134,32 +156,6 @@ def check_zip(path: Path) -> None:
             raise ValueError(f"damaged: the checksum of {damaged} is wrong")
 
 
-def find(run: Path) -> Path:
-    """The checkpoint to use of a run folder: the best one, or else the last; a file is taken as it is.
-
-    A name that is neither may be that of a released model.
-    """
-    if run.is_dir():
-        for name in ("best.pt", "last.pt"):
-            if (run / name).exists():
-                return run / name
-        raise CheckpointError(f"{run}: holds no checkpoint (best.pt or last.pt); expected {EXPECTED}")
-    if not run.exists():
-        released = {path.stem: path for path in sorted(RELEASED.glob("*.safetensors"))}
-        if str(run) in released:
-            return released[str(run)]
-        names = f", nor a released model ({', '.join(released)})" if released and len(run.parts) == 1 else ""
-        raise CheckpointError(f"{run}: no such run folder or checkpoint{names}")
-    if not run.is_file():
-        raise CheckpointError(f"{run}: expected {EXPECTED}")
-    return run
-
-
-def results_folder(checkpoint: Path) -> Path:
-    """Where results go: the run folder; of a released model one below runs/, never into the package."""
-    return Path("runs") / f"released-{checkpoint.stem}" if checkpoint.parent == RELEASED else checkpoint.parent
-
-
 def restore(content: dict[str, Any], device: torch.device | str = "cpu") -> nn.Module:
     """The HyperSiren or the field of a checkpoint's content, in evaluation mode.
 
@@ -199,25 +195,40 @@ def playback(content: dict[str, Any]) -> dict[str, Any]:
     samples = found.get("samples", []) if isinstance(found, dict) else None
     if not isinstance(samples, list) or not all(isinstance(count, int) for count in samples):
         samples = None
-    if samples is None or len(samples) < {"sound": 1, "image": 2, "video": 3}.get(kind_of(found), 0):
+    if samples is None or len(samples) < {"sound": 1, "image": 2, "video": 3, "volume": 3}.get(kind_of(found), 0):
         raise CheckpointError("the checkpoint does not say how its field is to be rendered")
     return found
 
 
-def save(model: nn.Module | BoundSiren, path: str | os.PathLike[str]) -> None:
-    """Write a HyperSiren or a field as safetensors, with its description as JSON metadata.
+def save(
+    model: nn.Module | BoundSiren,
+    path: str | os.PathLike[str],
+    *,
+    like: str | None = None,
+    corners: Sequence[int] | None = None,
+    first_omega: float | None = None,
+    hidden_omega: float | None = None,
+) -> None:
+    """Write a HyperSiren or a field as safetensors, with its description as JSON metadata; or for other code.
 
     Args:
         model: Any savable module (see `hypersiren.savable`), or one field that a hypernetwork predicted, such as
             `model.field(context).signal(0)`.
-        path: The file; its name must end in .safetensors.
+        path: The file; its name must end in .safetensors, or .pth or .pt for other code.
+        like: "siren-pytorch" or "vsitzmann", to write the state dict of that code's network for a Siren.
+        corners, first_omega, hidden_omega: Of that network, see `hypersiren.fields.peers.from_peer`.
 
     Raises:
         CheckpointError: If the ending is another, or the file cannot be written.
-        UserError: If the model is not savable.
+        UserError: If the model is not savable, or no Siren, which other code takes.
     """
     if isinstance(model, BoundSiren):
         model = model.module()
+    omegas = {"first_omega": first_omega, "hidden_omega": hidden_omega}
+    if like is not None:
+        _write_state(Path(path), to_peer(model, like, corners=corners, **omegas))
+        return
+    _only_with_like(corners=corners, **omegas)
     _write_safetensors(Path(path), {"model": describe(model)}, model.state_dict())
 
 
@@ -237,23 +248,36 @@ def _write_safetensors(path: Path, record: dict[str, Any], tensors: dict[str, to
         raise CheckpointError(f"{path}: expected the ending .safetensors")
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     metadata = {"hypersiren": json.dumps({**record, "digest": _digest(record["model"], tensors)})}
-    try:
-        with atomic_write(path) as file:
-            file.write(safetensors.torch.save(tensors, metadata))
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
+    with _writing(path) as file:
+        file.write(safetensors.torch.save(tensors, metadata))
 
 
-def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> nn.Module:
+def load(
+    path: str | os.PathLike[str],
+    device: torch.device | str = "cpu",
+    *,
+    like: str | None = None,
+    corners: Sequence[int] | None = None,
+    first_omega: float | None = None,
+    hidden_omega: float | None = None,
+) -> nn.Module:
     """The model of a run folder, a checkpoint, a file of `save`, or a released model, in evaluation mode.
+
+    Or the weights of a SIREN that other code has trained: `load("theirs.pth", like="siren-pytorch")`.
 
     Args:
         path: A run folder of `hypersiren train` (a HyperSiren) or of `hypersiren fit` (a field), a checkpoint file, a
             .safetensors file, or the name of a released model where no such folder exists: faces, natural.
         device: Where to put it.
+        like: "siren-pytorch" or "vsitzmann", the code that has trained and written the weights in a file.
+        corners: With `like`, the samples of its grid along each axis, such as (256, 256): theirs has points at -1 and
+            1, and the field then has on `grid(corners)` what it had there. None: it has at x what it had at x.
+        first_omega, hidden_omega: With `like`, the frequency factors, for no file has them, if they are not the
+            defaults of that code: 30 and 1 of siren-pytorch (w0_initial and w0 there), 30 and 30 of vsitzmann's.
 
     Raises:
         CheckpointError: If there is no readable checkpoint.
+        UserError: If the weights are not those of such a network.
 
     Example:
         >>> import tempfile
@@ -266,7 +290,50 @@ def load(path: str | os.PathLike[str], device: torch.device | str = "cpu") -> nn
         >>> torch.equal(siren(x), again(x))
         True
     """
+    omegas = {"first_omega": first_omega, "hidden_omega": hidden_omega}
+    if like is not None:
+        try:
+            siren = from_peer(_read_state(Path(path)), like, corners=corners, **omegas)
+        except CheckpointError:
+            raise
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        return siren.to(device).eval().requires_grad_(False)
+    _only_with_like(corners=corners, **omegas)
     return restore(read(find(Path(path))), device)
+
+
+def _only_with_like(**given: Any) -> None:
+    if named := [name for name, value in given.items() if value is not None]:
+        raise UserError(f'{named[0]}: expected like="siren-pytorch" or "vsitzmann" beside it')
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a file of other code."""
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except Exception as error:  # zip, pickle and storage errors
+        raise CheckpointError(f"{path}: not a file of weights that is safe to read ({_first_line(error)})") from None
+    for key in ("state_dict", "model_state_dict", "model"):  # as many keep it beside an optimiser's
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise CheckpointError(f"{path}: expected a state dict, tensors by their names")
+    return content
+
+
+def _write_state(path: Path, state: dict[str, torch.Tensor]) -> None:
+    if path.suffix not in (".pth", ".pt", ".safetensors"):
+        raise CheckpointError(f"{path}: expected the ending .pth, .pt or .safetensors")
+    with _writing(path) as file:
+        if path.suffix == ".safetensors":
+            file.write(safetensors.torch.save(state))
+        else:
+            torch.save(state, file)
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:

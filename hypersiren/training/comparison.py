@@ -28,10 +28,12 @@ OTHERS: dict[str, dict[str, dict[str, Any]]] = {
     "pinn": {
         "network": {"kind": "tanh", "hidden_features": 20, "hidden_layers": 7},
         "training": {"optimizer": "lbfgs"},
-    }
+    },
+    "pixels": {"training": {"optimizer": "adam", "lr": 0.05}},
 }
 """pinn: the physics-informed network of Raissi et al. 2019, that the paper's Helmholtz experiment is compared with: 8
-layers of 20 tanh, trained by L-BFGS. A step is one iteration, which costs two evaluations of the loss and more."""
+layers of 20 tanh, trained by L-BFGS. A step is one iteration, which costs two evaluations of the loss and more.
+pixels: the plain grid that a task has for this (`Inversion.pixels`), a trained number for each pixel."""
 
 
 SECONDS = Measure("seconds", "training time", "s of training or solving")
@@ -65,7 +67,7 @@ class Comparison:
         width = max(map(len, self.metrics)) + 2
         lines = ["field".ljust(width) + "".join(one.key.rjust(wide) for one, wide in columns.items())]
         for name, row in self.metrics.items():
-            cells = [_number(one.factor * row[one.key]).rjust(wide) for one, wide in columns.items()]
+            cells = [_number(one.factor * row.get(one.key, math.nan)).rjust(wide) for one, wide in columns.items()]
             lines.append(name.ljust(width) + "".join(cells))
         return "\n".join(lines)
 
@@ -123,10 +125,13 @@ def compare(
         progress: Show a progress bar for each.
 
     Raises:
-        UserError: If a windowed field is asked of a task that has no closed form for it; as `fit` too.
+        UserError: If a windowed field is asked of a task that has no closed form for it, or pixels of one that has no
+            grid; as `fit` too.
     """
     if "windowed" in names and not task.windowed:
         raise UserError(f"windowed: {task.name} has no closed form for windows; compare other fields")
+    if "pixels" in names and not hasattr(task, "pixels"):
+        raise UserError(f"pixels: {task.name} has no pixel grid; compare other fields")
     used = task.defaults if settings is None else settings
     fits: dict[str, Fit] = {}
     metrics: dict[str, dict[str, float]] = {}
@@ -135,9 +140,9 @@ def compare(
         network = {"kind": name, **_defaults(name, task), **own.get("network", {})}
         LOG.info("field %d of %d: %s", number, len(names), name)
         bar = name.ljust(max(map(len, names))) if progress else False
-        fits[name] = fit(task, settings=used, network=network, progress=bar, **own.get("training", {}))
-        if not fits[name].finished:
-            raise KeyboardInterrupt
+        grid = task.pixels() if name == "pixels" else None  # type: ignore[attr-defined]
+        told = network if grid is None else None
+        fits[name] = fit(task, grid, settings=used, network=told, progress=bar, **own.get("training", {}))
         field = fits[name].field
         weights = float(getattr(field, "numbers", None) or sum(p.numel() for p in field.parameters()))
         LOG.debug("evaluating %s", name)

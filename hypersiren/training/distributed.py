@@ -145,6 +145,8 @@ def part_of(task: Any, batch: Any, index: int, count: int) -> Any:
     """
     if count == 1:
         return batch
+    if hasattr(batch, "share"):
+        return batch.share(index, count)
     if hasattr(task, "share"):  # a task from outside need not have it
         return task.share(batch, index, count)
     return share_of(batch, index, count, len(batch.context.y) if hasattr(batch, "context") else None)

@@ -1,12 +1,14 @@
 """Fit one field to one signal."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +25,12 @@ from hypersiren.signals.image.files import encode_png, write_image
 from hypersiren.tasks.settings import FitSettings, FitTraining
 from hypersiren.tasks.summary import draw_summary
 from hypersiren.tasks.task import check_task, digest_of
-from hypersiren.training.checkpoints import read, restore, save
+from hypersiren.training.checkpoints import find, read, restore, save
 from hypersiren.training.display import is_first, shows_progress
 from hypersiren.training.distributed import join, on_first
-from hypersiren.training.loop import OnLog, optimise_and_load, stop_requested
+from hypersiren.training.folders import write_metrics
+from hypersiren.training.interrupts import check_on_interrupt, stop_requested
+from hypersiren.training.loop import OnLog, optimise_and_load
 from hypersiren.training.memory import return_freed_memory
 from hypersiren.training.objectives import FieldObjective, numbers_per_value
 from hypersiren.training.seeds import seeded
@@ -45,7 +49,8 @@ class Fit:
     Attributes:
         field: The field, in evaluation mode.
         task: What it was fitted to.
-        metrics: What the task's `evaluate` says of it.
+        metrics: What the task's `evaluate` and `evaluate_result` say of it; what is not defined, as the SSIM of a
+            picture of few pixels, is left out.
         history: The course of the training, as `history.json` of a run folder: rows with `step`, `seconds`, means since
             the last row ("loss/total", a "loss/..." for each term, "gradient_norm"), "learning_rate", and in rows of
             validations "validation/..." for each of `metrics`. `pandas.DataFrame(history)` is a table.
@@ -79,7 +84,7 @@ class Fit:
             (H, W, C) or (T, H, W, C) values in [0, 1]; of a sound (N, C) amplitudes on the scale of its file.
 
         Raises:
-            UserError: If the field is no image, sound or video.
+            UserError: If the field is no image, sound, video or volume.
         """
         about = playback_of(self.task)
         samples, kind = about["samples"], kind_of(about)
@@ -92,9 +97,13 @@ class Fit:
         if kind == "video":
             shape = (samples[0], size or samples[1], len_at(samples[2], size, samples[1]))
             return torch.stack([unit(frame).cpu() for frame in render_frames(self.field, shape, device=device)])
-        if kind != "image" or self.task.out_features not in (1, 3):
+        if kind == "volume":
+            depth, height, width = (len_at(n, size, samples[1]) for n in samples)
+            frames = render_frames(self.field, (depth, height, width), device=device)
+            return torch.stack([unit(frame).cpu() for frame in frames])
+        if kind != "image" or ("bands" not in about and self.task.out_features not in (1, 3)):
             raise UserError(
-                f"the field of {self.task.name} is no image, sound or video; "
+                f"the field of {self.task.name} is no image, sound, video or volume; "
                 "hypersiren.evaluate(result.field, x) gives its values at any points"
             )
         height = size or samples[0]
@@ -123,20 +132,27 @@ class Fit:
         return encode_png(figure_pixels(self.plot()))
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fit(
     task: Any,
     field: nn.Module | None = None,
     *,
     settings: FitSettings | None = None,
     init: Params | None = None,
+    start: str | os.PathLike[str] | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     network: Mapping[str, Any] | Network | str | None = None,
     progress: bool | str | None = None,
     on_log: OnLog | None = None,
+    on_interrupt: str = "raise",
     **training: Any,
 ) -> Fit:
     """Fit a field to a task, ours or your own.
+
+    Fits in several threads give what each gives alone, bit for bit: nothing here draws from PyTorch's global generator.
+    It is yours, and that of all threads: a field that you make yourself has its own with `Siren(..., generator=...)`.
 
     Where torchrun has started several processes, they share the points of each step and get the same field. Each makes
     the same call, its task on its own device: `torch.device("cuda", int(os.environ["LOCAL_RANK"]))`. The first alone
@@ -147,6 +163,8 @@ def fit(
         field: The module to fit, in place; None for the network of the settings.
         settings: Network and optimisation; None for the task's own.
         init: Initial weights, all or some, such as those that a hypernetwork predicted for one signal.
+        start: Run folder or checkpoint of a fit of one network: this one begins with its weights and has its network. A
+            field that you have begins with its own: `fit(task, field)`.
         run_dir: Folder for checkpoints, summary.png and TensorBoard events; a run that it holds is resumed. None keeps
             nothing.
         seed: Fixes the batches, and the initial weights of a network that is made here; None for the settings' seed.
@@ -159,6 +177,9 @@ def fit(
             metrics and its best weights, `finished` is False, and the same call with the same `run_dir` resumes. Two
             examples: `on_log=lambda step, values: wandb.log(values, step)` and
             `on_log=lambda step, values: values.get("validation/psnr", 0) > 40`.
+        on_interrupt: After Ctrl-C or SIGTERM the step ends, the run is saved if it has a `run_dir`, `field` has the
+            weights, and KeyboardInterrupt or SystemExit is raised, so that a loop over fits ends; the same call
+            resumes. "return": the fit returns what it has, `finished` being False, but for a solve, which has nothing.
         training: Changes of the settings' optimisation, see `hypersiren.tasks.settings.FitTraining`; all but `points`,
             which the task has: `Image(picture, points=4096)`.
 
@@ -178,11 +199,13 @@ def fit(
         >>> fit(Image(torch.zeros(8, 8, 1)), steps=200, log_every=10, network=small, on_log=stop).history[-1]["step"]
         10
     """
+    check_on_interrupt(on_interrupt)
     check_task(task)
     check_keywords(training)
     seconds = 0.0
     used = task.defaults if settings is None else settings
     used = used.replace(
+        start=used.start if start is None else Path(start),
         seed=used.seed if seed is None else seed,
         network=used.network.replace(**network_changes(network)),
         training=used.training.replace(**training),
@@ -198,11 +221,24 @@ def fit(
     objective = FieldObjective(field, task, used.training.first_lr, seconds=seconds)
     shown = shows_progress(progress)
     outcome = optimise_and_load(
-        objective, run_dir, record, used.training, seed=used.seed, progress=shown, on_log=on_log
+        objective,
+        run_dir,
+        record,
+        used.training,
+        seed=used.seed,
+        progress=shown,
+        on_log=on_log,
+        on_interrupt=on_interrupt,
     )
     if run_dir is not None and is_first():
         forget(Path(run_dir))
-    result = Fit(field.requires_grad_(False), task, **outcome)
+    field.requires_grad_(False)
+    if outcome["finished"] and hasattr(task, "evaluate_result"):  # a task from outside need not have it
+        outcome["metrics"] |= on_first(partial(task.evaluate_result, field))
+    outcome["metrics"] = {name: value for name, value in outcome["metrics"].items() if not math.isnan(value)}
+    result = Fit(field, task, **outcome)
+    if result.run_dir is not None and result.finished and is_first():
+        write_metrics(result.run_dir, result.metrics)
     if result.run_dir is not None and result.finished and is_first():
         LOG.info("drawing summary.png")
         return_freed_memory()
@@ -223,6 +259,8 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
             windows would be larger than the signal.
     """
     network, training = settings.network, settings.training
+    if field is None and settings.start is not None and getattr(task, "completed", None) is None:
+        network = network_of(settings.start, network, task.defaults.network)
     windows = bool(getattr(task, "windowed", False))  # a task from outside need not say
     if field is None:
         network = network.replace(kind=network.chosen(windows))
@@ -245,12 +283,43 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
     return settings.replace(network=network, training=training)
 
 
+def is_fit(start: Path) -> bool:
+    """Whether a run, or a checkpoint, is of a fit: it says its network, and no set of signals."""
+    settings = read(find(start))["record"].get("settings") or {}
+    return "network" in settings and "data" not in settings
+
+
+def network_of(start: Path, network: Network, defaults: Network) -> Network:
+    """The network of the fit that another starts from.
+
+    Args:
+        start: The run folder, or a checkpoint.
+        network, defaults: Of the fit that starts, and of its task: what is changed must be what is there.
+
+    Raises:
+        CheckpointError: If there is no checkpoint.
+        UserError: If it is not of a fit of one network, or another network is asked for.
+    """
+    record = read(find(start))["record"]["settings"]["network"] if is_fit(start) else None
+    if record is None or record.get("kind") in (None, "windowed"):
+        got = "windows, which are solved anew" if record else "no fit"
+        raise UserError(f"start: expected a fit of one network, such as --network.kind siren, got {got}: {start}")
+    there = Network.model_validate(record)
+    for name in Network.model_fields:
+        given, known = getattr(network, name), getattr(there, name)
+        if given not in (known, getattr(defaults, name)):
+            raise UserError(f"network.{name}: expected {known}, as the start has, got {given}")
+    return there
+
+
 def make_field(settings: FitSettings, task: Any, run_dir: Path | None) -> tuple[nn.Module, float]:
     """The field of resolved settings, and the seconds that its solve took.
 
     Of a run that is resumed it is not solved again: its weights come from the checkpoint, or from what is kept of a
     solve that was interrupted.
     """
+    if settings.start is not None and getattr(task, "completed", None) is None:  # else the task has used it
+        return restore(read(find(settings.start)), task.device).requires_grad_(True), 0.0
     if settings.network.kind != "windowed":
         with seeded(settings.seed):
             return baseline(**describe_field(settings.network, task)).to(task.device), 0.0
@@ -283,7 +352,7 @@ def tell_size(field: nn.Module, task: Any) -> str:
     return f"{field.numbers:,} numbers in {len(field.windows)} windows, {share:.3g} for each value"  # type: ignore[arg-type]
 
 
-KEYWORDS = ("field", "settings", "init", "run_dir", "seed", "network", "progress", "on_log")
+KEYWORDS = ("field", "settings", "init", "start", "run_dir", "seed", "network", "progress", "on_log", "on_interrupt")
 """Of `fit`, beside the settings of the optimisation."""
 
 

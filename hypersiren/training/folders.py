@@ -77,6 +77,13 @@ def to_json(data: Any) -> str:
     return json.dumps(plain(data), indent=1, allow_nan=False) + "\n"
 
 
+def write_metrics(folder: Path, result: Mapping[str, float]) -> None:
+    """Add what the finished field is worth to the metrics.json of a run."""
+    path = folder / "metrics.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_text(path, to_json({**known, "result": dict(result)}))
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder is one of ours."""
     old = (folder / "config.yaml").is_file() and any((folder / name).is_file() for name in ("last.pt", "best.pt"))
@@ -185,9 +192,13 @@ def tell_differences(
     """
     # A setting that the saved run does not have came later; its default is what that run did.
     found = {key: pair for key, pair in differing_keys(there, here).items() if pair[0] is not MISSING}
+    if "correction" not in there and (kind := (here.get("correction") or {}).get("kind", "none")) != "none":
+        found["correction.kind"] = ("none", kind)  # its default came later, too
     for key in ("network.kind", "network.first_omega"):
         if found.get(key, (0, 0))[1] is None:  # task and signal have yet to choose it
             del found[key]
+    if here.get("start"):  # the network is that of the fit that it starts from
+        found = {key: pair for key, pair in found.items() if not key.startswith("network.")}
     if (there.get("training") or {}).get("steps") == 0:  # what was solved may be trained in any way
         found = {key: pair for key, pair in found.items() if not key.startswith("training.")}
     known = seen is not None and digest is not None

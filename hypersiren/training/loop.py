@@ -6,14 +6,11 @@ there, such as the weight gradients of convolutions (`torch.use_deterministic_al
 waits for the device between log steps. Several processes run one loop, see `hypersiren.training.distributed`.
 """
 
-import copy
+import contextlib
 import json
 import logging
-import math
 import os
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,32 +24,28 @@ from torch.profiler import record_function
 from tqdm import tqdm
 
 from hypersiren.errors import UserError
-from hypersiren.fields.savable import describe
+from hypersiren.fields.savable import describe, rebuild
 from hypersiren.hypernets.encoders.precision import convolutions
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.summary import headline
-from hypersiren.tasks.task import digest_of
-from hypersiren.training import checkpoints
+from hypersiren.tasks.task import digest_of, map_tensors
+from hypersiren.training import checkpoints, stages
 from hypersiren.training.checkpoints import CheckpointError
-from hypersiren.training.compiled import compile_forward
-from hypersiren.training.display import is_first, processes, shows_progress
-from hypersiren.training.distributed import agreement, check, join, mean, on_first, parallel, part_of, share
+from hypersiren.training.display import is_first, shows_progress
+from hypersiren.training.distributed import agreement, join, mean, on_first
 from hypersiren.training.folders import TrainingError, locked
+from hypersiren.training.interrupts import check_on_interrupt, stop_requested
 from hypersiren.training.memory import RETURN_SECONDS, return_freed_memory
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
-from hypersiren.training.optimizers import closure, learning_rate, make_optimizers
-from hypersiren.training.parts import choose_parts
-from hypersiren.training.run import Run, finite_means, is_finite
-from hypersiren.training.seeds import step_seed
+from hypersiren.training.run import Run, finite_means, is_finite, tensors_in
+from hypersiren.training.seeds import seeded
+from hypersiren.training.step import LOGGING, TrainingStep
 
 LOG = logging.getLogger(__name__)
 
 OnLog = Callable[[int, dict[str, float]], object]
 """A function that is told of each row of the history: step and values. If it returns True, the training stops."""
-
-DATA, UPDATE, LOGGING = "hypersiren/data", "hypersiren/update", "hypersiren/logging"
-"""Labels of the parts of the loop in a profiler's trace."""
 
 LOOK_SECONDS, LOOK_SHARE = 10.0, 0.05
 """Between validations the bar gets a fresh number after so many seconds, at this share of the time at most."""
@@ -103,20 +96,26 @@ def optimise_and_load(
     seed: int,
     progress: bool | str,
     on_log: OnLog | None = None,
+    on_interrupt: str = "raise",
 ) -> dict[str, Any]:
-    """As `optimise`, from Python: the model, which may be from outside, then has the best averaged weights.
+    """As `optimise`, from Python: the model, which may be from outside, then has the best averaged weights, no graph.
 
     Args:
         objective, training, seed, progress: As in `optimise`.
         run_dir: Where the run is kept; None keeps nothing.
         record: Of what is saved, all but `model` and `digest`.
         on_log: Called with each row of the history; see `hypersiren.fit`.
+        on_interrupt: Whether to raise or to return after Ctrl-C; see `hypersiren.fit`.
 
     Returns:
         metrics, history, seconds, run_dir and finished, as `hypersiren.training.fit.Fit` has them.
     """
+    check_on_interrupt(on_interrupt)
     join()
+    _leave_inference(objective.task)
     model = objective.model
+    if training.steps:
+        thaw(model)
     try:
         description: dict[str, Any] | None = describe(model)
     except UserError:
@@ -129,132 +128,42 @@ def optimise_and_load(
         with ExitStack() as held, convolutions(training.tf32):
             on_first(lambda: held.enter_context(locked(folder)))
             watched = run_dir is not None
-            finished, history = _optimise(objective, folder, record, training, seed, progress, watched, on_log)
+            finished, history, error = _optimise(objective, folder, record, training, seed, progress, watched, on_log)
         content, history = on_first(lambda: (checkpoints.read(checkpoints.find(folder)), history))
     model.load_state_dict(content["ema"])
     model.eval()
+    if error is not None and on_interrupt == "raise":
+        raise error
+    model.requires_grad_(False)
     kept = None if run_dir is None else Path(run_dir)
-    outcome = {"metrics": content["metrics"], "seconds": content["seconds"], "history": history}
+    seconds = history[-1]["seconds"] if history else content["seconds"]  # of the best weights it may be less
+    outcome = {"metrics": content["metrics"], "seconds": seconds, "history": history}
     return {**outcome, "run_dir": kept, "finished": finished}
 
 
-class TrainingStep:
-    """What the loop does in each step: draw a batch, forward, backward, clip, update, average.
-
-    Args:
-        objective: Gives the loss terms of a batch; holds the model and the task.
-        training: Optimiser, learning rate and so on.
-        seed: Fixes the batches.
-        begin: Whether the training is new, see `Objective.begin`.
-
-    Attributes:
-        average: The averaged model, which is evaluated and saved; without averaging, the model itself.
-        averaged: Those of its weights that are trained.
-        optimizers: One or two, by `training.optimizer`.
-        graphs: Whether CUDA graphs replay forward and backward pass.
-        parts: `training.parts`, or what fits into the device's memory.
+def thaw(model: nn.Module) -> None:
+    """Let those weights be trained that a new model trains, if none are: it was loaded, fitted or solved.
 
     Example:
-        >>> from hypersiren import Image, Siren
-        >>> from hypersiren.training.objectives import FieldObjective
-        >>> objective = FieldObjective(Siren(2, 1, 16), Image(torch.zeros(8, 8, 1)))
-        >>> step = TrainingStep(objective, Optimisation(steps=20))
-        >>> losses = [step(i, Monitor(None)).item() for i in range(20)]
-        >>> losses[-1] < losses[0]
+        >>> fitted = nn.Linear(2, 3).requires_grad_(False)
+        >>> thaw(fitted)
+        >>> fitted.weight.requires_grad
         True
     """
-
-    def __init__(self, objective: Objective, training: Optimisation, seed: int = 0, begin: bool = True):
-        model = objective.model
-        self.objective, self.task, self.training, self.seed = objective, objective.task, training, seed
-        self.closing = training.optimizer == "lbfgs"
-        self.generator = torch.Generator(next(model.parameters()).device)
-        self.trained: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
-        if training.steps == 0:  # what is solved needs no optimiser, and no copy
-            self.average, self.averaged, self.optimizers = model, self.trained, []
-            return
-        check(self.task, training, partial(self.draw, 0, 0))
-        on_first(lambda: objective.begin() if begin else None)
-        free = training.parts is None and not self.closing and training.steps > 0
-        self.parts = (
-            on_first(partial(choose_parts, objective, partial(self.draw, 0, 0))) if free else training.parts or 1
-        )
-        decided = training.replace(parts=self.parts)
-        forward, self.graphs = compile_forward(objective, decided, partial(self.draw, part=0))
-        self.forward = parallel(objective, forward, partial(self.draw, 0, 0))
-        self.average = copy.deepcopy(model).eval() if training.ema else model
-        self.averaged = [p for p in self.average.parameters() if p.requires_grad]
-        if training.ema:
-            self.average.requires_grad_(False)
-        LOG.debug("preparing the optimiser")
-        factors = objective.lr_factors()
-        arguments = self.trained, training.optimizer, training.lr, training.weight_decay, factors, objective.tables()
-        self.optimizers = make_optimizers(*arguments)
-
-    def draw(self, step: int, part: int) -> Any:
-        """One of the batches whose gradients are averaged in a step."""
-        drawn = step_seed(self.seed, 0 if self.closing else step, part)
-        return self.task.sample(self.generator.manual_seed(drawn), step / max(1, self.training.steps))
-
-    def batches(self, step: int) -> list[Any]:
-        """All of them."""
-        return [self.draw(step, part) for part in range(self.training.accumulate)]
-
-    def rate(self, step: int) -> float:
-        """The learning rate."""
-        return 1.0 if self.closing else learning_rate(step, self.training)
-
-    def __call__(self, step: int, monitor: Monitor) -> Tensor:
-        """Make step `step`, counted from 0; the loss of its last part, still on the device."""
-        closing, accumulate, pieces = self.closing, self.training.accumulate, self.parts
-        if self.graphs:
-            torch.compiler.cudagraph_mark_step_begin()
-        for each in self.optimizers:
-            for group in each.param_groups:
-                group["lr"] = self.rate(step) * group["factor"]
-        for part in range(accumulate):
-            with record_function(DATA):
-                whole = self.draw(step, part)
-                batch = share(self.task, whole)
-            with record_function(UPDATE):
-                if part == 0 and not closing:
-                    self.objective.refit(step, whole)
-            for piece in range(pieces):
-                with record_function(UPDATE):
-                    terms = self.forward(part_of(self.task, batch, piece, pieces))
-                    loss = total(terms)
-                    (loss / count if (count := accumulate * pieces) > 1 else loss).backward()
-                with record_function(LOGGING):
-                    monitor.record({"loss/total": loss, **{f"loss/{k}": v for k, v in terms.items()}})
-        with record_function(UPDATE):
-            norm = self._clip()
-            for each in self.optimizers:
-                each.step(closure(each, self.forward, batch, loss) if closing else None)  # type: ignore[arg-type]
-                each.zero_grad()
-            if self.training.ema:
-                # The average starts short, so that it forgets the initial weights soon.
-                weight = 1 - min(self.training.ema, (1 + step) / (10 + step))
-                torch._foreach_lerp_(self.averaged, self.trained, weight)
-        with record_function(LOGGING):
-            monitor.record({"gradient_norm": norm})
-        return loss
-
-    @torch.no_grad()
-    def _clip(self) -> Tensor:
-        """The norm of the gradient before it is clipped. What is not longer than allowed is not touched on a processor,
-        where a pass over millions of gradients costs more than a look at one number."""
-        gradients = [p.grad for p in self.trained if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        most = math.inf if self.closing else self.training.clip or math.inf
-        if most < math.inf and (norm.device.type != "cpu" or norm > most):
-            nn.utils.clip_grads_with_norm_(self.trained, most, norm)
-        return norm
+    if any(weight.requires_grad for weight in model.parameters()):
+        return
+    trained: dict[str, bool] = {}
+    with contextlib.suppress(UserError), seeded(0):  # whoever made it otherwise trains all of it
+        trained = {name: weight.requires_grad for name, weight in rebuild(describe(model)).named_parameters()}
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(trained.get(name, True))
 
 
-def total(terms: dict[str, Tensor]) -> Tensor:
-    """The sum of the terms; of one it is the term itself, which spares a GPU four launches."""
-    values = list(terms.values())
-    return values[0] if len(values) == 1 else torch.stack(values).sum()
+def _leave_inference(task: Any) -> None:
+    """Copy the tensors of a task that was made in `torch.inference_mode()`, for gradients may not pass through them."""
+    for name, value in list(getattr(task, "__dict__", {}).items()):
+        if any(tensor.is_inference() for tensor in tensors_in(value)):
+            setattr(task, name, map_tensors(value, Tensor.clone))
 
 
 def _optimise(
@@ -266,16 +175,16 @@ def _optimise(
     progress: bool | str,
     watched: bool = True,
     on_log: OnLog | None = None,
-) -> tuple[bool, list[dict[str, float]]]:
-    """Whether the run is finished, and its history. `watched`: write events for TensorBoard."""
+) -> tuple[bool, list[dict[str, float]], BaseException | None]:
+    """Whether the run is finished, its history, and what an interruption raises. `watched`: write events."""
     steps, accumulate, task = training.steps, training.accumulate, objective.task
     make_step = TrainingStep(objective, training, seed, begin=not (run_dir / "last.pt").exists())
     average = make_step.average
-    run = Run(run_dir, record, objective.model, average, make_step.optimizers, task.criterion)
+    run = Run(run_dir, record, objective.model, average, make_step.optimizers, objective.criterion, task)
     there = (run_dir / "last.pt").exists()
     start = run.resume()
-    if start >= steps and there and not run.due:
-        return True, run.history
+    if stages.ended(task, start, steps) and there and not run.due:
+        return True, run.history, None
     if not there:
         run.seconds = objective.seconds
     if start:
@@ -305,17 +214,17 @@ def _optimise(
     try:
         if start == 0 and objective.validate_first:
             LOG.info("evaluating before the first step" if steps else "evaluating")
-            metrics = on_first(partial(validate, 0, last=not steps))
+            metrics: dict[str, float] | None = on_first(partial(validate, 0, last=not steps))
             if on_first(partial(_says_stop, on_log, run)):
-                return False, run.history
-            shown["headline"] = _headline(task, metrics)
+                return False, run.history, None
+            shown["headline"] = _headline(task, metrics or {})
             _write_postfix(bar, shown)
             clock = looked = time.perf_counter()
         if start and run.due:
             LOG.info("evaluating after step %d", start)
-            on_first(partial(validate, start, last=start >= steps))
-        with stop_requested() as event:
-            stopped = agreement(event)
+            on_first(partial(validate, start, last=stages.ended(task, start, steps)))
+        with stop_requested() as stop:
+            stopped = agreement(stop)
             for step in range(start, steps):
                 loss = make_step(step, monitor)
                 if time.perf_counter() - returned > RETURN_SECONDS:
@@ -324,7 +233,7 @@ def _optimise(
 
                 done = step + 1
                 bar.update()
-                validating = done % training.validate_every == 0 or done == steps
+                validating = stages.advance(task, done, steps) or done % training.validate_every == 0
                 stopping = stopped()
                 if done % training.log_every == 0 or validating or stopping:
                     series = mean(monitor.collect())  # the one wait for the device
@@ -340,23 +249,27 @@ def _optimise(
                         monitor.scalars(done, values)
                         shown |= {"loss": f"loss {values['loss/total']:.4g}", "speed": f"{speed:.0f} {task.unit}/s"}
                         _write_postfix(bar, shown)
-                    logged = done
-                    if validating:
+                    logged, metrics = done, None
+                    if stopping:  # a validation that is due is made on resuming
+                        on_first(partial(run.save, done, due=validating))
+                    elif validating:
                         LOG.debug("evaluating after step %d", done)
                         _write_postfix(bar, {**shown, "speed": "evaluating"})
                         if live:
                             bar.refresh()
-                        metrics = on_first(partial(validate, done, last=done == steps))
-                        shown["headline"] = _headline(task, metrics)
+                        last = stages.ended(task, done, steps)
+                        metrics = stop.unless_set(partial(on_first, partial(validate, done, last=last)))
+                        shown["headline"] = _headline(task, metrics or {})
                         _write_postfix(bar, shown)
-                    elif stopping:
-                        on_first(partial(run.save, done))
                     if on_first(partial(_says_stop, on_log, run)) and done < steps:
                         if not validating:  # a deliberate end has its metrics, unlike Ctrl-C
                             on_first(partial(validate, done, last=True))
-                        return False, run.history
+                        return False, run.history, None
+                    over = stages.ended(task, done, steps)
                     if stopping or (validating and stopped()):
-                        return done == steps, run.history
+                        return over and metrics is not None, run.history, stop.error()
+                    if over:
+                        return True, run.history, None
                     clock = time.perf_counter()
                     looked = clock if validating else looked
                 elif progress and time.perf_counter() - looked > max(LOOK_SECONDS, cost / LOOK_SHARE):
@@ -364,7 +277,7 @@ def _optimise(
                     if is_finite([loss, make_step.averaged]):
                         looked = time.perf_counter()
                         with _keeping(run, done):
-                            metrics = _look(objective, average)
+                            metrics = stop.unless_set(partial(_look, objective, average)) or {}
                         shown |= {"loss": f"loss {loss.item():.4g}", "headline": _headline(task, metrics)}
                         _write_postfix(bar, shown)
                         monitor.scalars(done, {f"validation/{k}": v for k, v in metrics.items()})
@@ -374,7 +287,7 @@ def _optimise(
     finally:
         bar.close()
         monitor.close()
-    return True, run.history
+    return True, run.history, None
 
 
 def _says_stop(on_log: OnLog | None, run: Run) -> bool:
@@ -401,7 +314,7 @@ def _headline(task: Any, metrics: dict[str, float]) -> str:
 def _look(objective: Objective, model: nn.Module) -> dict[str, float]:
     """What the task says of a model, as it is: without calibration, which would change it."""
     with _evaluating(model, objective.task):
-        return objective.task.evaluate(objective.predictor(model))
+        return objective.judge(model)
 
 
 @contextmanager
@@ -428,7 +341,7 @@ def _validate(
         predict = objective.predictor(model)
         with _keeping(run, step, due=True):
             objective.calibrate(model)
-            found = {**task.evaluate(predict), **objective.facts}
+            found = {**objective.judge(model), **objective.facts}
             metrics = {name: float(value) for name, value in found.items()}  # not NumPy's, to be saved
         run.log(step, {f"validation/{k}": v for k, v in metrics.items()})
         run.save(step, metrics)
@@ -450,32 +363,9 @@ def _keeping(run: Run, step: int, *, due: bool = False) -> Iterator[None]:
         yield
     except (TrainingError, CheckpointError):  # they say themselves what is kept
         raise
-    except Exception:
+    except BaseException as error:
         if step:
             run.save(step, due=due)
-            LOG.warning("step %d is saved; what follows it failed", step)
+            if isinstance(error, Exception):
+                LOG.warning("step %d is saved; what follows it failed", step)
         raise
-
-
-@contextmanager
-def stop_requested() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets, so that the step ends whole; a second Ctrl-C interrupts.
-
-    But not where torchrun passes on the Ctrl-C that the processes have from the terminal already.
-    """
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-
-    def request(number: int, frame: Any) -> None:
-        event.set()
-        if processes() == 1:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from hypersiren.errors import UserError
 from hypersiren.fields.operators import Field
@@ -28,6 +28,19 @@ class Objective(nn.Module):
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         raise NotImplementedError
+
+    @property
+    def criterion(self) -> str | None:
+        """The number of `judge` of which the lowest is the best; None: the last model is."""
+        return self.task.criterion
+
+    def sample(self, generator: Generator, progress: float) -> Any:
+        """The batch of a step."""
+        return self.task.sample(generator, progress)
+
+    def judge(self, model: nn.Module) -> dict[str, float]:
+        """What the task says of `model`, which is this one's or its average."""
+        return self.task.evaluate(self.predictor(model))
 
     def begin(self) -> None:
         """Called once before the first step of a new run, to take a prior from data for example."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hypersiren.settings.yaml import to_yaml
-from hypersiren.training import checkpoints
+from hypersiren.training import checkpoints, stages
 from hypersiren.training.checkpoints import CheckpointError
 from hypersiren.training.distributed import on_first
 from hypersiren.training.folders import TrainingError, refuse_others, sign, tell_differences, to_json, write_text
@@ -27,8 +27,9 @@ class Run:
         average: nn.Module,
         optimizers: Sequence[torch.optim.Optimizer],
         criterion: str | None,
+        task: Any,
     ):
-        self.folder, self.record, self.criterion = folder, record, criterion
+        self.folder, self.record, self.criterion, self.task = folder, record, criterion, task
         self.model, self.average, self.optimizers = model, average, optimizers
         self.best: float = math.inf
         self.metrics: dict[str, float] = {}
@@ -45,6 +46,7 @@ class Run:
         """
         checkpoints.check_plain({"record": self.record, "optimizers": [each.state_dict() for each in self.optimizers]})
         content = on_first(self._read)
+        stages.set_state(self.task, content.get("task", {}))
         step = self._load(content) if content else 0
         on_first(self._sign)
         if self.trains and content and not content["optimizers"]:
@@ -129,7 +131,7 @@ class Run:
         if step == 0 and self.trains:  # so that what training earns can be shown
             checkpoints.write(self.folder / "prior.pt", common)
         full: dict[str, Any] = {"model": self.model.state_dict(), "optimizers": optimizers}
-        full |= {"best": self.best, "history": self.history, "due": due}
+        full |= {"best": self.best, "history": self.history, "due": due, "task": stages.state(self.task)}
         checkpoints.write(self.folder / "last.pt", {**common, **full})
         summary = {"step": step, "seconds": self.seconds, "validation": self.metrics}
         if math.isfinite(self.best):

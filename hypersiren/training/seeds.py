@@ -1,14 +1,23 @@
-"""Random numbers of a training, without touching the caller's."""
+"""Random numbers of a training, without touching the caller's, nor those of another thread."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
+
+OF_TENSORS = (torch.rand, torch.randn, torch.randint, torch.randperm, Tensor.uniform_, Tensor.normal_, Tensor.random_)
+OF_LAYERS = (init.uniform_, init.normal_, init.kaiming_uniform_)  # a mode does not see what these call
+DRAWS = frozenset([*OF_TENSORS, *OF_LAYERS])
+"""What draws from PyTorch's global generator, unless it is given one."""
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Initial weights drawn inside come from this seed; the caller's random state is as before afterwards.
+class seeded(TorchFunctionMode):
+    """Initial weights drawn inside, on the CPU, come from this seed, by a generator of their own.
+
+    PyTorch's layers draw from its global generator, which all threads share. A mode, as `torch.device` is one, holds in
+    the thread that has entered it.
 
     Example:
         >>> before = torch.get_rng_state()
@@ -19,9 +28,16 @@ def seeded(seed: int) -> Iterator[None]:
         >>> torch.equal(first, second), torch.equal(before, torch.get_rng_state())
         (True, True)
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in DRAWS and kwargs.get("generator") is None:
+            kwargs = {**kwargs, "generator": self.generator}
+        return func(*args, **kwargs)
 
 
 def step_seed(seed: int, step: int, part: int = 0) -> int:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from hypersiren.settings.yaml import to_yaml
 from hypersiren.training import checkpoints
 from hypersiren.training.display import processes, rank
 from hypersiren.training.folders import differences, locked, refuse_others, sign, write_text
+from hypersiren.training.interrupts import Stop
 
 LOG = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class KeptSolve:
         stop: Is set when the solve is to end, after a strip, with what it has.
     """
 
-    def __init__(self, folder: Path, record: dict[str, Any], stop: Event):
+    def __init__(self, folder: Path, record: dict[str, Any], stop: Stop):
         one = processes() == 1
         self.path = folder / ("solve.pt" if one else f"solve-{rank() + 1}of{processes()}.pt")
         self.record, self.stop, self.last = record, stop, 0
@@ -81,7 +81,7 @@ class KeptSolve:
         took = time.monotonic() - begun
         self.due = time.monotonic() + max(KEEP_SECONDS, 9 * took)
         if stopping:
-            raise KeyboardInterrupt
+            raise self.stop.error()
 
     @torch.no_grad()
     def gather(self, field: CompactWindows, rows: tuple[int, int]) -> None:

@@ -16,7 +16,7 @@ from hypersiren.fields.savable import describe
 from hypersiren.fields.siren import Siren
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.model import HyperSiren
-from hypersiren.training import checkpoints
+from hypersiren.training import checkpoints, runs
 from hypersiren.training.checkpoints import load, read, save, write
 from tests.lines import refusal
 
@@ -289,7 +289,7 @@ def test_trains_on_a_gpu(tmp_path, capsys):
 def test_a_released_model_is_used_by_its_name(trained, tmp_path, monkeypatch, capsys):
     released = tmp_path / "released"
     released.mkdir()
-    monkeypatch.setattr(checkpoints, "RELEASED", released)
+    monkeypatch.setattr(runs, "RELEASED", released)
     checkpoints.release(trained, released / "tiny.safetensors")
     assert (released / "tiny.safetensors").stat().st_size < 0.6 * (trained / "best.pt").stat().st_size
     monkeypatch.chdir(tmp_path)

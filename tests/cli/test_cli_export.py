@@ -117,7 +117,7 @@ def test_the_completion_of_a_picture_is_exported(trained, tmp_path, capsys):
 def test_without_the_extra_onnx_is_refused_by_name(fitted, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     code, _, err = run(capsys, "export", fitted, "--onnx")
-    assert (code, refusal(err)) == (2, '--onnx needs the extra onnx: pip install "hypersiren[onnx]"')
+    assert (code, refusal(err)) == (2, "--onnx needs the extra onnx: pip install onnx onnxscript onnxruntime")
 
 
 def test_what_onnx_cannot_hold_is_refused_in_one_line(tmp_path):
@@ -135,7 +135,7 @@ def test_what_onnx_cannot_hold_is_refused_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["RUN"], "expected one of --html, --onnx and --torch, got none"),
+        (["RUN"], "expected one of --html, --onnx, --torch and --glsl, got none"),
         (["RUN", "--html", "--onnx"], "got html and onnx"),
         (["RUN", "--html", "--out", "a.txt"], "a.txt: expected the ending .html"),
         (["RUN", "--torch", "--out", "no/a.pt2"], "in a folder that exists"),

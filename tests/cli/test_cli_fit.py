@@ -130,7 +130,7 @@ def test_initialisation_draws(photo, capsys):
         (["fit", "quantum"], "expected one of image"),
         (["fit", "image", "nope.png"], "nope.png: no such file"),
         (["fit", "image", "text.png"], "text.png: not an image"),
-        (["fit", "image", "a.png", "b.png"], "image takes 1 file"),
+        (["fit", "edit", "a.png", "b.png", "c.png"], "edit takes 2 files"),
         (["fit", "image", "a.png", "--training.stps", "3"], 'did you mean "training.steps"?'),
         (["fit", "image", "a.png", "--signal.size", "0"], "signal.size"),
         (["fit", "image", "a.png", "--signal.share", "0"], "signal.share"),

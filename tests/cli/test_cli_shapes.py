@@ -72,7 +72,7 @@ def test_complete_of_ones_own_points_and_meshes(tmp_path_factory, tmp_path, caps
         (["train", "--data.kind", "solids", "--encoder.kind", "conv"], "encoder.kind"),
         (["complete", "RUN", "missing.ply"], "missing.ply"),
         (["complete", "RUN", "text.ply"], "text.ply"),
-        (["complete", "RUN", "text.ply", "--mask", "mask.png"], "--mask is not for shapes"),
+        (["complete", "RUN", "text.ply", "--mask", "text.ply"], "--mask is not for shapes"),
         (["complete", "RUN", "text.ply", "--interpolate", "3"], "--interpolate is not for shapes"),
         (["complete", "RUN", "text.ply", "--extent", "2"], "--extent is not for shapes"),
         (["complete", "RUN", "text.ply", "--context", "0"], "--context of at least 1"),

@@ -81,15 +81,26 @@ fit image folder  ->  folder: a folder, not an image
 fit image text.png  ->  text.png: not an image that Pillow can read
 fit image empty.png  ->  empty.png: empty file
 fit image a.wav  ->  a.wav: not an image that Pillow can read
-fit image camra  ->  camra: no such file; did you mean the photograph "camera"?
+fit image camra  ->  camra: no such file; did you mean "camera"?
 fit image https://example.org/a.png  ->  signal.path: expected a file on this computer, not a URL (download it
-fit image a.png b.jpg  ->  image takes 1 file, got a.png b.jpg
+fit image a.png c.jpg  ->  c.jpg: no such file
+fit image a.png b.jpg --out x  ->  several signals have a run folder each, and one process: expected no --out
 fit image a.png -x  ->  unknown flag -x; settings are given as --key value
 fit image a.png --signal.sise 32  ->  --signal.sise: unknown key "signal.sise"; did you mean "signal.size"?
 fit image a.png --signal.size abc  ->  signal.size: input should be a valid integer, unable to parse string as an
 fit image a.png --signal.size -3  ->  signal.size: input should be greater than 0, got -3
 fit image a.png --signal.size [1,2,3]  ->  signal.size: input should be a valid integer, got [1, 2, 3]
 fit image a.png --siz 32  ->  --siz: unknown key "siz"; did you mean "signal.size"?
+fit image a.png --epochs 10  ->  --epochs: unknown key "epochs"; did you mean "training.steps"?
+fit image a.png --gpu  ->  --gpu: unknown key "gpu"; did you mean "device cuda"?
+fit image a.png --learning-rate 1  ->  --learning_rate: unknown key "learning_rate"; did you mean "training.lr"?
+fit image a.png --batch-size 9  ->  --batch_size: unknown key "batch_size"; did you mean "training.points"?
+fit image a.png --network.w0 9  ->  --network.w0: unknown key "network.w0"; did you mean "network.first_omega"?
+train --epochs 10  ->  --epochs: unknown key "epochs"; did you mean "training.steps"?
+fit image a.pgn  ->  a.pgn: no such file; did you mean "a.png"?
+fit image photos/notes.tx  ->  photos/notes.tx: no such file; did you mean "photos/notes.txt"?
+complete runs/face a.png  ->  runs/face: no such run folder or checkpoint; did you mean "runs/faces"?
+render runs/imge  ->  runs/imge: no such run folder or checkpoint; did you mean "runs/image"?
 fit image a.png --step 10  ->  --step: unknown key "step"; did you mean "training.steps"?
 fit image a.png --training.steps -5  ->  training.steps: input should be greater than or equal to 0, got -5
 fit image a.png --steps 0 --kind siren  ->  training.steps: expected at least 1 where nothing is solved, got 0
@@ -129,7 +140,7 @@ fit image a.png --run_dir=x  ->  unknown flag --run_dir; did you mean --out?
 train --run-dir x  ->  unknown flag --run-dir; did you mean --out?
 fit image a.png --ouut x  ->  --ouut: unknown key "ouut"; did you mean "out"?
 fit image a.png --queit  ->  --queit: unknown key "queit"; did you mean "quiet"?
-fit image a.png --restart yes  ->  image takes 1 file, got a.png yes
+fit image a.png --restart yes  ->  yes: no such file
 fit image a.png --training.steps 5 10  ->  unexpected argument '10'; settings are given as --key value
 fit image --training.steps 5 a.png  ->  unexpected argument 'a.png'; settings are given as --key value
 fit image a.png --signal.gray maybe  ->  signal.gray: input should be a valid boolean, unable to interpret input,
@@ -168,10 +179,10 @@ train faces  ->  unexpected argument 'faces'; settings are given as --key value
 train --config missing.yaml  ->  missing.yaml: no such file; did you mean "list.yaml"?
 train --config fases  ->  --config: no such file or configuration "fases"; did you mean "faces"?
 train --config open.yaml  ->  open.yaml: not valid YAML (expected ',' or '}', but got '<stream end>',
-train --data.kind face  ->  data.kind: expected one of faces, photos, folder, celeba, solids, meshes, sounds or a
-train --data.kind soldis  ->  data.kind: expected one of faces, photos, folder, celeba, solids, meshes, sounds or a
+train --data.kind face  ->  data.kind: expected one of faces, photos, folder, celeba, solids, meshes, sounds
+train --data.kind soldis  ->  data.kind: expected one of faces, photos, folder, celeba, solids, meshes, sounds
 train --data.kind folder  ->  images of kind 'folder' need a root, the folder that holds them
-train --data.kind folder --data.root missing  ->  no such folder: missing
+train --data.kind folder --data.root missing  ->  missing: no such folder
 train --data.kind folder --data.root a.png  ->  expected a folder, got a file: a.png
 train --data.kind folder --data.root folder  ->  expected image files below folder, found none
 train --data.kind folder --data.root photos  ->  expected at least 3 images in photos (1 files left out, the first
@@ -186,7 +197,7 @@ train --encoder.kind transformer  ->  encoder.kind: expected one of none, set, c
 train --hypernet.hidden_feature 3  ->  --hypernet.hidden_feature: unknown key "hypernet.hidden_feature"; did you
 train --signal.size 3  ->  --signal.size: unknown key "signal"
 train --out photos  ->  photos: expected an empty folder or that of a run, got one with other
-train --out runs/image  ->  runs/image holds a run with other settings (training.lr: 7 there, 0.0001
+train --out runs/image  ->  runs/image holds a run with other settings (training.lr: 7 there, 0.001
 complete  ->  Command "complete" parameter --run requires an argument.
 complete missing  ->  missing: no such run folder or checkpoint
 complete photos  ->  photos: holds no checkpoint (best.pt or last.pt); expected a run folder of
@@ -202,7 +213,7 @@ complete runs/faces a.png --mask small.png  ->  small.png: expected a mask of th
 complete runs/faces a.png --mask missing.png  ->  missing.png: no such file
 complete runs/faces a.png --context -1  ->  expected --context of at least 1, got -1
 complete runs/faces a.png --context 100000  ->  expected --context of at most 64
-complete runs/faces a.png --context all  ->  Invalid value for --context: unable to convert "all" into int.
+complete runs/faces a.png --context all  ->  expected --context such as 100 or 10%, got "all"
 complete runs/faces a.png --size 0  ->  expected --size of at least 1, got 0
 complete runs/faces a.png --extent 0  ->  expected --extent above 0, got 0
 complete runs/faces a.png --extent nan  ->  expected --extent above 0, got nan
@@ -215,8 +226,8 @@ render  ->  Command "render" parameter --run requires an argument.
 render missing  ->  missing: no such run folder or checkpoint
 render photos  ->  photos: holds no checkpoint (best.pt or last.pt); expected a run folder of
 render a.png  ->  a.png: not a readable checkpoint (expected a run folder of `hypersiren
-render runs/sdf  ->  runs/sdf/best.pt: expected a fitted image, sound or video (hypersiren fit
-render runs/faces  ->  runs/faces/best.pt: expected a fitted image, sound or video (hypersiren
+render runs/sdf  ->  runs/sdf/best.pt: expected a fitted image, sound, video or volume (hypersiren fit
+render runs/faces  ->  runs/faces/best.pt: expected a fitted image, sound, video or volume (hypersiren
 render runs/image --size 0  ->  expected --size above 0, got 0
 render runs/image --size big  ->  Invalid value for --size: unable to convert "big" into int.
 render runs/image --rate 8000  ->  --rate: not for the image that runs/image holds; it has --size, --region

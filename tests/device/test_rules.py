@@ -11,10 +11,10 @@ from hypersiren.signals.image.filters import image_gradient, image_laplacian
 from hypersiren.signals.sets import decoding
 from hypersiren.signals.sets.sources import Target, folder
 from hypersiren.tasks.settings import FitTraining
-from hypersiren.training.loop import TrainingStep
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.muon import orthogonalise
 from hypersiren.training.objectives import FieldObjective
+from hypersiren.training.step import TrainingStep
 from tests.device.fake_cuda import Counts, FakeCuda
 
 pytestmark = [pytest.mark.device, pytest.mark.quick]

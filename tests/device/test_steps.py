@@ -11,9 +11,9 @@ from hypersiren.fields.baselines import baseline
 from hypersiren.settings.flags import load_settings
 from hypersiren.tasks.registry import open_task
 from hypersiren.training.fit import choose_omega, describe_field
-from hypersiren.training.loop import TrainingStep
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import FieldObjective
+from hypersiren.training.step import TrainingStep
 from tests.device.fake_cuda import Counts
 
 pytestmark = pytest.mark.device
@@ -92,7 +92,9 @@ STEPS = {
     "inpaint": lambda: field("inpaint", SMALL),
     "wave": lambda: field("wave", {**POINTS, "signal": {"cells": 64, "variance": 0.01}}),
     "helmholtz": lambda: field("helmholtz", {**POINTS, "signal": CELLS}),
-    "inversion": lambda: field("inversion", {**POINTS, "signal": {**CELLS, "sources": 2, "receivers": 4}}),
+    "inversion": lambda: field(
+        "inversion", {**POINTS, "signal": {**CELLS, "sources": 2, "receivers": 4}, "loss": {"waves": "network"}}
+    ),
     "default hypernetwork": lambda: pictures("faces", *SOLVE),
     "paper's set encoder": lambda: pictures("celeba_set", *PAPER, "--encoder.hidden_features", 16),
     "paper's CNN": lambda: pictures("celeba_cnn", *PAPER, "--encoder.size", "[16,16]"),

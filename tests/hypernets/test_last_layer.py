@@ -350,7 +350,9 @@ def test_training_on_the_likelihood_learns_how_noisy_values_are(adapter):
 
 
 def test_a_likelihood_without_a_distribution_is_refused():
-    with pytest.raises(ValidationError, match=r"loss\.likelihood needs adapter\.kind solve or mixture, got none"):
+    with pytest.raises(
+        ValidationError, match=r"expected adapter\.kind solve or mixture with loss\.likelihood, got none"
+    ):
         CompletionSettings(encoder={"kind": "set"}, adapter={"kind": "none"}, loss={"likelihood": 1.0})
     images = torch.zeros(20, 4, 4, dtype=torch.uint8)
     siren = Siren(2, 1, hidden_features=8)

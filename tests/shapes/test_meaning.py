@@ -81,6 +81,53 @@ def test_a_hollow_keeps_its_inner_side_and_a_second_ball_is_turned():
     assert text == "1280 of 2560 faces looked inwards or otherwise than their neighbours, and were turned"
 
 
+def test_faces_of_both_sides_count_once(tmp_path):
+    generator = np.random.default_rng(5)
+    both = np.vstack([BALL.faces, BALL.faces[:, ::-1]])
+    for vertices, faces in (
+        (BALL.vertices, both[generator.permutation(len(both))]),
+        (np.vstack([BALL.vertices] * 2), np.vstack([BALL.faces, BALL.faces[:, ::-1] + len(BALL.vertices)])),
+    ):
+        kept, text = outward_faces(vertices, faces)
+        assert len(kept) == len(BALL.faces)
+        assert volume(vertices, kept) == pytest.approx(BALL.volume)
+        assert str(text).count("1280 of 2560 faces are there twice, as of both sides: one is kept") == 1
+        assert "not closed" not in str(text)
+    trimesh.Trimesh(vertices, faces, process=False).export(tmp_path / "a.stl")
+    with pytest.warns(UserWarning, match="there twice"):
+        assert cosine(read_points(tmp_path / "a.stl", count=2000)) > 0.99
+    sheet = BALL.faces[BALL.triangles_center[:, 2] > 0]
+    kept, text = outward_faces(BALL.vertices, np.vstack([sheet, sheet[:, ::-1]]))
+    np.testing.assert_array_equal(kept, sheet)
+    assert "not closed" in str(text)
+
+
+def test_shells_inside_of_shells_alternate_and_that_is_said():
+    n = len(BALL.vertices)
+    radii = [1.0, 0.8, 0.5, 0.3]
+    vertices = np.vstack([r * BALL.vertices for r in radii] + [0.1 * BALL.vertices + 7])
+    faces = np.vstack([BALL.faces + i * n for i in range(5)])
+    turned, text = outward_faces(vertices, faces)
+    assert volume(vertices, turned) == pytest.approx(BALL.volume * (1 - 0.8**3 + 0.5**3 - 0.3**3 + 0.1**3))
+    assert "2 of 5 parts lie inside of others and looked outwards as these do" in str(text)
+    np.testing.assert_array_equal(turned[: len(BALL.faces)], BALL.faces)
+    assert outward_faces(vertices, turned)[1] is None  # as it should be: nothing to say
+    # Parts that cross, or lie beside each other in a box, are no shells of each other.
+    for shift in ([0.7, 0, 0], [2.2, 0, 0]):
+        crossed = np.vstack([BALL.vertices, 0.6 * BALL.vertices + shift])
+        assert outward_faces(crossed, faces[: 2 * len(BALL.faces)])[1] is None
+    ring = trimesh.creation.torus(1.0, 0.2)
+    inside = np.vstack([ring.vertices, 0.1 * BALL.vertices])  # in the box of the ring, but not in the ring
+    assert outward_faces(inside, np.vstack([ring.faces, BALL.faces + len(ring.vertices)]))[1] is None
+
+
+def test_vertices_that_no_face_has_do_not_matter():
+    odd = np.vstack([BALL.vertices, [[np.nan, 0, 0], [1e9, 0, 0]]])
+    faces, text = outward_faces(odd, BALL.faces[:, ::-1])
+    assert volume(BALL.vertices, faces) == pytest.approx(BALL.volume)
+    assert "1280 of 1280" in str(text)
+
+
 def test_open_and_one_sided_meshes_are_said():
     half = BALL.faces[BALL.triangles_center[:, 2] > 0]
     faces, text = outward_faces(BALL.vertices, half)

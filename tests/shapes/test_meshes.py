@@ -174,9 +174,9 @@ def test_off_with_many_corners_is_a_fan():
     ("data", "message"),
     [
         (BOX[:-20].encode(), "expected 8 vertices and 7 faces, a line each, got 13 lines"),
-        (b"OFF BINARY\n\0\0", "expected a text file that begins with OFF"),
-        (b"ply\n", "expected a text file that begins with OFF, got 'ply'"),
-        (b"", "expected a text file that begins with OFF"),
+        (b"OFF BINARY\n\0\0", "truncated: expected the counts"),
+        (b"ply\n", "expected a file that begins with OFF, got 'ply'"),
+        (b"", "expected a file that begins with OFF"),
         (BOX.replace("3 3 4 7", "3 3 4 8").encode(), "expected faces of 8 vertices"),
         (BOX.replace("3 3 4 7", "3 3 x 7").encode(), "broken or truncated mesh"),
     ],

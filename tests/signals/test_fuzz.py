@@ -32,8 +32,10 @@ from hypersiren.signals.image.masks import read_mask
 from hypersiren.signals.sound.files import read_sound
 from hypersiren.signals.sound.opened import _frame
 from hypersiren.signals.video.files import read_video, write_video
+from hypersiren.signals.volume.files import read_volume
 from hypersiren.waves.measurements import read_inversion
 from hypersiren.waves.media import open_medium
+from tests.shapes.test_mesh_formats import FORMATS, NODES, SIDES, SOLID, as_obj, ball_glb, sparse_glb
 from tests.shapes.test_point_files import pcd, ply
 from tests.signals import test_picture_kinds as kinds
 from tests.signals.test_wide import write_png, write_wide
@@ -81,6 +83,10 @@ def quads(path: Path) -> None:
     )
 
 
+def both_sides() -> trimesh.Trimesh:
+    return trimesh.Trimesh(BALL.vertices, np.vstack([BALL.faces, BALL.faces[:, ::-1]]), process=False)
+
+
 def chained(path: Path) -> None:
     file = io.BytesIO()
     soundfile.write(file, WAVE, 8000, format="OGG", subtype="VORBIS")
@@ -107,6 +113,11 @@ def flac_in_ogg(path: Path) -> None:
         frame.sample_rate, frame.pts = 8000, 0
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+def nifti(path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    nibabel.save(nibabel.Nifti1Image(RNG.integers(-9, 99, (3, 5, 4)).astype(np.int16), np.eye(4)), path)
 
 
 def transparent(path: Path) -> None:
@@ -189,6 +200,12 @@ SEEDS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any]]] = {
     "passes.png": (lambda path: kinds.png(path, WIDE, interlaced=1), read_values),
     "a.fits": (lambda path: kinds.write_fits(path, WIDE[..., 0].astype(">i2"), 16, BZERO=32768, BLANK=5), any_bands),
     "picture.npy": (lambda path: np.save(path, WIDE), any_bands),
+    "volume.npy": (lambda path: np.save(path, RNG.integers(-9, 99, (3, 5, 4)).astype(np.int16)), read_volume),
+    "volume.tif": (tiff(np.stack([WIDE[..., 0]] * 3), photometric="minisblack"), read_volume),
+    "imagej.tif": (tiff(np.stack([WIDE[..., 0]] * 3), imagej=True), read_volume),
+    "a.nii": (nifti, read_volume),
+    "a.nii.gz": (nifti, read_volume),
+    "frames.tif": (tiff(np.stack([PIXELS] * 3), photometric="rgb"), read_video),
     "a.mp3": (without_length, read_sound),
     "unknown.flac": (without_length, read_sound),
     "chained.ogg": (chained, read_sound),
@@ -220,6 +237,20 @@ SEEDS: dict[str, tuple[Callable[[Path], Any], Callable[[Path], Any]]] = {
     "mesh.ply": (mesh(), cloud),
     "lines.ply": (mesh(encoding="ascii"), cloud),
     "quads.ply": (quads, cloud),
+    **{
+        f"concave.{i}{Path(name).suffix or name}": (
+            lambda path, write=write: path.write_bytes(write(SOLID, SIDES)),
+            cloud,
+        )
+        for i, (name, write) in enumerate(FORMATS.items())
+    },
+    "back.obj": (lambda path: path.write_bytes(as_obj(SOLID, SIDES).replace(b"f 1//1 2//1", b"f -16//1 2//1")), cloud),
+    "double.stl": (lambda path: path.write_bytes(both_sides().export(file_type="stl")), cloud),
+    "whole.glb": (lambda path: path.write_bytes(ball_glb("i2", normalized=True)), cloud),
+    "sparse.glb": (lambda path: path.write_bytes(sparse_glb()), cloud),
+    "nodes.glb": (lambda path: path.write_bytes(ball_glb("f4", indexed=False, nodes=NODES)), cloud),
+    "half.npy": (lambda path: np.save(path, ROWS.astype(np.float16)[:, :3]), cloud),
+    "few.xyz": (text("", " ", np.repeat(ROWS[:, :3] + [500_000, 4_100_000, 0], 3, axis=0)), cloud),
     "medium.npy": (lambda path: np.save(path, 1 + RNG.random((8, 8))), open_medium),
     "a.mat": (inversion, read_inversion),
     "packed.mat": (inversion, read_inversion),

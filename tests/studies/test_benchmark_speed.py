@@ -20,7 +20,7 @@ from hypersiren.studies.benchmarks import fit, hypernet
 from hypersiren.studies.benchmarks.data import PillowImages, write_jpegs
 from hypersiren.studies.benchmarks.measure import shown
 from hypersiren.tasks.images.image import Image
-from hypersiren.training.loop import TrainingStep
+from hypersiren.training.step import TrainingStep
 
 SMALL = ("--hypernet.hidden_features", "8", "--siren.hidden_features", "8", "--encoder.latent_features", "8")
 FEW = ("--siren.hidden_features", "[8, 16]", "--prior.copies", "0")

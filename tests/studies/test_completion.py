@@ -20,7 +20,6 @@ from hypersiren.completion.images.photos import (
 from hypersiren.completion.images.pictures import context_completion_truth, known_pixels
 from hypersiren.completion.images.settings import ContextSampling
 from hypersiren.completion.images.study import (
-    PRIOR,
     completion_picture,
     interpolation_picture,
     latent_line,
@@ -32,7 +31,7 @@ from hypersiren.completion.images.study import (
 )
 from hypersiren.completion.images.task import Completion, available_contexts, context_masks
 from hypersiren.completion.prediction import completed, prediction, render_deviation, render_fields, render_samples
-from hypersiren.completion.table import OURS, Table, completion_table
+from hypersiren.completion.table import OURS, PRIOR, Table, completion_table
 from hypersiren.errors import UserError
 from hypersiren.fields.siren import Siren
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve

@@ -13,9 +13,9 @@ from hypersiren.completion.registry import set_row
 from hypersiren.completion.sounds.baselines import band_limited, fitted, linear, on_axes
 from hypersiren.completion.sounds.cases import CONTEXTS, context_masks, relative_mse, sound_case
 from hypersiren.completion.sounds.settings import SoundSettings
-from hypersiren.completion.sounds.study import BEFORE, ONE, complete_recording, sampled, table
+from hypersiren.completion.sounds.study import ONE, complete_recording, sampled, table
 from hypersiren.completion.sounds.task import SoundCompletion
-from hypersiren.completion.table import OURS
+from hypersiren.completion.table import OURS, PRIOR
 from hypersiren.completion.train import SetRun
 from hypersiren.errors import UserError
 from hypersiren.fields.siren import Siren
@@ -56,13 +56,13 @@ def found(model):
 
 
 def test_the_table_has_every_method_and_its_numbers(found, model):
-    methods = [OURS, BEFORE, ONE, "linear", "band-limited", "PCA, 16 numbers", "Gaussian"]
+    methods = [OURS, PRIOR, ONE, "linear", "band-limited", "PCA, 16 numbers", "Gaussian"]
     ratio = found.blocks[2].rows
     assert list(found.rows) == list(found.unknown) == list(ratio) == methods
     assert all(tuple(row) == CONTEXTS for row in found.rows.values())
     assert (found.numbers, found.signals) == (16, 20)
-    assert found.rows[BEFORE] == found.rows[OURS]
-    assert set(found.coverage) == {OURS, BEFORE, ONE}
+    assert found.rows[PRIOR] == found.rows[OURS]
+    assert set(found.coverage) == {OURS, PRIOR, ONE}
     test = as_sounds(tones(seed=2)).spread(20)
     mask = context_masks(test, ["25%"])["25%"]
     waves, deviation = (v.squeeze(-1) for v in completed(model, SoundCompletion(test, test), test, mask))
@@ -92,7 +92,7 @@ def test_the_table_marks_the_best(found):
             competing = {
                 m: sign * row[name] for m, row in block.rows.items() if name != "all" or m not in found.keeping
             }
-            (best,) = {m for m, value in competing.items() if value == min(competing.values())} - {BEFORE}
+            (best,) = {m for m, value in competing.items() if value == min(competing.values())} - {PRIOR}
             assert best in block.best[name]
     ratio = found.blocks[2]
     best = ratio.best["25%"][0]

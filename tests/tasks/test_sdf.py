@@ -212,6 +212,9 @@ def test_fit_and_mesh_need_only_the_run_folder(fitted, tmp_path, capsys):
     main(["mesh", str(fitted), "--size", "32", "--out", str(tmp_path / "a.ply"), "--device", "cpu"])
     assert (tmp_path / "a.png").read_bytes() == first
     assert (tmp_path / "a-2.png").exists()
+    pytest.importorskip("fast_simplification")
+    main(["mesh", str(fitted), "--size", "32", "--faces", "200", "--out", str(tmp_path / "b.glb"), "--device", "cpu"])
+    assert 150 < len(trimesh.load_mesh(tmp_path / "b.glb").faces) <= 200
     main(["mesh", str(fitted), "--size", "32", "--device", "cpu"])
     assert len(read_points(fitted / "mesh.ply", vertices=True).points) > 100
 
@@ -241,6 +244,7 @@ def test_mesh_is_judged_by_a_true_one(fitted, tmp_path, capsys):
     ("words", "expected"),
     [
         (["mesh", "RUN", "--size", "0"], "--size of at least 1"),
+        (["mesh", "RUN", "--faces", "3"], "--faces of at least 4"),
         (["mesh", "RUN", "--out", "a.stl", "--size", "8"], "expected the ending .ply, .obj or .glb"),
         (["mesh", "nowhere"], "no such run folder"),
         (["mesh", "RUN", "--truth", "none.ply"], "no such file"),

@@ -33,6 +33,7 @@ HEADLINES = {
     "poisson": "PSNR of the image 0.5 dB (higher is better)",
     "edit": "PSNR of the gradient 0.5 dB (higher is better)",
     "audio": "scale-invariant SNR 0.5 dB (higher is better)",
+    "volume": "PSNR 0.5 dB (higher is better)",
     "video": "PSNR, mean of the frames 0.5 dB (higher is better)",
     "sdf": "chamfer-L1 distance to held-out points 0.5 % of the diagonal (lower is better)",
     "helmholtz": "relative L2 error 50 % (lower is better)",
@@ -51,7 +52,7 @@ def test_every_task_has_titles_units_and_a_headline(name):
     task = open_task(name, load_settings(TASKS[name].settings, flags=[*SMALL[name], "--training.points", "100"]))
     field = Siren(task.in_features, task.out_features, 8, 1)
     figure = draw_summary(task, field, dict.fromkeys(task.evaluate(field), 0.5), HISTORY)
-    assert figure.get_suptitle().replace("\n", " ") == f"{name}: {HEADLINES[name]} after 10 steps, 1.25 s of training"
+    assert figure.get_suptitle().replace("\n", " ") == f"{name}: {HEADLINES[name]} after 10 steps, which took 1.25 s"
     bars = {image.colorbar.ax for axes in shown(figure) for image in axes.images if image.colorbar}
     titles = []
     for axes in shown(figure):
@@ -154,7 +155,7 @@ def test_the_course_has_every_term_and_the_measure_over_seconds():
     }
     assert list(map(list, found["course"].lines["PSNR"])) == [[1.25, 2.0], [31.0, 33.0]]
     assert "course" not in course(HISTORY, Measure("psnr", "PSNR", "dB", "higher"))  # one value is no course
-    assert found["course"].x_label == "training time (s)"
+    assert found["course"].x_label == "time in steps (s)"
     assert course([]) == {}
     alone = [{"step": i, "seconds": 0.1 * i, "loss/total": 2.0, "loss/mse": 2.0} for i in (1, 2)]
     assert list(course(alone)["loss"].lines) == ["total"]
@@ -163,8 +164,8 @@ def test_the_course_has_every_term_and_the_measure_over_seconds():
 def test_the_headline_is_of_the_step_that_it_was_measured_at():
     later = {"step": 15, "seconds": 2.0, "loss/total": 0.1, "validation/psnr": 30.0}
     for value, when in (
-        (31.0, "after 10 steps, 1.25 s of training; the best of 15 steps"),
-        (30.0, "after 15 steps, 2 s"),
+        (31.0, "after 10 steps, which took 1.25 s; the best of 15 steps"),
+        (30.0, "after 15 steps, which took 2 s"),
     ):
         figure = draw_summary(Own(), None, {"psnr": value, "ssim": float("nan")}, [*HISTORY, later])
         assert when in figure.get_suptitle()

@@ -18,10 +18,11 @@ SMALL: dict[str, list[str]] = {
     "edit": ["--signal.size", "16"],
     "audio": ["--signal.stop", "0.01"],
     "video": ["--signal.size", "16", "--signal.frames", "3"],
+    "volume": ["--signal.shrink", "6"],
     "sdf": ["--signal.count", "2000", "--signal.resolution", "20"],
     "helmholtz": ["--signal.wavenumber", "5", "--signal.variance", "0.01"],
     "wave": ["--signal.variance", "0.02", "--signal.cells", "64"],
-    "inversion": ["--signal.wavenumber", "5", "--signal.cells", "64", "--loss.pretrain", "0"],
+    "inversion": ["--signal.wavenumber", "5", "--signal.cells", "80"],
 }
 """Flags that make a task's default signal small."""
 
@@ -79,6 +80,8 @@ def test_sampling_is_seeded(task):
             found += [value] if isinstance(value, torch.Tensor) else flat(value) if value is not None else []
         return found
 
+    if task.name == "inversion":
+        return  # nothing is drawn
     a, b, c = (flat(task.sample(torch.Generator().manual_seed(seed), 0.5)) for seed in (1, 1, 2))
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
     assert any(not torch.equal(x, y) for x, y in zip(a, c, strict=True))

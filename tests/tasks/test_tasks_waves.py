@@ -24,7 +24,12 @@ from tests.lines import refusal
 
 def inversion(**loss):
     return open_task(
-        "inversion", {"signal": {"wavenumber": 5.0, "cells": 64}, "loss": loss, "training": {"points": 50}}
+        "inversion",
+        {
+            "signal": {"wavenumber": 5.0, "cells": 64},
+            "loss": {"waves": "network", **loss},
+            "training": {"points": 50},
+        },
     )
 
 
@@ -187,11 +192,12 @@ def test_commands(tmp_path, capsys):
     assert next((tmp_path / "w/run").glob("movie.*")).stat().st_size > 500
     positions = {"source": np.zeros((2, 2)) - 0.2, "receivers": np.full((3, 2), 0.3), "rec_val": np.ones((3, 2)) + 1j}
     savemat(tmp_path / "data.mat", positions)
-    code, out, _ = run(capsys, tmp_path / "i", "fit", "inversion", tmp_path / "data.mat", *small)
+    joint = ["--loss.waves", "network"]
+    code, out, _ = run(capsys, tmp_path / "i", "fit", "inversion", tmp_path / "data.mat", *small, *joint)
     assert code == 0
     assert out.startswith("data_error")
     assert (tmp_path / "i/run/summary.png").exists()
-    code, _, _ = run(capsys, tmp_path / "r", "fit", "inversion", "circle", *small)
+    code, _, _ = run(capsys, tmp_path / "r", "fit", "inversion", "circle", *small, *joint)
     assert code == 0
     with pytest.raises(SystemExit):  # two channels are no picture
         main(["render", str(tmp_path / "h/run")])

@@ -10,9 +10,9 @@ from hypersiren.hypernets.model import build
 from hypersiren.signals.sets.images import ImageSet
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.training import compiled as compilation
-from hypersiren.training.loop import TrainingStep
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import FieldObjective
+from hypersiren.training.step import TrainingStep
 
 
 def main() -> None:

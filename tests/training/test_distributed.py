@@ -36,6 +36,7 @@ from hypersiren import (
     TokenHypernet,
     UserError,
     Video,
+    Volume,
     Wave,
     fit,
     train,
@@ -46,6 +47,7 @@ from hypersiren.completion.objective import HypernetObjective
 from hypersiren.completion.settings import Loss
 from hypersiren.completion.shapes.settings import ShapeContext
 from hypersiren.completion.shapes.task import Shapes
+from hypersiren.hypernets.adapters.correction import Correction
 from hypersiren.shapes.cloud import open_cloud
 from hypersiren.shapes.sets.shapes import make_shapes
 from hypersiren.shapes.sets.solids import solid_mesh
@@ -99,6 +101,14 @@ def set_encoded(channels=1, in_features=2, out_features=1):
     return HyperSiren(encoder, FullHypernet(siren.shapes, 8, 16), siren)
 
 
+def corrected():
+    siren = Siren(2, 1, hidden_features=(16, 32))
+    correction = Correction(32, 1, axes=16, inputs=8, width=16, masks=20, rounds=1)
+    model = HyperSiren(None, None, siren, LastLayerSolve(32, correction=correction))
+    model.set_prior(Completion(images()).prior_signals(copies=0, finer=1))
+    return model
+
+
 def learns_its_start():
     siren = LocalSiren(2, 1, 16, token_size=(1, 1), token_features=8)
     return HyperSiren(None, TokenHypernet(siren.shapes), siren, GradientSteps(8, tokens=1))
@@ -124,6 +134,7 @@ SETS = {
         lambda: HyperSiren(None, None, Siren(2, 1, hidden_features=(16, 32)), LastLayerSolve(32)),
         {},
     ),
+    "correction": (partial(Completion, images(), batch_size=8, context=ALIKE), corrected, {"steps": 10}),
     # Another order of a batch, too, changes the weights of the next two by 1e-4 after 50 steps.
     "inner steps": (partial(Completion, images(), batch_size=4), learns_its_start, {"steps": 10}),
     "sounds": (
@@ -195,10 +206,13 @@ FIELDS = {
     "edit": lambda: Edit(clone(picture(), picture(10), picture()[..., 0] > 0, (2, 1)), points=32),
     "audio": lambda: Audio(torch.rand(64, 2), rate=8000, points=16),
     "video": lambda: Video(torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8), fps=5, points=32),
+    "volume": lambda: Volume(torch.rand(4, 8, 8), points=32),
     "sdf": lambda: SDF(open_cloud("knot", count=1000), points=64),
     "helmholtz": lambda: open_task("helmholtz", {"signal": {"wavenumber": 8.0, "cells": 64}, **WAVES}),
     "wave": lambda: Wave(loss=WaveLoss(exact_start=False, start_points=16), variance=0.01, points=64, cells=64),
-    "inversion": lambda: open_task("inversion", {"signal": {"wavenumber": 8.0, "cells": 64, "sources": 2}, **WAVES}),
+    "inversion": lambda: open_task(
+        "inversion", {"signal": {"wavenumber": 8.0, "cells": 64, "sources": 2}, "loss": {"waves": "network"}, **WAVES}
+    ),
 }
 WAVES = {"loss": {"source_points": 8}, "training": {"points": 64}}
 

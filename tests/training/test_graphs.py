@@ -13,9 +13,9 @@ from hypersiren.settings.yaml import from_yaml
 from hypersiren.tasks.settings import FitSettings, Optimisation
 from hypersiren.training import compiled
 from hypersiren.training.compiled import compile_forward, reason_against_graphs
-from hypersiren.training.loop import TrainingStep
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import FieldObjective
+from hypersiren.training.step import TrainingStep
 
 
 def objective():

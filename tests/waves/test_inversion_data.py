@@ -41,10 +41,10 @@ def test_made_data_are_the_exact_ones():
     for n in (128, 256):
         made = make_inversion(circle, SOURCES, RECEIVERS, 20.0, amplitude=2 - 1j, n=n)
         exact = (2 - 1j) * math.exp(-(20**2) * 1e-4 / 2) * around_the_circle(SOURCES, RECEIVERS, 20.0)
-        errors.append(np.linalg.norm(made.values - exact) / np.linalg.norm(exact))
+        errors.append(np.linalg.norm(made.values[0] - exact) / np.linalg.norm(exact))
     assert errors[1] < 0.012
     assert errors[1] < errors[0] / 2.5
-    assert (made.wavenumber, made.amplitude, made.variance) == (20.0, 2 - 1j, 1e-4)
+    assert (made.wavenumbers, made.amplitude, made.variance) == ((20.0,), 2 - 1j, 1e-4)
 
 
 def test_wavefields_are_sampled_at_any_point():
@@ -70,16 +70,49 @@ def test_a_file_in_the_authors_layout(tmp_path):
     data = read_inversion(file(tmp_path))
     np.testing.assert_array_equal(data.sources, SOURCES)
     np.testing.assert_array_equal(data.receivers, RECEIVERS)
-    np.testing.assert_array_equal(data.values, np.arange(6).reshape(3, 2) * (1 + 2j))
-    assert (data.wavenumber, data.amplitude) == (20.0, -1 - 1j)
-    assert read_inversion(file(tmp_path), wavenumber=5.0, amplitude=1 + 0j).wavenumber == 5.0
+    np.testing.assert_array_equal(data.values, np.arange(6).reshape(1, 3, 2) * (1 + 2j))
+    assert (data.wavenumbers, data.amplitude) == ((20.0,), -1 - 1j)
+    assert read_inversion(file(tmp_path), wavenumber=5.0, amplitude=1 + 0j).wavenumbers == (5.0,)
+
+
+@pytest.mark.parametrize("ending", ["mat", "npz"])
+def test_a_file_of_several_frequencies(tmp_path, ending):
+    """They come in order, with the file's own sources."""
+    values = np.arange(18).reshape(3, 3, 2) * (1 + 2j)
+    arrays = {"source": SOURCES, "receivers": RECEIVERS, "rec_val": values, "wavenumbers": np.array([8, 2, 4])}
+    path = tmp_path / f"data.{ending}"
+    (savemat(path, arrays | {"amplitude": 2j}) if ending == "mat" else np.savez(path, **arrays, amplitude=2j))
+    data = read_inversion(path)
+    assert (data.wavenumbers, data.amplitude) == ((2.0, 4.0, 8.0), 2j)
+    np.testing.assert_array_equal(data.values, values[[1, 2, 0]])
+    with pytest.raises(SignalError, match="the file has wavenumbers of its own: expected none as a setting"):
+        read_inversion(path, 3.0)
+
+
+def test_data_of_several_frequencies_are_those_of_each():
+    both = make_inversion(circle, SOURCES, RECEIVERS, [6.0, 3.0], n=64)
+    assert both.wavenumbers == (3.0, 6.0)
+    for i, k in enumerate(both.wavenumbers):
+        np.testing.assert_array_equal(both.values[i], make_inversion(circle, SOURCES, RECEIVERS, k, n=64).values[0])
+    noisy = both.with_noise(0.1, seed=3)
+    np.testing.assert_array_equal(noisy.values, both.with_noise(0.1, seed=3).values)
+    assert not np.array_equal(noisy.values, both.with_noise(0.1, seed=4).values)
+
+
+def test_an_archive_that_is_none(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"PK no archive")
+    with pytest.raises(SignalError, match="not a NumPy archive"):
+        read_inversion(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"rec_val": None}, "expected the arrays source, receivers, rec_val, got source, receivers: rec_val missing"),
-        ({"rec_val": np.ones((2, 3))}, r"expected .* rec_val \(R, S\), got \(2, 2\), \(3, 2\) and \(2, 3\)"),
+        (
+            {"rec_val": np.ones((2, 3))},
+            r"expected .* rec_val \(K, R, S\) or \(R, S\), got \(2, 2\), \(3, 2\) and \(2, 3\)",
+        ),
         ({"rec_val": np.array([["a", "b"]] * 3)}, "expected numbers in source, receivers, rec_val"),
         ({"rec_val": np.full((3, 2), np.nan)}, "expected finite measured values"),
         ({"source": SOURCES * 3}, r"expected every source inside \[-1, 1\]², got one at \(-1.0.*, -1.0.*\)"),
@@ -88,6 +121,10 @@ def test_a_file_in_the_authors_layout(tmp_path):
             {"receivers": np.concatenate([RECEIVERS[:2], SOURCES[1:] + 0.01])},
             r"expected receivers away from the sources, got one on source 1 at \(0.01, -0.33.*\)",
         ),
+        ({"rec_val": np.ones((3, 3, 2))}, "expected a wavenumber for each of 3 frequencies, got 1; give them as"),
+        ({"rec_val": np.ones((2, 3, 2)), "wavenumbers": [1, 2, 3]}, "a wavenumber for each of 2 frequencies, got 3"),
+        ({"rec_val": np.ones((2, 3, 2)), "wavenumbers": [2, 2]}, "2 wavenumbers above 0, all different, got 2, 2"),
+        ({"wavenumbers": "k"}, "expected numbers in wavenumbers"),
         ({"source": SOURCES[:0], "rec_val": np.ones((3, 0))}, "expected at least one source, got none"),
     ],
 )
@@ -138,4 +175,4 @@ def test_bad_places_are_refused_before_anything_is_solved():
     with pytest.raises(UserError, match="receivers away from the sources"):
         make_inversion(circle, SOURCES, SOURCES, 20.0, n=10_000)
     with pytest.raises(UserError, match="finite measured values"):
-        InversionData(SOURCES, RECEIVERS, np.full((3, 2), np.nan + 0j), 20.0)
+        InversionData(SOURCES, RECEIVERS, np.full((1, 3, 2), np.nan + 0j), (20.0,))

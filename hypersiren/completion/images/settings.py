@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import PositiveInt, model_validator
 
-from hypersiren.completion.settings import PredictiveLoss, SetSettings
+from hypersiren.completion.settings import CORRECTING, PredictiveLoss, SetSettings, Training
+from hypersiren.hypernets.settings import Adapter, Correction, Corrections, LastLayerSolve
 from hypersiren.settings.section import NotNegative, Section, Share
 from hypersiren.signals.sets.settings import ImageData
 
@@ -43,5 +44,8 @@ class CompletionSettings(SetSettings):
     """Settings of `hypersiren train` on images."""
 
     data: ImageData = ImageData()
+    adapter: Adapter = LastLayerSolve(learned=False)
+    correction: Corrections = Correction()
     loss: CompletionLoss = CompletionLoss()
+    training: Training = CORRECTING
     context: ContextSampling = ContextSampling(alike=True)

@@ -33,7 +33,7 @@ from hypersiren.completion.prediction import (
     render_samples,
     tensor_sheet,
 )
-from hypersiren.completion.table import OURS, Table, completion_table, decibel
+from hypersiren.completion.table import OURS, PRIOR, Table, completion_table, decibel
 from hypersiren.completion.train import SetRun
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import grid
@@ -45,8 +45,6 @@ from hypersiren.signals.image.files import write_image
 from hypersiren.signals.sets.images import ImageSet
 
 LOG = logging.getLogger(__name__)
-
-PRIOR = "prior alone"
 
 
 def completion_picture(model: HyperSiren, test: ImageSet, *, rows: int = 6, zoom: int = 4) -> np.ndarray:
@@ -178,6 +176,8 @@ def metrics(table: Table) -> dict[str, Any]:
         "psnr": ratios[0],
         "psnr_unknown": ratios[1],
         "coverage": table.coverage,
+        "log_likelihood": table.likelihood,
+        "changes": table.blocks[0].changes,
         "images": table.signals,
         "baseline_images": table.few,
         "numbers": table.numbers,

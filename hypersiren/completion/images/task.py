@@ -45,6 +45,12 @@ AUGMENTATION = ("flip", "shift", "zoom", "rotation")
 PRIOR_VALUES = 2**24
 """Values of images on the finer raster that the prior takes at a time: 64 MB."""
 
+SHORTER = (1024, 6400)
+"""Numbers an image that the literature has for images of 64 x 64 colour pixels."""
+
+JUDGED = 2**26
+"""Numbers of the linear systems of one context's validation images that a model is judged on: 67 from 1000 pixels."""
+
 SYSTEMS = 2**24
 """Numbers of the linear systems of images that are completed at a time: 64 MB."""
 
@@ -119,6 +125,7 @@ class Completion(CaseTask):
         self.fewest, self.most = min(context.fewest, points), min(context.most, points)
         self.grid = grid(self.size, device=train.pixels.device)
         self.contexts = available_contexts(self.size)
+        self.shorter = SHORTER if points * train.channels > SHORTER[-1] else ()
 
     @classmethod
     def load(cls, settings: CompletionSettings, device: torch.device | str = "cpu") -> tuple[ImageSet, ...]:
@@ -164,14 +171,30 @@ class Completion(CaseTask):
                 done += len(index)
                 LOG.debug("prior from data: %s of %s images", f"{done:,}", f"{total:,}")
 
+    def draw(self, generator: torch.Generator, count: int, jitter: float = 0.0) -> Float[Tensor, "B P C"]:
+        """Values of random training images in [-1, 1], augmented.
+
+        Args:
+            generator: Draws.
+            count: B.
+            jitter: Deviation of the logarithm of an image's contrast; brightness and colours change half as much.
+        """
+        device = self.train.pixels.device
+        # On the CPU, where a set may stay: nothing waits for a GPU, and the next batch is read while it computes.
+        host = generator if device.type == "cpu" else torch.Generator().manual_seed(generator.initial_seed())
+        index = torch.randint(len(self.train), (count,), generator=host, pin_memory=device.type == "cuda")
+        y = augment(self.train.images(index), generator, **self.augmentation).flatten(1, 2)
+        if not jitter:
+            return y
+        drawn = torch.randn(4, count, 1, y.shape[-1], generator=generator, device=device)
+        gain, offset = drawn[0, ..., :1] + 0.4 * drawn[1], 0.5 * drawn[2, ..., :1] + 0.2 * drawn[3]
+        used = jitter * (torch.rand(count, 1, 1, generator=generator, device=device) < 0.6)
+        return (y + 1) * (used * gain).exp() - 1 + used * offset
+
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> CompletionBatch:
         """Draw B images, their context and their targets; the same law at any progress."""
         device, b = self.train.pixels.device, self.batch_size
-        # On the CPU, where a set may stay: nothing waits for a GPU, and the next batch is read while it computes.
-        host = generator if device.type == "cpu" else torch.Generator().manual_seed(generator.initial_seed())
-        index = torch.randint(len(self.train), (b,), generator=host, pin_memory=device.type == "cuda")
-        images = augment(self.train.images(index), generator, **self.augmentation)
-        y = images.flatten(1, 2)
+        y = self.draw(generator, b)
         context = self._context(y, generator)
         if self.target_points is None:
             return CompletionBatch(context, self.grid, y)
@@ -232,6 +255,11 @@ class Completion(CaseTask):
 
     def some(self, known: int) -> int:
         return SYSTEMS // max(1, known) ** 2
+
+    def judged(self, context: str) -> ImageSet:
+        """All of them, or fewer where each has a large system of its own."""
+        most = max(32, JUDGED // int(context) ** 2) if context.isdigit() else len(self.validation)
+        return self.validation if len(self.validation) <= most else self.validation.spread(most)
 
     def notes(self, signals: int, few: int, numbers: int) -> list[str]:
         some = f" (baselines, and the choice of *: the first {few})" if few < signals else ""

@@ -22,7 +22,7 @@ from hypersiren.completion.complete import Output
 from hypersiren.completion.prediction import completed, posterior_for_samples, predict_whole, prediction
 from hypersiren.completion.sounds.cases import completion_picture, relative_mse
 from hypersiren.completion.sounds.task import SoundCompletion
-from hypersiren.completion.table import OURS, Table, completion_table
+from hypersiren.completion.table import OURS, PRIOR, Table, completion_table
 from hypersiren.completion.train import SetRun
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import evaluate, grid
@@ -36,7 +36,7 @@ from hypersiren.signals.sound.files import read_sound, write_sound
 
 LOG = logging.getLogger(__name__)
 
-BEFORE, ONE = "before training", "one prior from data"
+ONE = "one prior from data"
 
 
 def one_prior(model: HyperSiren, task: SoundCompletion, prior: Prior) -> HyperSiren:
@@ -92,7 +92,7 @@ OPTIONS = ("mask", "share", "gap", "samples")
 
 def table(run: SetRun, task: SoundCompletion, before: HyperSiren | None, *, most: int, refine: int = 0) -> Table:
     """The table over test windows, with rows for the model before its training and for a single Gaussian."""
-    models = {OURS: run.model} | ({} if before is None else {BEFORE: before})
+    models = {OURS: run.model} | ({} if before is None else {PRIOR: before})
     models[ONE] = one_prior(run.model, task, run.settings.prior)
     return completion_table(task, models, most=most)
 

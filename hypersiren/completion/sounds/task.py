@@ -234,7 +234,7 @@ class SoundCompletion(CaseTask):
         """`most` test windows, from all over the set."""
         return self.test.spread(most)
 
-    def judged(self) -> SoundSet:
+    def judged(self, context: str) -> SoundSet:
         return self.validation.spread(MOST)
 
     def baselines(self, numbers: int) -> Callable[[Case], list[Baseline]]:

@@ -65,6 +65,7 @@ class Adapter(Protocol):
     - `trains_siren`: whether those weights of the hypo-SIREN are trained that are not predicted; they are by default.
     - `set_prior(siren, signals, ridge, shrinkage)`: starts at a prior from chunks of signals (M, *size, C) on a raster,
       whose mean becomes the SIREN's own last layer. `hypersiren train` calls it before the first step.
+    - `lacks_prior`: whether it has not been called; `train` then warns.
     - `calibrate(predict, cases)`: before each validation, with the model's `predict` and each `HeldOut` of its task.
     - `lr_factors(siren)`: parameters, its own or the SIREN's, that learn at a multiple of the learning rate.
     - `for_model(siren, hypernet, **arguments)`: a class method that `build` makes it by, for a row of `ADAPTERS`.

@@ -14,9 +14,10 @@ Symbols: B signals, M training signals, N known points, P points of a raster, C 
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hypersiren.fields.last_layers import last_layer, with_last_layer
@@ -24,9 +25,11 @@ from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.adapters.base import Prediction
 from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer, initial_factor, set_mean
+from hypersiren.hypernets.adapters.correction import Correction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.equations import equations
 from hypersiren.hypernets.gaussian.gram import Gram
+from hypersiren.hypernets.gaussian.linear_algebra import shared_product
 from hypersiren.hypernets.gaussian.posterior import GaussianPosterior, effective_count
 from hypersiren.hypernets.gaussian.prior import Moments
 
@@ -43,9 +46,11 @@ class LastLayerSolve(BayesianLastLayer):
         features: F, the width of the last sine layer.
         noise: s^2 at 100 known points, in the squared units of the values.
         slope: b.
-        learned: Whether covariance and noise are trained; the mean is trained in any case.
+        learned: Whether the prior is trained: its mean and covariance, the noise, and the SIREN's hidden layers.
         double: Solve in float64: for noise below 1e-4 of the signals' variance.
         length: For contexts of surfaces: the error of the distance that an error of 1 in the normal counts for.
+        correction: Changes the mean by what the solve says, see `hypersiren.hypernets.adapters.correction`. It belongs
+            to the prior: the SIREN, covariance and noise are then not trained, whatever `learned` says.
 
     Example:
         >>> from hypersiren import grid
@@ -65,11 +70,18 @@ class LastLayerSolve(BayesianLastLayer):
         learned: bool = True,
         double: bool = False,
         length: float = 0.05,
+        correction: Correction | None = None,
     ):
-        super().__init__(length)
+        super().__init__(length, correction)
+        learned = learned and correction is None
         self.double_precision = double
         self.factor = nn.Parameter(initial_factor(features), requires_grad=learned)
         self.noise = nn.Parameter(torch.tensor([math.log(noise), slope]), requires_grad=learned)
+
+    @property
+    def trains_siren(self) -> bool:
+        """No where the prior is not trained: it belongs to the features as these are."""
+        return self.factor.requires_grad
 
     def solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
         dtype = context.y.dtype
@@ -77,12 +89,24 @@ class LastLayerSolve(BayesianLastLayer):
         factor, full = self.factor.to(work), last_layer(siren, params).to(work)
         known = equations(siren, params, full, context, self.length, one_system=True)
         systems = slice(len(known.mask))  # one, or all
-        count = effective_count(siren, context.x[systems], context.mask[systems])
-        noise = torch.exp(self.noise[0] + self.noise[1] * torch.log(count / 100)).to(work)
+        noise = self.noise_at(siren, context.x[systems], context.mask[systems]).to(work)
         w, gram = Gram.solve(known, factor, noise)
-        solved = with_last_layer(siren, params, (full + factor @ w).to(dtype))
+        change = shared_product(factor, w)
+        solved = with_last_layer(siren, params, (full + change).to(dtype))
         posterior = GaussianPosterior(siren, solved, factor.to(dtype), gram.to(dtype), self.spread)
+        if self.correction is not None and not self.correction.off:
+            with torch.no_grad():
+                probed = posterior.probed()
+            v = self.correction.change(siren, change.to(dtype), *probed)
+            moved = shared_product(self.correction.axes, v).to(work)
+            moved = moved - shared_product(factor, gram.explained(known.values(moved)))
+            solved = with_last_layer(siren, params, (full + change + moved).to(dtype))
+            posterior = replace(posterior, params=solved)
         return Prediction(siren, solved, z, posterior)
+
+    def noise_at(self, siren: Siren, x: Float[Tensor, "S N D"], mask: Bool[Tensor, "S N"]) -> Float[Tensor, " S"]:
+        """s^2 of systems with these known points."""
+        return torch.exp(self.noise[0] + self.noise[1] * torch.log(effective_count(siren, x, mask) / 100))
 
     @torch.no_grad()
     def set_prior(
@@ -114,3 +138,12 @@ class LastLayerSolve(BayesianLastLayer):
         # The fits have fewer directions than there are features; the other columns of S are 0.
         self.factor.zero_()[:, : factor.shape[1]] = factor.to(self.factor)
         set_mean(siren, theta)
+        if self.correction is not None:
+            self.correction.set_axes(moments.features, factor)
+
+    @torch.no_grad()
+    def cut(self, rank: int) -> None:
+        """Keep the leading axes of the prior alone, as they are after `set_prior`, and no correction."""
+        used = self.factor.any(0).nonzero().flatten()
+        self.factor[:, used[: max(0, len(used) - rank)]] = 0
+        self.correction = None

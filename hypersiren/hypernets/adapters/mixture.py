@@ -16,7 +16,7 @@ import copy
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -29,13 +29,14 @@ from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.adapters.base import Prediction
 from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer, initial_factor, set_mean
+from hypersiren.hypernets.adapters.correction import Correction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.calibration import deviation_factor
 from hypersiren.hypernets.gaussian.clusters import clusters, random_part
 from hypersiren.hypernets.gaussian.components import changes, portion, solve_under
 from hypersiren.hypernets.gaussian.equations import Known, equations
 from hypersiren.hypernets.gaussian.gram import Gram
-from hypersiren.hypernets.gaussian.linear_algebra import append_bias
+from hypersiren.hypernets.gaussian.linear_algebra import append_bias, shared_product
 from hypersiren.hypernets.gaussian.posterior import GaussianPosterior, effective_count, probes
 from hypersiren.hypernets.gaussian.prior import Moments
 
@@ -64,6 +65,11 @@ class MixtureSolve(BayesianLastLayer):
         learned: Whether noise and weights (and how far the evidence is tempered) are trained.
         covariance: Whether the covariances are trained, too, and with them the SIREN. That costs several times as much;
             without, a `HyperSiren` freezes the SIREN, whose features they belong to.
+        correction: Changes the common mean, see `LastLayerSolve`; which prior is how likely, the first solve says. It
+            belongs to the priors, which are then not trained, whatever `learned` says.
+
+    Raises:
+        ValueError: If covariances shall be trained beside a correction.
 
     Example:
         >>> from hypersiren import grid
@@ -84,8 +90,12 @@ class MixtureSolve(BayesianLastLayer):
         slope: float = 0.0,
         learned: bool = True,
         covariance: bool = False,
+        correction: Correction | None = None,
     ):
-        super().__init__()
+        super().__init__(correction=correction)
+        if covariance and correction is not None:
+            raise ValueError("expected no trained covariances beside a correction, which belongs to them")
+        learned = learned and correction is None
         self.priors, self.rank, self.least = priors, rank, noise
         one = initial_factor(features)[:, :rank]
         self.factor = nn.Parameter(one.expand(priors, -1, -1).clone(), requires_grad=covariance)
@@ -97,7 +107,7 @@ class MixtureSolve(BayesianLastLayer):
     @property
     def trains_siren(self) -> bool:
         """No where the covariances are not trained: they belong to the features as these are."""
-        return self.factor.requires_grad
+        return self.factor.requires_grad and self.correction is None
 
     def solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
         theta = last_layer(siren, params)
@@ -110,7 +120,32 @@ class MixtureSolve(BayesianLastLayer):
         mixed = changes(self.factor, weights.mT[..., None, None] * w).sum(0)
         solved = with_last_layer(siren, params, theta + mixed)
         posterior = MixturePosterior(siren, solved, self, params, known, noise, weights.detach())
-        return Prediction(siren, solved, z, posterior)
+        if self.correction is not None and not self.correction.off:
+            posterior = self._corrected(posterior, self.correction, mixed, some)
+        return Prediction(siren, posterior.params, z, posterior)
+
+    def _corrected(
+        self, first: "MixturePosterior", correction: Correction, change: Float[Tensor, "B G C"], some: int
+    ) -> "MixturePosterior":
+        """Solved again around the corrected mean, the likelihoods of the priors as they were."""
+        siren, known = first.siren, first.known
+        with torch.no_grad():
+            probed = first.probed()
+        moved = shared_product(correction.axes, correction.change(siren, change, *probed))
+        values = known.values(moved)
+        parts = zip(self.factor.split(some), first.noise.split(some), first.weights.mT.split(some), strict=True)
+        lost: Tensor | float = 0.0
+        for factor, noise, weights in parts:
+            w = solve_under(replace(known, residual=values), factor, noise).w
+            lost = lost + changes(factor, weights[..., None, None] * w).sum(0)
+        before = last_layer(siren, first.prior_params) + moved
+        solved = with_last_layer(siren, first.params, last_layer(siren, first.params) + (moved - lost))
+        return replace(
+            first,
+            params=solved,
+            prior_params=with_last_layer(siren, first.prior_params, before),
+            known=replace(known, residual=known.residual - values),
+        )
 
     def _noises(self, siren: Siren, context: Context, systems: int) -> Float[Tensor, "K S"]:
         count = effective_count(siren, context.x[:systems], context.mask[:systems])
@@ -135,7 +170,7 @@ class MixtureSolve(BayesianLastLayer):
         first = Moments(siren, everything[:1], ridge)
         total = copy.copy(first)
         total.add(everything)
-        theta, _ = total.prior(shrinkage)
+        theta, common = total.prior(shrinkage)
         centred = everything - everything.mean(0)
         factors, noises, counts = [], [], []
         for k in range(self.priors):
@@ -158,6 +193,8 @@ class MixtureSolve(BayesianLastLayer):
             self.factor[k, :, : factor.shape[1]] = factor.to(self.factor)
             self.noise[k, 0], self.shares[k] = math.log(level), math.log(count)
         set_mean(siren, theta)
+        if self.correction is not None:
+            self.correction.set_axes(first.features, common)
 
 
 @dataclass(frozen=True)
@@ -242,9 +279,14 @@ class MixturePosterior:
     @property
     def remaining_variance(self) -> Float[Tensor, " B"]:
         """As that of `GaussianPosterior`; the prior is the mixture."""
+        variance, prior = self.probed()
+        return (variance.mean(1) / prior.mean()).clamp(1e-6, 1)
+
+    def probed(self) -> tuple[Float[Tensor, "B P"], Float[Tensor, " P"]]:
+        """As that of `GaussianPosterior`, the mean over channels; the prior is the mixture."""
         x = probes(self.siren, self.solver.factor)
-        each = (append_bias(self.siren.features(x)) @ self.solver.factor).square().sum(-1).mean(-1)
-        return (self._variance(x).mean((1, 2)) / (self.solver.shares.softmax(0) @ each)).clamp(1e-6, 1)
+        each = (append_bias(self.siren.features(x)) @ self.solver.factor).square().sum(-1)
+        return self._variance(x).mean(2), self.solver.shares.softmax(0) @ each
 
     @cached_property
     def deviation_factor(self) -> Tensor:

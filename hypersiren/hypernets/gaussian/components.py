@@ -11,14 +11,18 @@ N equations, M of them or the columns R, P points, C channels, G features and a 
 from dataclasses import dataclass, replace
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
 from hypersiren.hypernets.gaussian.equations import Known
 from hypersiren.hypernets.gaussian.gram import Gram
-from hypersiren.hypernets.gaussian.linear_algebra import solve_with_determinant, stack_signals, unstack_signals
+from hypersiren.hypernets.gaussian.linear_algebra import (
+    shared_product,
+    solve_with_determinant,
+    stack_signals,
+    unstack_signals,
+)
 
 AT_A_TIME, AT_A_TIME_ON_A_DEVICE = 2**20, 2**28
 """Numbers of the matrices that are worked on at a time: 4 MB, which a processor's cache holds, and 1 GB."""
@@ -95,7 +99,7 @@ class ComponentGram(Gram):
             return self.points.mT @ y
         index = self.cells.unsqueeze(-1).expand_as(y)
         total = y.new_zeros(*y.shape[:2], self.points.shape[1], y.shape[-1]).scatter_add(2, index, y)
-        return _together(self.points.mT, total)
+        return shared_product(self.points.mT, total)
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def changes(factor: Float[Tensor, "K G R"], w: Float[Tensor, "K B R X"]) -> Floa
         >>> changes(torch.rand(3, 5, 2), torch.rand(3, 7, 2, 1)).shape
         torch.Size([3, 7, 5, 1])
     """
-    return _together(factor, w)
+    return shared_product(factor, w)
 
 
 def portion(known: Known, factor: Float[Tensor, "K G R"], points: int = 0) -> int:
@@ -140,9 +144,3 @@ def portion(known: Known, factor: Float[Tensor, "K G R"], points: int = 0) -> in
     r = factor.shape[2]
     values = systems * max(count, points, r) * max(min(count, r), points)
     return max(1, (AT_A_TIME if factor.device.type == "cpu" else AT_A_TIME_ON_A_DEVICE) // max(1, values))
-
-
-def _together(matrices: Float[Tensor, "K G R"], right: Float[Tensor, "K B R X"]) -> Float[Tensor, "K B G X"]:
-    """The products with one matrix for all signals of a prior, whose right-hand sides then stand side by side."""
-    product = matrices @ rearrange(right, "k b r x -> k r (b x)")
-    return rearrange(product, "k g (b x) -> k b g x", x=right.shape[-1])

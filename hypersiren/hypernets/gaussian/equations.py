@@ -19,7 +19,7 @@ from hypersiren.fields.last_layers import without_last_layer
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.gaussian.linear_algebra import append_bias
+from hypersiren.hypernets.gaussian.linear_algebra import append_bias, shared_product
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,14 @@ class Known:
     def rows(self, points: Float[Tensor, "*b P R"]) -> Float[Tensor, "S N R"]:
         """Of values at the features' points those of the equations, 0 where there is none."""
         return (points if self.cells is None else points[self.cells]) * self.mask.unsqueeze(-1)
+
+    def values(self, theta: Float[Tensor, "B G X"]) -> Float[Tensor, "B N X"]:
+        """What the equations say of last layers, 0 where there is none."""
+        mask = self.mask.unsqueeze(-1)
+        if self.cells is None:
+            return self.features @ theta * mask
+        cells = self.cells.unsqueeze(-1).expand(len(theta), -1, theta.shape[-1])
+        return shared_product(self.features, theta).gather(1, cells) * mask
 
 
 def equations(

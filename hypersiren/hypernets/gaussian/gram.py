@@ -18,6 +18,7 @@ from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.gaussian.equations import Known
 from hypersiren.hypernets.gaussian.linear_algebra import (
     gram_matrix,
+    shared_product,
     solve_parts,
     solve_positive,
     spread_over,
@@ -64,7 +65,7 @@ class Gram:
         else:
             # One kernel for the whole batch: the raster's.
             solution, lower = solve_parts(points @ points.mT, noise, residual, cells, mask)
-            w = points.mT @ spread_over(solution * mask.unsqueeze(-1), cells, len(points))
+            w = shared_product(points.mT, spread_over(solution * mask.unsqueeze(-1), cells, len(points)))
         return unstack_signals(w, len(known.residual)), cls(points, cells, mask, noise, lower)
 
     @property
@@ -83,7 +84,7 @@ class Gram:
         points, noise, lower = (part.to(dtype) for part in (self.points, self.noise, self.lower))
         return Gram(points, self.cells, self.mask, noise, lower)
 
-    def variance(self, a: Float[Tensor, "*k S P R"], trained: bool) -> Float[Tensor, "*k S P"]:
+    def variance(self, a: Float[Tensor, "*s P R"], trained: bool) -> Float[Tensor, "*t P"]:
         """The posterior's variance at points whose features times S are a: the prior's less what is explained.
 
         Trained, it is a solve of its own: no gradient goes through the Cholesky factor.
@@ -93,9 +94,15 @@ class Gram:
             explained = (across * solution).sum(-2)
         else:
             assert self.lower is not None
-            across = self.design @ a.mT if self.dual else a.mT
+            across = self.across(a) if self.dual else a.mT
             explained = torch.linalg.solve_triangular(self.lower, across, upper=False).square().sum(-2)
         return (a.square().sum(-1) - explained).clamp(min=0) if self.dual else self.noise.unsqueeze(-1) * explained
+
+    def across(self, a: Float[Tensor, "*s P R"]) -> Float[Tensor, "*t N P"]:
+        """The covariances of the known points and others, which may be the same for all systems."""
+        if self.cells is not None and a.ndim == 2:
+            return (self.points @ a.mT)[self.cells] * self.mask.unsqueeze(-1)
+        return self.design @ a.mT
 
     def posterior_residual(self, w: Float[Tensor, "B R X"], error: Float[Tensor, "S N Y"]) -> Float[Tensor, "B R X"]:
         """Draws S w from the prior less what known points say of them, with an error (of stacked signals).
@@ -107,12 +114,26 @@ class Gram:
         if not self.dual:
             right = self.noise[:, None, None] * w - self.design.mT @ error
             return unstack_signals(torch.cholesky_solve(right, self.lower), signals)
-        change = self.points @ w
-        if self.cells is not None:
+        if self.cells is None:
+            change = self.points @ w
+        else:
+            change = shared_product(self.points, w)
             change = change.gather(1, self.cells.unsqueeze(-1).expand(-1, -1, w.shape[-1]))
-        solution = torch.cholesky_solve((change + error) * self.mask.unsqueeze(-1), self.lower)
-        back = solution if self.cells is None else spread_over(solution, self.cells, len(self.points))
-        return unstack_signals(w - self.points.mT @ back, signals)
+        return unstack_signals(w - self._explained(change + error), signals)
+
+    def explained(self, values: Float[Tensor, "B N X"]) -> Float[Tensor, "B R X"]:
+        """The solutions w for other values at the known points, by the same Cholesky factor."""
+        return unstack_signals(self._explained(stack_signals(values, len(self.mask))), len(values))
+
+    def _explained(self, values: Float[Tensor, "S N Y"]) -> Float[Tensor, "S R Y"]:
+        assert self.lower is not None
+        values = values * self.mask.unsqueeze(-1)
+        if not self.dual:
+            return torch.cholesky_solve(self.design.mT @ values, self.lower)
+        solution = torch.cholesky_solve(values, self.lower)
+        if self.cells is None:
+            return self.points.mT @ solution
+        return shared_product(self.points.mT, spread_over(solution, self.cells, len(self.points)))
 
     def _solve_again(self, a: Float[Tensor, "S P R"]) -> tuple[Float[Tensor, "S M P"], Float[Tensor, "S M P"]]:
         """The covariances of known points (or columns) and those asked for, and the matrices' solutions of them."""

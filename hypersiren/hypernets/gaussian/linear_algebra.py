@@ -173,6 +173,17 @@ def append_bias(features: Float[Tensor, "*b N F"]) -> Float[Tensor, "*b N G"]:
     return torch.cat([features, torch.ones_like(features[..., :1])], dim=-1)
 
 
+def shared_product(matrix: Float[Tensor, "*k P R"], values: Float[Tensor, "*k B R X"]) -> Float[Tensor, "*k B P X"]:
+    """The products of one matrix with B others, as one product with these side by side.
+
+    Example:
+        >>> shared_product(torch.rand(5, 2), torch.rand(7, 2, 1)).shape
+        torch.Size([7, 5, 1])
+    """
+    product = matrix @ rearrange(values, "... b r x -> ... r (b x)")
+    return rearrange(product, "... p (b x) -> ... b p x", x=values.shape[-1])
+
+
 def stack_signals(values: Float[Tensor, "*k B N C"], systems: int) -> Float[Tensor, "*k S N X"]:
     """Right-hand sides of `systems` linear systems: where one serves all signals, they stand side by side."""
     return values if systems == values.shape[-3] else rearrange(values, "... b n c -> ... 1 n (b c)")

@@ -77,14 +77,20 @@ class GaussianPosterior:
 
     def _variance(self, a: Float[Tensor, "*b P R"]) -> Float[Tensor, "S P"]:
         """The variance before the calibration, where the features times S are known."""
-        a = a.expand(len(self.mask), -1, -1)
-        return self.gram.variance(a, trained=torch.is_grad_enabled() and a.requires_grad)
+        trained = torch.is_grad_enabled() and a.requires_grad
+        # Where all systems share the points, their covariances are parts of one matrix.
+        return self.gram.variance(a.expand(len(self.mask), -1, -1) if trained or not self.gram.dual else a, trained)
 
     @property
     def remaining_variance(self) -> Float[Tensor, " S"]:
         """u: the posterior's variance as a share of the prior's, over [-1, 1]^D, from 0 to 1."""
+        variance, prior = self.probed()
+        return (variance.mean(-1) / prior.mean(-1)).clamp(1e-6, 1)
+
+    def probed(self) -> tuple[Float[Tensor, "S P"], Float[Tensor, "*c P"]]:
+        """The variance at the points of `probes`, before the calibration, and the prior's there."""
         a = self._features(probes(self.siren, self.factor))
-        return (self._variance(a).mean(-1) / a.square().sum(-1).mean(-1)).clamp(1e-6, 1)
+        return self._variance(a), a.square().sum(-1)
 
     @cached_property
     def deviation_factor(self) -> Float[Tensor, " S"]:

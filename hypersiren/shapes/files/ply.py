@@ -1,13 +1,13 @@
 """PLY (Turk 1994): a text header that lists elements with their properties, then the elements, as text or bytes.
 
 Points are the properties x y z of the element vertex, normals nx ny nz; faces are the list vertex_indices of the
-element face, polygons as fans of triangles; the rest is passed over.
+element face, of any number of corners; the rest is passed over.
 
 Why not trimesh: its point clouds have no normals. It reads a binary file of a million points in 0.03 s where this
 reader takes 0.08 s, but the normals are only in the private `_ply_raw` of its metadata; and it refuses binary files of
 triangles and quads, and comments that are not UTF-8 (trimesh 5.2).
 
-Symbols: V vertices, F faces.
+Symbols: V vertices, F faces, T corners of all faces.
 """
 
 import struct
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from hypersiren.shapes.files.polygons import triangulate
 from hypersiren.shapes.files.tables import RawPoints, from_columns, numbers, records
 from hypersiren.signals.files import SignalError
 
@@ -99,11 +100,11 @@ def ply_triangles(data: bytes) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray
         if element.name == "vertex":
             vertices = from_columns(_columns(body, element, encoding, order)).points
         if element.name == "face":
-            faces = _triangles(body, element, encoding, order)
+            faces = _polygons(body, element, encoding, order)
         body = body[_end(body, element, encoding, order) :]
     if vertices is None or faces is None:
         raise SignalError(f"expected a PLY file with the elements vertex and face, got {[e.name for e in elements]}")
-    return vertices, faces
+    return vertices, triangulate(vertices, *faces)
 
 
 def _columns(body: bytes, element: _Element, encoding: str, order: str) -> dict[str, np.ndarray]:
@@ -145,26 +146,29 @@ def _least_size(element: _Element) -> int:
     return sum(int(p[-1][1]) for p in element.properties)
 
 
-def _triangles(body: bytes, element: _Element, encoding: str, order: str) -> Int[np.ndarray, "F 3"]:
-    """Faces of any number of corners as fans of triangles."""
+def _polygons(
+    body: bytes, element: _Element, encoding: str, order: str
+) -> tuple[Int[np.ndarray, " T"], Int[np.ndarray, " F"]]:
+    """The corners of all faces, one after the other, and how many each has."""
     names = [name for name, *_ in element.properties]
     which = next((i for i, name in enumerate(names) if name in ("vertex_indices", "vertex_index")), None)
     if which is None or len(element.properties[which]) != 3:
         raise SignalError(f"expected faces with a list vertex_indices, got {names}")
-    fans: list[np.ndarray] = []
+    polygons: list[np.ndarray] = []
     if encoding != "ascii":
         if len(body) < element.count * _least_size(element):
             raise SignalError(f"truncated among its {element.count} elements face")
-        # Most files have triangles alone: all rows of one size.
-        fields = [(str(i), order + p[1], (3,) if i == which else ()) for i, p in enumerate(element.properties)]
-        if sum(len(p) == 3 for p in element.properties) == 1:
-            fields.insert(which, ("count", order + element.properties[which][2], ()))
-            row = np.dtype(fields)
-            if len(body) >= element.count * row.itemsize:
-                table = np.frombuffer(body, row, element.count)
-                if (table["count"] == 3).all():
-                    return table[str(which)].astype(np.int64)
-        fans = [_fan(np.array(corners[which])) for _, corners in _walk(body, element, order)]
+        # Most files have triangles alone, or quads alone: all rows of one size.
+        for count in (3, 4):
+            fields = [(str(i), order + p[1], (count,) if i == which else ()) for i, p in enumerate(element.properties)]
+            if sum(len(p) == 3 for p in element.properties) == 1:
+                fields.insert(which, ("count", order + element.properties[which][2], ()))
+                row = np.dtype(fields)
+                if len(body) >= element.count * row.itemsize:
+                    table = np.frombuffer(body, row, element.count)
+                    if (table["count"] == count).all():
+                        return table[str(which)].astype(np.int64).ravel(), np.full(element.count, count)
+        polygons = [np.array(corners[which]) for _, corners in _walk(body, element, order)]
     else:
         for i, line in enumerate(body.split(b"\n", element.count)[: element.count]):
             words, corners, place = line.split(), None, 0
@@ -181,17 +185,11 @@ def _triangles(body: bytes, element: _Element, encoding: str, order: str) -> Int
             except (ValueError, IndexError) as error:
                 raise SignalError(f"broken or truncated at face {i} of {element.count}") from error
             assert corners is not None
-            fans.append(_fan(corners))
-        if len(fans) < element.count:
-            raise SignalError(f"truncated: expected {element.count} faces, got {len(fans)}")
-    return np.concatenate(fans).astype(np.int64) if fans else np.empty((0, 3), np.int64)
-
-
-def _fan(corners: np.ndarray) -> Int[np.ndarray, "F 3"]:
-    """Triangles of a polygon, all from its first corner; none of fewer than three corners."""
-    corners = np.asarray(corners, np.int64)
-    first = np.full(max(0, len(corners) - 2), corners[0] if len(corners) else 0)
-    return np.stack([first, corners[1 : len(first) + 1], corners[2 : len(first) + 2]], axis=1)
+            polygons.append(corners)
+        if len(polygons) < element.count:
+            raise SignalError(f"truncated: expected {element.count} faces, got {len(polygons)}")
+    flat = np.concatenate(polygons) if polygons else np.empty(0)
+    return flat.astype(np.int64), np.array([len(corners) for corners in polygons], np.int64)
 
 
 def _walk(body: bytes, element: _Element, order: str) -> Iterator[tuple[int, list[tuple]]]:

@@ -8,6 +8,7 @@ images hold in bytes. Imports neither torch nor anything slow: processes that de
 import io
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Shaped
 from PIL import Image
 
 from hypersiren.signals.files import (
@@ -182,6 +183,36 @@ def read_values(
         values = scaled(wide, low, high, name=os.fspath(path), known=known)
         pixels = _shaped(values, gray, size, known)
         return Values(pixels, whole, _resized(known, size), _resized(valid, size), (low, high))
+
+
+def read_whole(path: str | os.PathLike[str]) -> Shaped[np.ndarray, "H W C"]:
+    """The numbers of a picture as its file has them, upright; of 8 bits in sRGB.
+
+    Raises:
+        SignalError: As `read_image`.
+    """
+    with guarded("broken or truncated image", path):
+        wide = read_wide(path)
+        if wide is None:
+            with open_image(path) as image:
+                wide = wide_image(image)
+                if wide is None:
+                    return np.array(_as_array(upright_image(image, name=os.fspath(path))))
+        return wide.values
+
+
+def picture_names(folder: str | os.PathLike[str]) -> list[str]:
+    """The files of a folder that are pictures by their endings, in the order of the numbers in their names.
+
+    Raises:
+        SignalError: If there are none.
+    """
+    endings = Image.registered_extensions()
+    names = [name for name in os.listdir(folder) if Path(name).suffix.lower() in endings and not name.startswith(".")]
+    if not names:
+        raise SignalError("expected a folder of pictures, found none in it", folder)
+    # Text and numbers take turns.
+    return sorted(names, key=lambda name: [int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", name))])
 
 
 def image_values(image: Image.Image, range: tuple[float, float] | None = None) -> Float32[np.ndarray, "H W C"]:

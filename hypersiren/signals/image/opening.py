@@ -19,15 +19,10 @@ from torch import Tensor
 
 from hypersiren.errors import nearest
 from hypersiren.signals.arrays import check_values, dtype_name, to_tensor
+from hypersiren.signals.examples import PHOTOGRAPHS as SAMPLES
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import convert_image, fit_image, image_values, read_values
 from hypersiren.signals.image.masks import read_mask
-
-SAMPLES = (
-    "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field",
-    "immunohistochemistry", "moon", "page", "retina", "rocket", "text",
-)  # fmt: skip
-"""Photographs that scikit-image ships; their names stand for them where no file is called so."""
 
 RANGES = {torch.bool: (0, 1), torch.uint8: (0, 255), torch.uint16: (0, 65535)}
 """What the values of pictures of these types run over."""

@@ -23,6 +23,9 @@ from hypersiren.signals.files import check_library, one_line
 SAME = 2.5 / 255
 """What a colour may change by in the conversion, at most, and the space still counts as sRGB."""
 
+BLOCK = 2**20
+"""Pixels that are converted at a time."""
+
 Curve = Callable[[np.ndarray], np.ndarray]
 """From stored values in [0, 1] to linear light."""
 
@@ -57,6 +60,12 @@ class Space:
 
     def to_srgb(self, values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
         """Values of this space in [0, 1], channels last, as values of sRGB; colours that sRGB has not are clipped."""
+        if values.ndim == 3 and values[..., 0].size > BLOCK:  # in parts, as several copies are made
+            rows = max(1, BLOCK // values.shape[1])
+            found = np.empty(values.shape)
+            for top in range(0, len(values), rows):
+                found[top : top + rows] = self.to_srgb(values[top : top + rows])
+            return found
         if values.shape[-1] == 1 or self.to_xyz is None:
             return _encode(self.curves[0](values))
         curves = self.curves * 3 if len(self.curves) == 1 else self.curves

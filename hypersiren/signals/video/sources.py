@@ -24,7 +24,10 @@ import numpy as np
 from PIL import Image
 
 from hypersiren.signals.files import SignalError, check_file, check_library, check_size, guarded, one_line
-from hypersiren.signals.image.files import read_image, to_uint8
+from hypersiren.signals.image.files import picture_names, read_image, to_uint8
+from hypersiren.signals.image.formats import is_tiff
+from hypersiren.signals.image.tiff import read_pages
+from hypersiren.signals.image.wide import Wide, limits
 from hypersiren.signals.numpy_files import read_header
 from hypersiren.signals.video.frames import colours, displayed, say_unused
 
@@ -73,6 +76,8 @@ def open_video(
     check_file(path, "a video")
     if ending == ".npy":
         yield array(path)
+    elif is_tiff(path):
+        yield stack(path)
     elif ending in (".gif", ".webp"):
         with animation(path, whole and size is None) as source:
             yield source
@@ -88,12 +93,7 @@ def _even(pictures: Iterable[np.ndarray], count: int) -> FrameSource:
 
 def folder(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> FrameSource:
     """Pictures, all of one size unless one is asked for."""
-    endings = Image.registered_extensions()
-    names = [name for name in os.listdir(path) if Path(name).suffix.lower() in endings and not name.startswith(".")]
-    if not names:
-        raise SignalError("expected a folder of pictures, found none in it", path)
-    # Text and numbers take turns.
-    names.sort(key=lambda name: [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))])
+    names = picture_names(path)
 
     def pictures() -> Iterator[np.ndarray]:
         demanded = None
@@ -125,6 +125,20 @@ def array(path: str | os.PathLike[str]) -> FrameSource:
             yield to_uint8(np.asarray(frame))
 
     return _even(pictures(), len(clip))
+
+
+def stack(path: str | os.PathLike[str]) -> FrameSource:
+    """The pages of a TIFF, of one channel or three; what black and white are their type tells."""
+    pages = read_pages(path)
+    pages = pages[..., None] if pages.ndim == 3 else pages
+    if pages.shape[3] not in (1, 3):
+        raise SignalError(f"expected pages of 1 or 3 channels, got {pages.shape[3]} (`fit volume` takes any)", path)
+    narrow = pages.dtype.kind == "u" and pages.dtype.itemsize <= 2
+    full = (0.0, float(np.iinfo(pages.dtype).max)) if narrow else None
+    with guarded("broken or truncated video", path):
+        low, high = limits(Wide(pages.reshape(-1, *pages.shape[2:]), full), guess=False, name=os.fspath(path),
+                           hint="`fit volume` takes any values")  # fmt: skip
+    return _even((to_uint8((page - low) / (high - low)) for page in pages), len(pages))
 
 
 @contextlib.contextmanager
@@ -182,7 +196,7 @@ def import_av(path: str | os.PathLike[str]) -> Any:
     try:
         import av
     except ImportError:
-        raise SignalError('video files other than GIF need PyAV: pip install "hypersiren[video]"', path) from None
+        raise SignalError("video files other than GIF need PyAV: pip install av", path) from None
     return av
 
 

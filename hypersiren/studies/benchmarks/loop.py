@@ -17,7 +17,8 @@ from hypersiren.hypernets.refine import refine
 from hypersiren.signals.metrics import image_mse
 from hypersiren.signals.sets.images import ImageSet
 from hypersiren.tasks.settings import Optimisation
-from hypersiren.training.loop import DATA, LOGGING, UPDATE, optimise
+from hypersiren.training.loop import optimise
+from hypersiren.training.step import DATA, LOGGING, UPDATE
 
 
 def loop_shares(objective: HypernetObjective, training: Optimisation) -> dict[str, float]:

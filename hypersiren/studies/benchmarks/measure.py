@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from hypersiren.training.loop import TrainingStep
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
+from hypersiren.training.step import TrainingStep
 
 Step = Callable[[], Any]
 """What is timed."""

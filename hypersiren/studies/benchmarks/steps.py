@@ -8,7 +8,7 @@ ways: `hypersiren benchmark steps`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -93,8 +93,11 @@ def step_times(
     """
     points = points or default_points(name, device)
     # A larger surface would take longer to open, and no step shorter or longer.
-    signal = {"signal": {"count": max(1000, points)}} if name == "sdf" else {}
-    task = open_task(name, {"training": {"points": points}, **signal}, device)
+    own: dict[str, dict[str, dict[str, Any]]] = {
+        "sdf": {"signal": {"count": max(1000, points)}},
+        "inversion": {"loss": {"waves": "network"}},
+    }
+    task = open_task(name, {"training": {"points": points}, **own.get(name, {})}, device)
     siren = Siren(task.in_features, task.out_features, hidden_features, hidden_layers).to(device)
     batch = task.sample(torch.Generator(device).manual_seed(0), 0.5)
 

@@ -69,3 +69,14 @@ class FalseColour:
         """Colours on [0, 1] of values on [0, 1]."""
         low, high = (torch.tensor(end, device=pixels.device) for end in zip(*self.stretch, strict=True))
         return ((pixels[..., list(self.bands)] - low) / (high - low)).clamp(0, 1)
+
+
+def in_units(values: Float[Tensor, "*s"], about: Mapping[str, Any]) -> Float[Tensor, "*s"]:
+    """Values on [0, 1] as those of the file that a run was fitted to.
+
+    Example:
+        >>> in_units(torch.tensor([0.0, 0.5]), {"units": [100, 300]}).tolist()
+        [100.0, 200.0]
+    """
+    low, high = about["units"]
+    return low + (high - low) * values

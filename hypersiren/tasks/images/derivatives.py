@@ -1,5 +1,7 @@
 """Gradient and Laplacian of a fitted image: evaluation and pictures."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -38,9 +40,11 @@ def gradient_row(
     truth: Float[Tensor, "H W C D"],
     gradient: Float[Tensor, "h w C D"],
     titles: tuple[str, str] = ("Gradient of the truth", "Gradient of the result"),
+    score: float | None = None,
 ) -> dict[str, Picture]:
-    """A gradient beside the truth, both on the truth's scale, and the legend of their colours."""
+    """A gradient beside the truth, both on the truth's scale, and the legend of their colours; `score` is its PSNR."""
     full = gradient_strength(truth)
+    titles = titles[0], titles[1] + _psnr_title(score)
     return {
         "true_gradient": Picture(titles[0], draw_gradient(truth, full).cpu().numpy()),
         "gradient": Picture(titles[1], draw_gradient(gradient, full).cpu().numpy()),
@@ -51,8 +55,10 @@ def gradient_row(
     }  # fmt: skip
 
 
-def laplacian_row(truth: Float[Tensor, "H W C"], laplacian: Float[Tensor, "h w C"]) -> dict[str, Picture]:
-    """A Laplacian beside the truth, both on the truth's scale; channels are averaged."""
+def laplacian_row(
+    truth: Float[Tensor, "H W C"], laplacian: Float[Tensor, "h w C"], score: float | None = None
+) -> dict[str, Picture]:
+    """A Laplacian beside the truth, both on the truth's scale; channels are averaged; `score` is its PSNR."""
     full = percentile(truth.mean(-1).abs(), 0.99)
 
     def picture(title: str, values: Tensor) -> Picture:
@@ -61,8 +67,13 @@ def laplacian_row(truth: Float[Tensor, "H W C"], laplacian: Float[Tensor, "h w C
 
     return {
         "true_laplacian": picture("Laplacian of the truth", truth),
-        "laplacian": picture("Laplacian of the result", laplacian),
+        "laplacian": picture("Laplacian of the result" + _psnr_title(score), laplacian),
     }
+
+
+def _psnr_title(score: float | None) -> str:
+    """The end of a title."""
+    return "" if score is None or not math.isfinite(score) else f",\nPSNR {score:.3g} dB"
 
 
 SSIM = Measure("ssim", "SSIM", better="higher")

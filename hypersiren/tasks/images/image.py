@@ -183,6 +183,12 @@ class Image(FieldTask):
         true_derivatives = image_gradient(self.pixels, "sobel"), image_laplacian(self.pixels)
         return derivative_psnr(*derivatives(field, self.size, self.device), *true_derivatives)
 
+    def evaluate_result(self, field: Field) -> dict[str, float]:
+        """As `evaluate_derivatives`, at the pixels that the summary shows."""
+        every = shown_every(self.size)
+        truths = image_gradient(self.pixels, "sobel")[::every, ::every], image_laplacian(self.pixels, every=every)
+        return derivative_psnr(*self.once(field, self.shown_derivatives), *truths)
+
     def panels(self, field: Field) -> dict[str, Panel]:
         """The fitted image."""
         fit = self.once(field, self.render)
@@ -192,9 +198,10 @@ class Image(FieldTask):
         """Image, gradient and Laplacian, each beside the truth; what is known, where not all is."""
         every = shown_every(self.size)
         gradient, laplacian = self.once(field, self.shown_derivatives)
+        scores = self.evaluate_result(field)
         rows = [
-            gradient_row(image_gradient(self.pixels, every=every), gradient),
-            laplacian_row(image_laplacian(self.pixels, every=every), laplacian),
+            gradient_row(image_gradient(self.pixels, every=every), gradient, score=scores["gradient_psnr"]),
+            laplacian_row(image_laplacian(self.pixels, every=every), laplacian, score=scores["laplacian_psnr"]),
         ]
         # The image too at no more pixels than are shown.
         some = slice(None, None, thinning(self.size))

@@ -210,7 +210,12 @@ class Poisson(FieldTask):
         true_gradient, true_laplacian = (found[::every, ::every] for found in self._true_derivatives())
         titles = "Truth", "Result, best scale and constant", "Error"
         image = image_row((self.pixels + 1) / 2, self.once(field, self.render), titles)
-        return [image, gradient_row(true_gradient, gradient), laplacian_row(true_laplacian, laplacian)]
+        scores = list(derivative_psnr(gradient, laplacian, true_gradient, true_laplacian).values())
+        return [
+            image,
+            gradient_row(true_gradient, gradient, score=scores[0]),
+            laplacian_row(true_laplacian, laplacian, score=scores[1]),
+        ]
 
     def derivatives(self, field: Field) -> tuple[Float[Tensor, "H W C D"], Float[Tensor, "H W C"]]:
         """Gradient and Laplacian at the pixels."""

@@ -76,7 +76,8 @@ class InpaintSettings(FitSettings):
     signal: InpaintSignal = InpaintSignal()
     start: Path | None = None
     """Model of photographs that completes the image first, such as the released `photographs`; windows are then solved
-    for it, and nothing is trained. null: one SIREN is trained under the prior of `loss`."""
+    for it, and nothing is trained. Or a fit of one network, as for other tasks. null: one SIREN is trained under the
+    prior of `loss`."""
     loss: InpaintLoss = InpaintLoss()
     # Low frequencies: between the known pixels the field has to be smooth.
     network: Network = Network(first_omega=10.0, hidden_omega=10.0)

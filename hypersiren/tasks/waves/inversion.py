@@ -1,15 +1,22 @@
 """Inversion: find a medium from waves that were measured around it, full waveform inversion (paper, section 4.3).
 
-One field has the wavefields of S sources and, as its last channel, m - 1, the squared slowness of the medium less that
-of the background. It is asked to solve Helmholtz's equation in its own medium, and to be at the receivers what was
-measured there. At first, by choice, it solves for the wavefields in the background alone.
+The field says the medium's velocity, between a least and a greatest one; where the medium is known, beyond a border, it
+stays what it is. The waves in it are solved for by finite differences (`hypersiren.waves.wavefields`), and the misfit
+at the receivers has its gradient from the adjoint. (The paper's own way is `joint_inversion`.)
 
-Residual and data are both relative to the root mean square of the data. Data at a few receivers leave much of the
-medium open; a prior, not the paper's, prefers media of small total variation.
+High frequencies alone have many wrong optima, in which the waves are some periods off (Bunks et al. 1995). So the
+lowest frequency comes first. When its data are met, or its share of the steps is over, the next one joins; once all are
+met to within the noise, the search ends. Each frequency has a grid that is just fine enough for it. What that grid gets
+wrong in the start medium, compared with a finer one, is subtracted from the data.
 
-Symbols: N points, S sources, R receivers, m squared slowness, c = 1 / sqrt(m) velocity.
+Data at a few receivers leave much of the medium open; a prior, not the paper's, prefers media of small total variation.
+
+Symbols: N points, K frequencies, S sources, R receivers, n cells along an axis, k wavenumber, m squared slowness,
+c = 1 / sqrt(m) velocity.
 """
 
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,44 +24,87 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Complex128, Float, Float64, Int
 from torch import Tensor
 
-from hypersiren.fields.coords import evaluate, grid
-from hypersiren.fields.operators import Field, diagonal_jet
-from hypersiren.plotting import Curve, Plot
+from hypersiren.errors import UserError
+from hypersiren.fields.coords import grid
+from hypersiren.fields.operators import Field
+from hypersiren.fields.pixel_grid import PixelGrid
+from hypersiren.plotting import Curve, Plot, draw_rows, figure_pixels
+from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, content_digest
-from hypersiren.tasks.waves.equation import (
-    VIEW,
-    Equation,
-    check_equation,
-    medium_values,
-    misfit,
-    square_picture,
-    velocity_picture,
-    wave_picture,
-)
+from hypersiren.tasks.waves.equation import VIEW, medium_values, square_picture, velocity_picture, wave_picture
+from hypersiren.tasks.waves.joint_inversion import JointInversion, smooth_norm
 from hypersiren.tasks.waves.settings import InversionLoss, InversionSettings
-from hypersiren.waves.complex_channels import to_channels
 from hypersiren.waves.helmholtz_solver import check_resolution
-from hypersiren.waves.measurements import InversionData, make_inversion, read_inversion
-from hypersiren.waves.media import Medium, cell_means, open_medium
+from hypersiren.waves.measurements import (
+    FILE_WAVENUMBER,
+    InversionData,
+    line_and_sides,
+    make_inversion,
+    read_inversion,
+)
+from hypersiren.waves.media import Medium, cell_means, open_medium, uniform
 from hypersiren.waves.pml import PML
-from hypersiren.waves.residuals import medium_gradient, medium_of, split_medium
+from hypersiren.waves.wavefields import Sampling, helmholtz_wavefields, point_sources, sampling
+
+LOG = logging.getLogger(__name__)
+
+SIMULATED = (2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0)
+"""Wavenumbers of simulated data, if none are given."""
+
+CELLS, FEWEST, MOST = 10, 64, 640
+"""Cells to the shortest wavelength; and the fewest and the most along an axis that are chosen."""
+
+FINE = 160
+"""Cells at least of the grid, twice as fine as the frequency's, that says what the latter gets wrong."""
+
+LAST = 0.4
+"""Share of the steps that is kept for all frequencies together."""
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """What is needed to find the data of one frequency in any medium.
+
+    Attributes:
+        wavenumber: k.
+        x: The cells' centres.
+        free: Which of them are searched.
+        start: The squared slowness of the start medium.
+        sources: f on the cells.
+        receivers: Samples a wavefield.
+        measured: What was measured, less what the grid gets wrong in the start medium.
+        scale: Root mean square of what was measured.
+        pml: The absorbing layer.
+    """
+
+    wavenumber: float
+    x: Float[Tensor, "cells 2"]
+    free: Bool[Tensor, " cells"]
+    start: Float64[Tensor, "n n"]
+    sources: Complex128[Tensor, "S n n"]
+    receivers: Sampling
+    measured: Complex128[Tensor, "R S"]
+    scale: float
+    pml: PML
+
+    def wavefields(self, m: Float[Tensor, "n n"]) -> Complex128[Tensor, "S n n"]:
+        """Those of all sources in a medium."""
+        return helmholtz_wavefields(m, self.sources, self.wavenumber, self.pml)
+
+    def misses(self, m: Float[Tensor, "n n"]) -> Complex128[Tensor, "R S"]:
+        """What is found at the receivers less what was measured, relative to the data."""
+        return (self.receivers(self.wavefields(m)) - self.measured) / self.scale
 
 
 @dataclass(frozen=True)
 class InversionBatch:
-    """N points at which the equation is asked for.
+    """A step asks for the `count` lowest frequencies."""
 
-    Attributes:
-        x: Coordinates.
-        stage: 0 while the wavefields are those of the background, then 1.
-    """
-
-    x: Float[Tensor, "N 2"]
-    stage: Float[Tensor, ""]
+    count: Int[Tensor, ""]
 
 
 class Inversion(FieldTask):
@@ -63,36 +113,38 @@ class Inversion(FieldTask):
     Args:
         data: What was measured.
         truth: The medium, where it is known; it is only compared with.
-        loss: How residual and misfit are measured, and what is known of the medium.
-        points: Random points a step.
+        loss: What is known of the medium, and how closely data are met.
+        start: The medium that the search begins with.
+        noise: Of the data, relative to them.
         pml: The absorbing layer.
-        device: Where to compute.
+        device: Where the field is; waves are solved for on the CPU.
 
     Raises:
-        UserError: If a source is not in the square that is free of the layer.
+        UserError: If a source or receiver is in the layer, the start medium is faster or slower than the medium can be,
+            or a grid has too few cells for a wavenumber.
 
     Example:
         >>> from hypersiren import Siren
         >>> from hypersiren.waves.media import circle
-        >>> data = make_inversion(circle, *line_and_sides(2, 4), wavenumber=5.0, n=64)
-        >>> task = Inversion(data, points=20)
-        >>> sorted(task.loss(Siren(2, 5, 8), task.sample(torch.Generator())))
-        ['data', 'medium', 'residual', 'source', 'variation']
+        >>> data = make_inversion(circle, *line_and_sides(2, 4), wavenumber=[3.0, 5.0], n=64)
+        >>> task = Inversion(data)
+        >>> sorted(task.loss(Siren(2, 1, 8), task.sample(torch.Generator())))
+        ['data', 'variation']
     """
 
     name = "inversion"
     defaults = InversionSettings()
-    unit = "points"
+    unit = "steps"
     criterion: str | None = None
-    in_features = 2
-    playback: Mapping[str, Any] = {"kind": "wavefield"}
+    in_features, out_features = 2, 1
+    playback: Mapping[str, Any] = {"kind": "medium"}
     samples: tuple[int, ...] = (VIEW, VIEW)
-    # All but the second are known only where the medium is.
+    # Only the second is known where the medium is not.
     measures = (
         Measure("velocity_mse", "mean squared error of the velocity"),
         Measure("data_error", "relative misfit of the data", "%", factor=100),
-        Measure("homogeneous_mse", "mean squared error of the velocity 1", "of a homogeneous medium", ""),
-        Measure("correlation", "correlation of the squared slowness", better="higher"),
+        Measure("start_mse", "mean squared error of the velocity", "of the start medium", ""),
+        Measure("correlation", "correlation of the change of squared slowness", better="higher"),
     )
 
     def __init__(
@@ -101,74 +153,158 @@ class Inversion(FieldTask):
         truth: Medium | None = None,
         loss: InversionLoss = InversionLoss(),  # noqa: B008 - frozen
         *,
-        points: int = 2048,
+        start: Medium = uniform,
+        noise: float = 0.0,
         pml: PML = PML(),  # noqa: B008 - frozen
         device: torch.device | str = "cpu",
     ):
-        self.true_medium, self.data_weight = truth, loss.data
-        self.pretrain, self.known_beyond, self.variation = loss.pretrain, loss.known_beyond, loss.variation
-        self.points = self.batch_size = points
-        self.out_features = 2 * len(data.sources) + 1
-
-        def tensor(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values).float().to(device)
-
-        self.receivers = tensor(data.receivers)
-        self.measured = to_channels(torch.from_numpy(data.values)).float().to(device)
-        scale = self.measured.square().mean().sqrt().item() or 1.0
-        self.equation = Equation(data.wavenumber, tensor(data.sources), data.amplitude, data.variance, pml, scale, loss)
-        check_equation(self.equation, points)
-        self.device = self.receivers.device
-        half = 1 - self.equation.pml.width
-        self.grid = grid((VIEW, VIEW), -half, half, device=device)
+        self.data, self.true_medium, self.start, self.pml = data, truth, start, pml
+        self.loss_settings, self.target = loss, math.hypot(noise, loss.tolerance)
+        self.half = 1 - pml.width
+        check_places(data, self.half)
+        self.grid = grid((VIEW, VIEW), -self.half, self.half, device=device)
+        self.device = self.grid.device
+        self._check_start()
+        self.frequencies = [self._frequency(i) for i in range(len(data.wavenumbers))]
+        self.set_state({})
 
     @classmethod
-    def open(cls, settings: InversionSettings, device: torch.device | str = "cpu") -> "Inversion":
-        """The task of a MATLAB file, or of what is measured in a medium by name or of a file.
+    def open(cls, settings: InversionSettings, device: torch.device | str = "cpu") -> FieldTask:
+        """The task of a file of data, or of what is measured in a medium by name or of a file.
 
         Args:
-            settings: `InversionSettings`.
+            settings: `InversionSettings`. Where `loss.waves` is network, the task is a `JointInversion`.
             device: Where to compute.
 
         Raises:
             SignalError: If a file cannot be read, or is not what it should be.
             UserError: If a source or receiver is where none can be, or the cells are too few for k.
         """
-        signal = settings.signal
+        signal, loss, joint = settings.signal, settings.loss, settings.loss.waves == "network"
         pml = PML(signal.layer, signal.absorption)
         velocities = signal.model_dump(include={"slowest", "fastest", "background"})
-        if signal.path.suffix.lower() == ".mat":
-            found = read_inversion(signal.path, signal.wavenumber)
+        start = open_medium(signal.start, **velocities)
+        if joint and str(signal.start) != "uniform":
+            raise UserError(f"expected no signal.start where waves are the network's, got {signal.start}")
+        if signal.path.suffix.lower() in (".mat", ".npz"):
+            data = read_inversion(signal.path, signal.frequencies)
             known = None if signal.truth is None else open_medium(signal.truth, **velocities)
         else:
             known = open_medium(signal.path, **velocities)
-            check_resolution(signal.cells, signal.wavenumber, cell_means(known, signal.cells).max().item())
+            k = signal.frequencies or ((FILE_WAVENUMBER,) if joint else SIMULATED)
+            check_resolution(signal.cells, max(k), cell_means(known, signal.cells).max().item())
+            if loss.cells == signal.cells:
+                raise UserError(
+                    f"expected other cells for the inversion than for its data, got loss.cells and signal.cells "
+                    f"{loss.cells}: on one grid the errors of both cancel"
+                )
+            if not joint:
+                for one in k:
+                    choose_cells(one, loss, start)
             places = line_and_sides(signal.sources, signal.receivers, 1 - signal.layer)
-            found = make_inversion(known, *places, signal.wavenumber, variance=signal.variance, n=signal.cells, pml=pml)
-        return cls(found, known, settings.loss, points=settings.training.points, pml=pml, device=device)
+            LOG.info("simulating data of %d frequencies on %d x %d cells", len(k), signal.cells, signal.cells)
+            data = make_inversion(known, *places, k, variance=signal.variance, n=signal.cells, pml=pml)
+            data = data.with_noise(signal.noise, settings.seed) if signal.noise else data
+        if joint:
+            return JointInversion(data, known, loss, points=settings.training.points, pml=pml, device=device)
+        return cls(data, known, loss, start=start, noise=signal.noise, pml=pml, device=device)
+
+    def _check_start(self) -> None:
+        """Refuse a start medium that has velocities which the medium cannot have."""
+        c = self.start(self.grid).rsqrt()
+        least, greatest = self.loss_settings.velocities
+        if not (least < c.min() and c.max() < greatest):
+            raise UserError(
+                f"expected a start medium of velocities between loss.velocities, {least:g} and {greatest:g}, "
+                f"got {c.min().item():.4g} to {c.max().item():.4g}"
+            )
+
+    def _frequency(self, i: int) -> Frequency:
+        k, data, shape = self.data.wavenumbers[i], self.data, self.loss_settings
+        n = choose_cells(k, shape, self.start)
+
+        def at(n: int) -> tuple[Tensor, Tensor, Sampling]:
+            f = point_sources(n, data.sources, k, data.amplitude, data.variance)
+            return cell_means(self.start, n), f, sampling(n, data.receivers)
+
+        (m, f, receivers), (fine_m, fine_f, fine_receivers) = at(n), at(max(2 * n, FINE))
+        wrong = receivers(helmholtz_wavefields(m, f, k, self.pml)) - fine_receivers(
+            helmholtz_wavefields(fine_m, fine_f, k, self.pml)
+        )
+        x = grid((n, n), device=self.device)
+        free = x.abs().amax(-1) <= shape.known_beyond
+        measured = torch.from_numpy(data.values[i]) + wrong
+        return Frequency(k, x, free, m, f, receivers, measured, float(data.scales[i]), self.pml)
+
+    def velocity(self, field: Field, x: Float[Tensor, "N 2"]) -> Float[Tensor, "*batch N 1"]:
+        """c of a field, wherever it is searched for: that of the start medium where the field is 0."""
+        least, greatest = self.loss_settings.velocities
+        share = (self.start(x).rsqrt() - least) / (greatest - least)
+        return least + (greatest - least) * torch.sigmoid(field(x) + share.logit())
+
+    def medium(self, field: Field, x: Float[Tensor, "N 2"]) -> Float[Tensor, "N 1"]:
+        """m of a field; where the medium is known, that of the start medium."""
+        known = x.abs().amax(-1, keepdim=True) > self.loss_settings.known_beyond
+        return torch.where(known, self.start(x), self.velocity(field, x).square().reciprocal())
+
+    def on_cells(self, field: Field, frequency: Frequency) -> Float64[Tensor, "*batch n n"]:
+        """m of a field on the cells of a frequency."""
+        found = self.velocity(field, frequency.x[frequency.free])[..., 0].double().square().reciprocal()
+        whole = frequency.start.to(self.device).flatten().expand(*found.shape[:-1], -1)
+        return whole.masked_scatter(frequency.free, found).unflatten(-1, frequency.start.shape)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> InversionBatch:
-        """Random points; the stage is 0 while the medium is not yet asked for, then 1."""
-        stage = torch.full((), float(progress >= self.pretrain), device=self.device)
-        return InversionBatch(self.equation.draw(self.points, generator), stage)
+        """The frequencies of the stage that the search is in; nothing is drawn."""
+        return InversionBatch(torch.tensor(self.stage + 1))
+
+    def share(self, batch: InversionBatch, index: int, count: int) -> InversionBatch:
+        """There are no parts."""
+        raise UserError("an inversion whose waves are solved for has no parts: expected one process, and no parts")
 
     def loss(self, field: Field, batch: InversionBatch) -> dict[str, Tensor]:
-        """The residual in the field's own medium and the misfit of the data; or, first, in the background."""
-        complete, norm = self.equation.complete(field), self.equation.loss.norm
-        jet = diagonal_jet(complete, batch.x)
-        wavefields, m = split_medium(batch.x, jet, known_beyond=self.known_beyond)
-        terms = self.equation.terms(batch.x, wavefields, torch.where(batch.stage > 0, m, 1.0))
-        misses = (complete(self.receivers)[..., :-1] - self.measured) / self.equation.scale
-        terms["data"] = batch.stage * self.data_weight * misfit(misses, norm).mean()
-        terms["medium"] = (1 - batch.stage) * misfit(jet.value[..., -1:], norm).mean()
-        if self.variation:
-            gradient = medium_gradient(batch.x, jet, known_beyond=self.known_beyond)
-            terms["variation"] = batch.stage * self.variation * smooth_norm(gradient).mean()
+        """The misfit of the frequencies of the stage, and the total variation."""
+        terms, squares = {}, []
+        for i, frequency in enumerate(self.frequencies[: int(batch.count)]):
+            media = self.on_cells(field, frequency)
+            media = media.reshape(-1, *media.shape[-2:])
+            squares.append(torch.stack([frequency.misses(m).abs().square().mean() for m in media]).mean())
+            self.misfits[i] = math.sqrt(squares[-1].item())
+        terms["data"] = self.loss_settings.data * torch.stack(squares).mean()
+        if self.loss_settings.variation:
+            variations = [total_variation(m) for m in media]
+            terms["variation"] = self.loss_settings.variation * torch.stack(variations).mean()
         return terms
 
+    def advance(self, done: int, steps: int) -> bool:
+        """After a step: whether a frequency is done, so that the next one joins, or all are met."""
+        last, met = len(self.frequencies) - 1, [misfit <= self.target for misfit in self.misfits]
+        if self.stage == last:
+            self.finished = all(met)
+            return self.finished
+        if not met[self.stage] and done < (1 - LAST) * steps * (self.stage + 1) / last:
+            return False
+        k, misfit = self.frequencies[self.stage].wavenumber, self.misfits[self.stage]
+        self.stage += 1
+        joins = self.frequencies[self.stage].wavenumber
+        LOG.info("step %d: the data of k = %g are met to %.2g %%; k = %g joins", done, k, 100 * misfit, joins)
+        return True
+
+    def state(self) -> dict[str, Any]:
+        return {"stage": self.stage, "finished": self.finished}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.stage, self.finished = int(state.get("stage", 0)), bool(state.get("finished", False))
+        self.misfits = [math.inf] * len(self.frequencies)
+
+    def pixels(self) -> PixelGrid:
+        """The plain pixel grid that a field is compared with: a number for each cell of the highest frequency."""
+        side = round(math.sqrt(self.frequencies[-1].free.sum().item()))
+        return PixelGrid(side, 1, extent=self.loss_settings.known_beyond).to(self.device)
+
+    @torch.no_grad()
     def recover(self, field: Field) -> Float[Tensor, "N 1"]:
         """m on the grid of the open square."""
-        return medium_of(self.grid, evaluate(field, self.grid), known_beyond=self.known_beyond)
+        return self.medium(field, self.grid)
 
     @cached_property
     def truth(self) -> Float[Tensor, "N 1"] | None:
@@ -177,75 +313,149 @@ class Inversion(FieldTask):
 
     def digest(self) -> str:
         # Values that were made are the same up to the rounding of the machine.
-        measured = self.measured.cpu().double() / self.equation.scale
+        relative = self.data.values / self.data.scales[:, None, None]
         known = None if self.true_medium is None else medium_values(self.true_medium)
+        parts = [np.round(1e4 * part) + 0 for part in (relative.real, relative.imag)]
         return content_digest(
-            self.receivers, self.equation.sources, f"{self.equation.scale:.3g}", measured.mul(1e4).round() + 0, known
+            self.data.receivers,
+            self.data.sources,
+            repr(self.data.wavenumbers),
+            *parts,
+            known,
+            medium_values(self.start),
         )
 
-    def evaluate(self, field: Field) -> dict[str, float]:
-        """Relative misfit of the data; and, where the medium is known, errors of the velocity in the open square.
+    @torch.no_grad()
+    def fits(self, field: Field) -> list[Complex128[Tensor, "R S"]]:
+        """The misses of every frequency."""
+        return [each.misses(self.on_cells(field, each)) for each in self.frequencies]
 
-        The latter are mean squares, of what was found and of the homogeneous guess c = 1, and the correlation of the
-        change of squared slowness with the true one.
+    def evaluate(self, field: Field) -> dict[str, float]:
+        """Relative misfit of the data, of each frequency too; and errors of the velocity in the open square.
+
+        The latter, where the medium is known, are mean squares, of what was found and of the start medium, and the
+        correlation of the change of squared slowness with the true one.
         """
-        misses = evaluate(self.equation.complete(field), self.receivers)[:, :-1] - self.measured
-        metrics = {"data_error": misses.square().mean().sqrt().item() / self.equation.scale}
+        each = [misses.abs().square().mean().item() for misses in self.once(field, self.fits)]
+        metrics = {"data_error": math.sqrt(sum(each) / len(each))}
+        if len(each) > 1:
+            metrics |= {
+                f"data_error_{f.wavenumber:g}": math.sqrt(e) for f, e in zip(self.frequencies, each, strict=True)
+            }
         if self.truth is not None:
-            m, c = self.once(field, self.recover), self.truth.rsqrt()
+            m, c, start = self.once(field, self.recover), self.truth.rsqrt(), self.start(self.grid)
             metrics["velocity_mse"] = (m.rsqrt() - c).square().mean().item()
-            metrics["homogeneous_mse"] = (1 - c).square().mean().item()
-            sizes = (m - 1).norm() * (self.truth - 1).norm()
-            metrics["correlation"] = (((m - 1) * (self.truth - 1)).sum() / sizes.clamp_min(1e-12)).item()
+            metrics["start_mse"] = (start.rsqrt() - c).square().mean().item()
+            sizes = (m - start).norm() * (self.truth - start).norm()
+            metrics["correlation"] = (((m - start) * (self.truth - start)).sum() / sizes.clamp_min(1e-12)).item()
         return metrics
 
-    def summary(self, field: Field) -> Rows:
-        """The velocity beside the true one, the first wavefield, and its data at the receivers."""
-        complete, half = self.equation.complete(field), 1 - self.equation.pml.width
-        m = self.once(field, self.recover)
-        medium: dict[str, Plot] = {"fit": velocity_picture("Velocity: result", m, half)}
-        if self.truth is not None:
-            error = m.rsqrt().flatten() - self.truth.rsqrt().flatten()
-            off = np.quantile(error.abs().cpu(), 0.995).item() or 1e-12
-            wrong = square_picture(
-                "Velocity: error", error, half, unit="result - truth", limits=(-off, off), colors="bwr"
-            )
-            medium = {"true_fit": velocity_picture("Velocity: truth", self.truth, half), **medium, "error": wrong}
-        u = evaluate(complete, self.grid)[:, 0]
-        full = np.quantile(u.abs().cpu(), 0.99).item() or 1.0
-        at, data = range(1, len(self.receivers) + 1), evaluate(complete, self.receivers)[:, 0].cpu().numpy()
-        lines = {"measured": (at, self.measured[:, 0].cpu().numpy()), "result": (at, data)}
-        waves: dict[str, Plot] = {
-            "wavefield": wave_picture("Re u of source 1: result", u, full, half, "Re u"),
-            "data": Curve("Re u of source 1 at the receivers", lines, "receiver", "Re u"),
+    def panels(self, field: Field) -> dict[str, Panel]:
+        """The velocity, and the true one."""
+        plots = self._velocities(field)
+        return {
+            name: ImagePanel.of(figure_pixels(draw_rows([[plots[key]]])))
+            for name, key in (("velocity", "fit"), ("true_velocity", "true_fit"))
+            if key in plots
         }
-        return [medium, waves]
+
+    def _velocities(self, field: Field) -> dict[str, Plot]:
+        """Pictures of truth, result and error, or of start and result."""
+        m, half = self.once(field, self.recover), self.half
+        start = self.start(self.grid)
+        others = start if self.truth is None else self.truth
+        fastest = max(2.0, 1.02 * others.rsqrt().max().item())
+        plots: dict[str, Plot] = {"fit": velocity_picture("Velocity: result", m, half, fastest)}
+        if self.truth is None:
+            return {"start": velocity_picture("Velocity: start", start, half, fastest), **plots}
+        error = (m.rsqrt() - self.truth.rsqrt()).flatten()
+        off = np.quantile(error.abs().cpu(), 0.995).item() or 1e-12
+        wrong = square_picture("Velocity: error", error, half, unit="result - truth", limits=(-off, off), colors="bwr")
+        return {"true_fit": velocity_picture("Velocity: truth", self.truth, half, fastest), **plots, "error": wrong}
+
+    @torch.no_grad()
+    def summary(self, field: Field) -> Rows:
+        """The velocity beside the true one; the first wavefield, and at the receivers; the misfit of each frequency."""
+        last, misses = self.frequencies[-1], self.once(field, self.fits)
+        u = last.wavefields(self.on_cells(field, last))[:1]
+        n, half = u.shape[-1], self.half
+        shown = sampling(n, self.grid.double().cpu().numpy())(u)[:, 0].real
+        full = np.quantile(shown.abs(), 0.99).item() or 1.0
+        waves: dict[str, Plot] = {
+            "wavefield": wave_picture(f"Re u of source 1, k = {last.wavenumber:g}: result", shown, full, half, "Re u")
+        }
+        at = range(1, len(self.data.receivers) + 1)
+        measured, missed = self.data.values[-1][:, 0].real, misses[-1][:, 0].real.numpy() * last.scale
+        lines = {"measured": (at, measured), "result": (at, measured + missed)}
+        waves["data"] = Curve("Re u of source 1 at the receivers", lines, "receiver", "Re u")
+        if len(misses) > 1:
+            k = [each.wavenumber for each in self.frequencies]
+            each = [100 * one.abs().square().mean().sqrt().item() for one in misses]
+            aim = [100 * self.target] * len(k)
+            waves["misfit"] = Curve(
+                "Misfit of each frequency", {"result": (k, each), "aim": (k, aim)}, "k", "% of the data"
+            )
+        return [self._velocities(field), waves]
 
 
-def smooth_norm(gradient: Float[Tensor, "*batch D"], least: float = 1e-3) -> Float[Tensor, "*batch"]:
-    """The length of a vector, with a derivative at 0 too: sqrt(|g|² + least²) - least.
+def choose_cells(wavenumber: float, loss: InversionLoss, start: Medium) -> int:
+    """Cells along an axis for a frequency: those of the settings, or as many as it needs.
+
+    Raises:
+        UserError: If the settings have too few, or it needs too many.
+    """
+    # What is known may be slower than what is searched for.
+    largest = max(loss.velocities[0] ** -2, cell_means(start, FEWEST).max().item())
+    n = loss.cells or cells_for(wavenumber, largest)
+    check_resolution(n, wavenumber, largest)
+    return n
+
+
+def cells_for(wavenumber: float, largest: float) -> int:
+    """Cells along an axis that a frequency needs in media of squared slowness up to `largest`.
+
+    Raises:
+        UserError: If they are more than `MOST`.
 
     Example:
-        >>> smooth_norm(torch.tensor([[0.0, 0.0], [3.0, 4.0]])).tolist()
-        [0.0, 4.99...]
+        >>> cells_for(5.0, 1.0), cells_for(40.0, 1.0)
+        (64, 128)
     """
-    return (gradient.square().sum(-1) + least**2).sqrt() - least
+    needed = CELLS * wavenumber * math.sqrt(largest) / math.pi
+    n = max(FEWEST, 2 * math.ceil(needed / 2))
+    if n > MOST:
+        raise UserError(
+            f"wavenumber {wavenumber:g} needs {n} x {n} cells, more than {MOST} x {MOST}: expected a lower one, or "
+            f"loss.cells, or a greater least velocity in loss.velocities"
+        )
+    return n
 
 
-def line_and_sides(
-    sources: int, receivers: int, half: float = 0.5
-) -> tuple[Float64[np.ndarray, "S 2"], Float64[np.ndarray, "R 2"]]:
-    """Where the authors' file has sources and receivers, for any number of them, in a square of that half width.
-
-    Sources are on a line along x_0 on one side of the middle; receivers along the other side, and along one more.
+def total_variation(m: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
+    """The mean over [-1, 1]² of the length of the gradient, by differences of neighbouring cells.
 
     Example:
-        >>> line_and_sides(3, 4)[0].tolist()
-        [[-0.35, -0.35], [0.0, -0.35], [0.35, -0.35]]
+        >>> x = torch.linspace(-1, 1, 21)[None].expand(21, 21)
+        >>> round(total_variation(3 * x).item(), 1)
+        2.7
     """
-    near, far = 0.7 * half, 0.8 * half
-    lines = np.linspace(-near, near, sources) if sources > 1 else np.zeros(1)
-    first, second = (np.linspace(-near, far, n) for n in (receivers - receivers // 2, receivers // 2))
-    along = np.stack([first, np.full_like(first, far)], axis=-1)
-    across = np.stack([np.full_like(second, far), second], axis=-1)[: receivers // 2]
-    return np.stack([lines, np.full(sources, -near)], axis=-1), np.concatenate([along, across])
+    h = 2 / len(m)
+    corner = m[:-1, :-1]
+    steps = torch.stack([m[1:, :-1] - corner, m[:-1, 1:] - corner], dim=-1)
+    return smooth_norm(steps / h).sum() / m.numel()
+
+
+def check_places(data: InversionData, half: float) -> None:
+    """Refuse sources and receivers in the absorbing layer.
+
+    Raises:
+        UserError: If there is one.
+    """
+    for kind, points in (("source", data.sources), ("receiver", data.receivers)):
+        outside = ~(np.abs(points) < half).all(axis=1)
+        if outside.any():
+            place = tuple(round(each, 4) for each in points[outside][0].tolist())
+            raise UserError(
+                f"expected {kind}s in the square between -{half:g} and {half:g}, which is free of the absorbing layer, "
+                f"got one at {place}"
+            )

@@ -1,9 +1,9 @@
 """Configuration of the tasks on waves: helmholtz, wave, inversion. Pure description."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hypersiren.fields.settings import Network
 from hypersiren.settings.section import NotNegative, Section
@@ -123,28 +123,84 @@ class InversionSignal(FrequencySignal):
     """Wavefields measured at receivers, or a medium to measure them in."""
 
     path: Path = Path("circle")
-    """A MATLAB file (.mat) with source (S, 2), receivers (R, 2) and rec_val (R, S); or a medium to simulate data in."""
+    """A file (.mat, .npz) with source (S, 2), receivers (R, 2), rec_val (K, R, S) and wavenumbers (K,); or a medium to
+    simulate data in."""
+    wavenumber: PositiveFloat | tuple[PositiveFloat, ...] | None = None  # type: ignore[assignment]
+    """Wavenumbers: 2,3,4,6,8; null: those of the file, of the authors' 20, and 2,3,4,6,8,10,12 of simulated data."""
     truth: Path | None = None
     """The true medium of measured data, if it is known; the result is compared with it."""
+    start: Path = Path("uniform")
+    """The medium that the search begins with, and that is known beyond a border: as a medium."""
     sources: PositiveInt = 5
     """Number of sources of simulated data, on a line."""
     receivers: Annotated[int, Field(ge=2)] = 30
     """Number of receivers of simulated data, along two sides."""
+    noise: NotNegative = 0.0
+    """Noise of the data, relative to their root mean square at each frequency: it is added to simulated data, and no
+    data are met more closely."""
+
+    @property
+    def frequencies(self) -> tuple[float, ...] | None:
+        """The wavenumbers that are given."""
+        k = self.wavenumber
+        return k if k is None or isinstance(k, tuple) else (k,)
 
 
 class InversionLoss(ResidualLoss):
-    """How the residual and the misfit of the data are measured."""
+    """How the waves are found, how the misfit of the data is measured, and what is known of the medium."""
 
+    waves: Literal["solved", "network"] = "solved"
+    """solved: by finite differences in the network's medium, with the adjoint's gradient; network: by the network too,
+    as in the paper, at one frequency."""
+    velocities: tuple[PositiveFloat, PositiveFloat] = (0.7, 3.0)
+    """solved: least and greatest velocity that the medium can have."""
+    cells: Annotated[int, Field(ge=16)] | None = None
+    """solved: cells along each axis; null: as many as each frequency needs."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.003
+    """solved: a frequency is met, and the next one joins, when the misfit relative to the data is below this or, if it
+    is larger, the noise."""
     near_field: NotNegative = 0.15
-    """Radius around each source in which its peak is given in closed form; 0: all is learned, as in the paper."""
+    """network: radius around each source in which its peak is given in closed form; 0: all is learned, as in the
+    paper."""
     data: NotNegative = 1.0
     """Times the misfit at the receivers, relative to the data."""
     pretrain: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the training, at its start, that solves for the wavefields in the background."""
+    """network: share of the training, at its start, that solves for the wavefields in the background."""
     known_beyond: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Coordinate beyond which the medium is known to be the background; the paper has 0.75."""
+    """Coordinate beyond which the medium is known; the paper has 0.75."""
     variation: NotNegative = 5e-4
     """Times the medium's total variation; not in the paper; 0 leaves it out."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Any:
+        least, greatest = self.velocities
+        if not least < greatest:
+            raise ValueError(f"expected velocities in order, got {least:g} and {greatest:g}")
+        ours = ("velocities", "cells", "tolerance")
+        theirs = ("norm", "balance", "near_field", "source_weight", "source_points", "pretrain")
+        for name in theirs if self.waves == "solved" else ours:
+            if (given := getattr(self, name)) != type(self).model_fields[name].default:
+                raise ValueError(f"expected no {name} where waves are {self.waves}, got {given}")
+        return self
+
+
+class InversionTraining(WaveTraining):
+    """The optimisation."""
+
+    optimizer: Literal["adam", "muon", "lbfgs"] = "adam"
+    """Adam for all weights; muon for the matrices of 16 rows and columns or more and Adam for the others; or lbfgs."""
+    points: PositiveInt = 2048
+    """Random points in each step, where waves are the network's (`loss.waves`)."""
+    lr: PositiveFloat = 1e-3
+    """Peak learning rate."""
+    warmup: Annotated[int, Field(ge=0)] = 10
+    """Steps over which the learning rate rises from 0."""
+    log_every: PositiveInt = 10
+    """Steps between TensorBoard scalars."""
+    validate_every: PositiveInt = 100
+    """Steps between validations, pictures and checkpoints; there is one after each frequency, too."""
+    steps: PositiveInt = 500
+    """Optimiser updates at most."""
 
 
 class InversionSettings(FitSettings):
@@ -152,5 +208,5 @@ class InversionSettings(FitSettings):
 
     signal: InversionSignal = InversionSignal()
     loss: InversionLoss = InversionLoss()
-    network: Network = Network(hidden_features=128, hidden_layers=2, first_omega=20.0)
-    training: WaveTraining = WaveTraining()
+    network: Network = Network(hidden_features=64, hidden_layers=3, first_omega=10.0)
+    training: InversionTraining = InversionTraining()

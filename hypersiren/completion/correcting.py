@@ -1,0 +1,190 @@
+"""The training of a correction on a set of signals, and what it earns beside the prior alone.
+
+Where the signals lie on one raster and the last layer is solved under one Gaussian, a bank of masks makes it some fifty
+times as fast as predictions would, with the same loss but for rounding, see `hypersiren.hypernets.adapters.bank`. Else
+it is trained as any hypernetwork, through `predict` and the task's own loss.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+
+from hypersiren.completion.base import CaseTask
+from hypersiren.hypernets.adapters.bank import FLOOR, Bank, BankBatch
+from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer
+from hypersiren.hypernets.adapters.correction import Correction
+from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
+from hypersiren.hypernets.adapters.metric import learn_metric
+from hypersiren.hypernets.model import HyperSiren
+
+LOG = logging.getLogger(__name__)
+
+EACH = 16
+"""Signals of a batch that are seen through one mask."""
+
+CENTRES, PAIRS = 2048, 40000
+"""Of the regressions that find the metric."""
+
+CALIBRATED = 256
+"""Validation signals that amplitudes and intervals are chosen on, where a system of each is not too large."""
+
+
+@runtime_checkable
+class RasterTask(Protocol):
+    """A task whose signals all lie on one raster.
+
+    Attributes:
+        train: The signals, with a length.
+        size: The raster.
+        batch_size: B.
+        fewest, most: Known points of a signal, where they are random.
+        blocks: Share of the contexts that are sides or blocks.
+    """
+
+    train: Any
+    size: tuple[int, ...]
+    batch_size: int
+    fewest: int
+    most: int
+    blocks: float
+
+    def draw(self, generator: Generator, count: int, jitter: float = 0.0) -> Float[Tensor, "B P C"]:
+        """Values of training signals on the raster, in the units of the fields.
+
+        Args:
+            generator: Draws.
+            count: B.
+            jitter: How much brightness and contrast change, where signals have them.
+        """
+
+
+def correction_of(model: nn.Module) -> Correction | None:
+    """The correction of a model's adapter, if it has one."""
+    adapter = getattr(model, "adapter", None)
+    return adapter.correction if isinstance(adapter, BayesianLastLayer) else None
+
+
+class CorrectionTraining:
+    """Batches and the loss of a correction that a bank of masks trains.
+
+    Args:
+        model: Has the adapter with the correction.
+        task: Gives the signals.
+    """
+
+    task: RasterTask
+
+    def __init__(self, model: HyperSiren, task: Any):
+        adapter, correction = model.adapter, correction_of(model)
+        assert isinstance(adapter, LastLayerSolve)
+        assert correction is not None
+        self.model, self.task, self.solve, self.correction = model, task, adapter, correction
+        self._bank: Bank | None = None
+        self._made_of: tuple[int, ...] = ()
+
+    @staticmethod
+    def fits(model: HyperSiren, task: Any) -> bool:
+        """Whether a bank can train this model on this task."""
+        one = isinstance(model.adapter, LastLayerSolve) and model.encoder is None
+        return one and correction_of(model) is not None and isinstance(task, RasterTask)
+
+    @property
+    def bank(self) -> Bank:
+        """Of the prior as it is: another process, or a checkpoint, may have brought it."""
+        parts = [self.solve.factor, *self.model.siren.parameters()]
+        now = tuple(part._version for part in parts)
+        if self._bank is None or now != self._made_of:
+            task, correction = self.task, self.correction
+            known = correction.length.any().item()  # else there is no prior yet, and nothing to learn
+            LOG.info("solving %d masks of the training contexts", correction.masks)
+            self._bank = Bank(
+                self.model.siren,
+                self.solve,
+                tuple(task.size),
+                fewest=task.fewest,
+                most=min(task.most, max(1, int(0.6 * self._points))),
+                regular=task.blocks,
+                count=correction.masks if known else 1,
+            )
+            self._made_of = now
+        return self._bank
+
+    @property
+    def _points(self) -> int:
+        points = 1
+        for count in self.task.size:
+            points *= count
+        return points
+
+    def begin(self) -> None:
+        """Learn the metric of the inputs, from the prior and training signals."""
+        correction = self.correction
+        if not correction.rounds:
+            return
+        bank = self.bank
+        LOG.info("learning which inputs tell what the prior leaves")
+        generator = Generator(self.solve.factor.device).manual_seed(0)
+
+        def pairs(count: int) -> tuple[Tensor, Tensor, Tensor]:
+            found = list(bank.pairs(correction, self._batch(generator, count)))
+            weights = [torch.full((len(inputs),), 1 / (mask.variance + FLOOR)) for mask, inputs, _ in found]
+            return (
+                torch.cat([inputs for _, inputs, _ in found]),
+                torch.cat([left.flatten(1) for _, _, left in found]),
+                torch.cat(weights).to(self.solve.factor),
+            )
+
+        few = len(self.task.train)
+        size = {"centres": min(CENTRES, 8 * few), "pairs": min(PAIRS, 64 * few)}  # few signals tell no more
+        correction.metric.copy_(learn_metric(pairs, correction.metric, rounds=correction.rounds, **size))
+
+    def sample(self, generator: Generator) -> BankBatch:
+        """The batch of a step."""
+        return self._batch(generator, self.task.batch_size)
+
+    def _batch(self, generator: Generator, count: int) -> BankBatch:
+        host = generator if generator.device.type == "cpu" else Generator().manual_seed(generator.initial_seed())
+        y = self.task.draw(generator, count, self.correction.jitter)
+        masks = torch.randint(self.correction.masks, (-(-count // EACH),), generator=host)
+        seed = int(torch.randint(2**31, (), generator=host))
+        return BankBatch(y, masks.repeat_interleave(EACH)[:count], seed)
+
+    def loss(self, batch: BankBatch, autocast: bool) -> Tensor:
+        """See `Bank.loss`."""
+        return self.bank.loss(self.correction, batch, autocast)
+
+
+class Judge:
+    """The errors of a model with a correction beside those of its prior alone, on the validation signals of a task."""
+
+    criterion = "change"
+
+    def __init__(self, task: CaseTask):
+        self.task = task
+        self._before: dict[str, float] | None = None
+
+    def __call__(self, model: HyperSiren) -> dict[str, float]:
+        """The task's errors; and by how much they differ from the prior's, as a share of these, for each context that
+        leaves points unknown, and on average: below 0 the correction earns something."""
+        if self._before is None:  # the prior is the same in every validation
+            adapter = model.adapter
+            assert isinstance(adapter, BayesianLastLayer)
+            with adapter.without_correction():
+                self._before = self.task.evaluate(model.field)
+        errors = self.task.evaluate(model.field)
+        changes = {}
+        for name in self.task.contexts:
+            label, key = self.task.label(name), f"mse_{self.task.label(name)}"
+            if name != self.task.whole and self._before[key] > 0:
+                changes[f"change_{label}"] = errors[key] / self._before[key] - 1
+        mean = sum(changes.values()) / len(changes) if changes else 0.0
+        return {self.criterion: mean, **errors, **changes}
+
+
+def judge_of(model: nn.Module, task: Any) -> Callable[[HyperSiren], dict[str, float]] | None:
+    """A `Judge`, where there is a correction and completions are compared with the truth point by point."""
+    return Judge(task) if correction_of(model) is not None and isinstance(task, CaseTask) else None

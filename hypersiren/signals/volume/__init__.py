@@ -1,0 +1,1 @@
+"""Volumes: read and write."""
