@@ -103,12 +103,13 @@ class PatchMixture(nn.Module):
         wide = covariances + torch.tensor(LEVEL).to(guess).view(2, 1, 1, 1)
         one = _window_index(h, w, self.side, guess.device)
         index = (one + h * w * torch.arange(b, device=one.device).view(-1, 1, 1)).flatten(0, 1)
+        seen = known.flatten()[index]
+        index, seen = (each[~seen.all(1)] for each in (index, seen))  # of others all is known
         values = guess.movedim(1, 0).flatten(1)
         windows = values[:, index]
         centred = windows - windows.mean(-1, keepdim=True)
         best = _likelihoods(centred, covariances + _diagonal(BLUR, centred), self.logarithms)
         best = best.topk(min(CANDIDATES, best.shape[1]), 1).indices
-        seen = known.flatten()[index]
         # The level is relative to that of the first guess, so that one prior is right for dark and for light pictures.
         level = windows.mean(-1, keepdim=True)
         total, squares, weights = torch.zeros_like(values), torch.zeros_like(values), torch.zeros_like(values[0])
@@ -120,8 +121,10 @@ class PatchMixture(nn.Module):
             for axis in range(3):
                 total[axis].index_add_(0, place, (weight * (mean[axis] + level[axis, which])).flatten())
                 squares[axis].index_add_(0, place, (weight * variance[axis]).flatten())
-        mean, variance = (each / weights for each in (total, squares))
-        return tuple(each.unflatten(1, (b, h, w)).movedim(0, 1) for each in (mean, variance))  # type: ignore[return-value]
+        none = weights == 0
+        mean = torch.where(none, values, total / weights)
+        variance = torch.where(none, NOISE, squares / weights)
+        return tuple(each.unflatten(1, (b, h, w)).movedim(0, 1) for each in (mean, variance))
 
     def _posterior(
         self,
