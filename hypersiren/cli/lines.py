@@ -92,7 +92,7 @@ class Lines(logging.Handler):
                     if time.time() - bar.last_print_t >= SILENCE:
                         bar.refresh()
                 self._since = now
-                if not bars:
+                if not bars and last:
                     self._draw(f"... {last}, {now - started:.0f} s")
 
 

@@ -52,7 +52,7 @@ def mesh(
     from hypersiren.shapes.mesh import components, is_watertight
     from hypersiren.shapes.metrics import mesh_errors
     from hypersiren.shapes.picture import render_mesh
-    from hypersiren.shapes.surface import Placement, surface
+    from hypersiren.shapes.surface import Placement, coloured, surface
     from hypersiren.signals.image.files import write_image
     from hypersiren.training import checkpoints
 
@@ -80,6 +80,7 @@ def mesh(
     if faces is not None:
         LOG.info(f"decimating {len(shown.faces):,} faces to {faces:,}")
         shown = decimate(shown, faces, field, place)
+    shown = coloured(shown, field, place)
     seconds = time.perf_counter() - started
     default = unused(path.parent / "mesh.ply", path.parent / "preview.png")
     target, picture = (out, unused(out.with_suffix(".png"))[0]) if out else default

@@ -45,7 +45,8 @@ def render(
         slow: Factor of slow motion: the video plays this many times longer, with new frames between.
         out: File. The default is render.png, render.wav, render.mp4 (.gif without PyAV), or render.npy for a volume and
             for an image of other than 1 or 3 channels, in the run folder, with a number if that file exists. A volume
-            may be .tif or a clip, such an image .tif or a picture in false colours.
+            may be .tif or a clip, such an image .tif or a picture in false colours. An image whose file has values of
+            its own, as elevations, may be .npy.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
     """
     top, left, bottom, right = region or (0.0, 0.0, 1.0, 1.0)
@@ -100,8 +101,9 @@ def _image(
     (rows, columns), (top, left, bottom, right) = about["samples"], region
     width = max(1, round(height * columns * (right - left) / (rows * (bottom - top))))
     corners = (2 * top - 1, 2 * left - 1), (2 * bottom - 1, 2 * right - 1)
+    LOG.debug("rendering %d x %d pixels", height, width)
     values = unit(render_image(field, (height, width), *corners, device=device)).cpu()
-    if "bands" not in about:
+    if "bands" not in about and (path.suffix.lower() != ".npy" or "units" not in about):
         write_image(path, values.numpy())
     elif path.suffix.lower() in NUMBERS:
         write_bands(path, in_units(values, about).numpy())
@@ -138,7 +140,9 @@ def _sound(path: Path, field: Any, about: dict[str, Any], rate: int | None, devi
     from hypersiren.signals.sound.files import write_sound
 
     wanted = rate or about["rate"]
-    wave = render_sound(field, max(1, round(about["samples"][0] * wanted / about["rate"])), device=device)
+    samples = max(1, round(about["samples"][0] * wanted / about["rate"]))
+    LOG.debug("rendering %d samples", samples)
+    wave = render_sound(field, samples, device=device)
     write_sound(path, (wave * about["scale"]).cpu().numpy(), wanted)
 
 

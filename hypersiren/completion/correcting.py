@@ -123,11 +123,11 @@ class CorrectionTraining:
     def begin(self) -> None:
         """Learn the metric of the inputs, from the prior and training signals."""
         correction = self.correction
-        if not correction.rounds:
+        if not correction.rounds or not correction.length.any():
             return
         bank = self.bank
         LOG.info("learning which inputs tell what the prior leaves")
-        generator = Generator(self.solve.factor.device).manual_seed(0)
+        generator = torch.Generator(self.solve.factor.device).manual_seed(0)
 
         def pairs(count: int) -> tuple[Tensor, Tensor, Tensor]:
             found = list(bank.pairs(correction, self._batch(generator, count)))
@@ -147,7 +147,7 @@ class CorrectionTraining:
         return self._batch(generator, self.task.batch_size)
 
     def _batch(self, generator: Generator, count: int) -> BankBatch:
-        host = generator if generator.device.type == "cpu" else Generator().manual_seed(generator.initial_seed())
+        host = generator if generator.device.type == "cpu" else torch.Generator().manual_seed(generator.initial_seed())
         y = self.task.draw(generator, count, self.correction.jitter)
         masks = torch.randint(self.correction.masks, (-(-count // EACH),), generator=host)
         seed = int(torch.randint(2**31, (), generator=host))

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from hypersiren.completion.base import CaseTask, SetTask
-from hypersiren.completion.correcting import CALIBRATED, CorrectionTraining, correction_of, judge_of
+from hypersiren.completion.correcting import CALIBRATED, CorrectionTraining, judge_of
 from hypersiren.fields.operators import Field
 from hypersiren.hypernets.adapters.bank import BankBatch
 from hypersiren.hypernets.context import Context
@@ -81,7 +81,7 @@ class HypernetObjective(Objective):
         if self.banked is not None:
             self.banked.begin()
 
-    def judge(self, model: nn.Module) -> dict[str, float]:
+    def judge(self, model: nn.Module) -> dict[str, Any]:
         if self._judge is None:
             return super().judge(model)
         assert isinstance(model, HyperSiren)
@@ -89,7 +89,7 @@ class HypernetObjective(Objective):
 
     def calibrate(self, model: nn.Module) -> None:
         assert isinstance(model, HyperSiren)
-        if correction_of(model) is not None and isinstance(self.task, CaseTask):
+        if self.banked is not None and isinstance(self.task, CaseTask):
             model.calibrate(self.task.held_out(CALIBRATED))
         elif hasattr(self.task, "held_out"):  # a task from outside need not have it
             model.calibrate(self.task.held_out())

@@ -62,7 +62,7 @@ class Training(Optimisation):
 
 
 CORRECTING = Training(
-    steps=1500, batch_size=256, lr=1e-3, warmup=75, validate_every=150, ema=0.99, weight_decay=0.02, autocast=True
+    steps=1200, batch_size=256, lr=1e-3, warmup=60, validate_every=200, ema=0.99, weight_decay=0.05, autocast=True
 )
 """The optimisation of a correction."""
 
@@ -102,17 +102,22 @@ class SetSettings(Section):
                 raise ValueError(f"expected adapter.kind {' or '.join(solves)} with a correction, got {kind}")
             if self.encoder.kind != "none":
                 raise ValueError(f"expected encoder.kind none with a correction, got {self.encoder.kind}")
-        if self.corrects and (self.adapter.learned or getattr(self.adapter, "covariance", False)):  # type: ignore[union-attr]
-            name = "learned" if self.adapter.learned else "covariance"  # type: ignore[union-attr]
-            raise ValueError(f"expected adapter.{name} false beside a correction (or correction.kind none), got true")
+            if self.trains_prior:
+                raise ValueError("expected adapter.learned (and covariance) false beside a correction, got true")
         if self.hypernet.layers is not None and self.hypernet.layers > layers:
             raise ValueError(f"hypernet.layers ({self.hypernet.layers}) must not exceed the hypo-SIREN's {layers}")
         return self
 
     @property
     def corrects(self) -> bool:
-        """Whether there is a correction: not with an encoder, nor where no last layer is solved."""
-        return self.correction.kind != "none" and self.encoder.kind == "none" and isinstance(self.adapter, SOLVES)
+        """Whether there is a correction: not with an encoder, a trained prior, or without a solve of the last layer."""
+        solves = isinstance(self.adapter, SOLVES) and not self.trains_prior
+        return self.correction.kind != "none" and self.encoder.kind == "none" and solves
+
+    @property
+    def trains_prior(self) -> bool:
+        """Whether the prior of the last layer is trained."""
+        return any(getattr(self.adapter, name, False) for name in ("learned", "covariance"))
 
     def _changed(self) -> str:
         """The first setting of the prior that is not the default."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from hypersiren.fields.coords import grid, nearest_cell
 from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.gaussian.observations import VALUES, Observation, SurfaceNormals
+from hypersiren.values import channels_last, to_signed
 
 
 @dataclass(frozen=True, init=False)
@@ -79,18 +80,43 @@ class Context:
         return self.shared_points
 
     @classmethod
-    def from_images(cls, images: Float[Tensor, "B H W C"], mask: Bool[Tensor, "B H W"]) -> "Context":
+    def from_images(
+        cls, images: Tensor, mask: Bool[Tensor, "B H W"], *, range: tuple[float, float] | None = None
+    ) -> "Context":
         """The pixels of B images where `mask` is True.
+
+        Args:
+            images: (B, H, W, C), by the rule of `hypersiren.Image`: uint8, uint16, bool, or floats in [-1, 1]. What
+                stands where the mask is False has no influence.
+            mask: True where known.
+            range: What the values run over, from black to white, where that rule is not meant.
+
+        Raises:
+            UserError: If known values are outside of their range, or not finite.
+            ValueError: If the mask has another shape.
+
+        Warns:
+            UserWarning: If floats without a range all lie in [0, 1], where [0, 1] may have been meant.
 
         Example:
             >>> mask = torch.zeros(1, 8, 8, dtype=torch.bool)
             >>> mask[0, :4] = True
-            >>> Context.from_images(torch.rand(1, 8, 8, 3), mask).x.shape
+            >>> Context.from_images(torch.rand(1, 8, 8, 3) * 2 - 1, mask).x.shape
             torch.Size([1, 64, 2])
         """
-        if images.shape[:-1] != mask.shape:
-            raise ValueError(f"expected a mask of shape {tuple(images.shape[:-1])}, got {tuple(mask.shape)}")
-        return cls.from_rasters(images, mask)
+        if images.ndim != 4 or images.shape[:-1] != mask.shape:
+            turned = channels_last(tuple(images.shape), True)
+            expected = "images (B, H, W, C)" if images.ndim != 4 or turned else f"a mask of {tuple(images.shape[:-1])}"
+            got = f"images {tuple(images.shape)} and a mask {tuple(mask.shape)}"
+            raise ValueError(f"expected {expected}, got {got}{turned}")
+        if range is None and images.is_floating_point() and bool((images < 0).any()):
+            range = -1.0, 1.0  # as few known pixels may not show
+        if (known := images[mask]).numel():
+            signed = to_signed(known, range)
+            if not images.is_floating_point() or not torch.equal(signed, known.to(signed.dtype)):
+                images = torch.zeros(images.shape, dtype=signed.dtype, device=images.device)
+                images[mask] = signed
+        return cls.from_rasters(images if images.is_floating_point() else images.float(), mask)
 
     @classmethod
     def from_rasters(cls, values: Float[Tensor, "B *size C"], mask: Bool[Tensor, "B *size"]) -> "Context":
@@ -112,7 +138,7 @@ class Context:
 
         Example:
             >>> mask = torch.tensor([[[True, False], [False, True]]])
-            >>> Context.from_images(torch.rand(1, 2, 2, 3), mask).compact().y.shape
+            >>> Context.from_images(-torch.rand(1, 2, 2, 3), mask).compact().y.shape
             torch.Size([1, 2, 3])
         """
         most = max(1, int(self.mask.sum(1).max()))

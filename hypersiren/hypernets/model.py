@@ -26,6 +26,7 @@ from hypersiren.hypernets.encoders.precision import convolutions
 from hypersiren.hypernets.encoders.set_encoder import SetEncoder
 from hypersiren.hypernets.encoders.token_encoder import TokenEncoder, TokenHypernet
 from hypersiren.hypernets.full import FullHypernet
+from hypersiren.hypernets.gaussian.observations import Values
 
 ENCODERS: dict[str, type[nn.Module]] = {
     "set": SetEncoder,
@@ -162,6 +163,10 @@ class HyperSiren(nn.Module):
 
     def predict(self, context: Context) -> Prediction:
         """Encode, decode, adapt: the one path of training, evaluation and use."""
+        channels = context.y.shape[-1]
+        if self.adapter is not None and isinstance(context.kind, Values) and channels != self.siren.out_features:
+            # One channel would be fitted by all of the field's, without a word.
+            raise UserError(f"expected values of {self.siren.out_features} channels, as the field has, got {channels}")
         z = self.encode(context)
         params = self.decode(z)
         if self.adapter is None:

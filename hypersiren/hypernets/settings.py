@@ -180,7 +180,8 @@ class MixtureSolve(Section):
 
 
 class Correction(Section):
-    """A network that corrects the prior's mean by what the solve says of a signal. Not used with an encoder."""
+    """A network that corrects the prior's mean by what the solve says of a signal. Not used with an encoder, nor where
+    the prior is trained (adapter.learned)."""
 
     kind: Literal["network"] = "network"
     """The correction's name: a network."""
@@ -190,7 +191,7 @@ class Correction(Section):
     """Leading axes that the network reads."""
     width: PositiveInt = 1024
     """Width of its hidden layers."""
-    dropout: Share = 0.2
+    dropout: Share = 0.3
     """Share of its hidden features that is left out in training."""
     jitter: NotNegative = 0.0
     """Deviation of the logarithm of the contrast of training images; brightness and colours change half as much."""

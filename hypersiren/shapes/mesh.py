@@ -6,7 +6,7 @@ Symbols: V vertices, F faces, N points.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from hypersiren.shapes.normals import two_sided, unique_rows
 
@@ -30,6 +30,11 @@ class Mesh:
     def moved(self, scale: float, centre: Float[np.ndarray, " 3"]) -> "Mesh":
         """The mesh at scale * x + centre, in double precision: from [-1, 1]^3 to the units of an input, say."""
         return replace(self, vertices=self.vertices.astype(np.float64) * scale + centre)
+
+    def levels(self) -> UInt8[np.ndarray, "V 3"]:
+        """The colours as bytes."""
+        assert self.colours is not None
+        return np.round(self.colours * 255).clip(0, 255).astype(np.uint8)
 
 
 def face_crosses(vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3"]:

@@ -78,7 +78,10 @@ def render_mesh(
         corners = faces[face]
         weights = weights * screen[corners, 2]
         normals = (weights[:, :, None] * mesh.normals[corners]).sum(1)
-        picture[pixel] = _shade(normals @ np.stack([right, above, toward], 1))
+        base = np.broadcast_to(_COLOUR, normals.shape)
+        if mesh.colours is not None:
+            base = (weights[:, :, None] * mesh.colours[corners]).sum(1) / weights.sum(1)[:, None]
+        picture[pixel] = _shade(normals @ np.stack([right, above, toward], 1), base)
     return picture.reshape(size[0], smooth, size[1], smooth, 3).mean((1, 3))
 
 
@@ -180,9 +183,9 @@ def _cover(
     return (y * width + x)[seen], group[hit], np.stack([w[hit, row, column] for w in weights], 1)
 
 
-def _shade(normals: Float[np.ndarray, "P 3"]) -> Float[np.ndarray, "P 3"]:
+def _shade(normals: Float[np.ndarray, "P 3"], base: Float[np.ndarray, "P 3"]) -> Float[np.ndarray, "P 3"]:
     """Colours by normals in the eye's frame: a lamp at the eye, a brighter one above the left shoulder (Lambert)."""
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     lamp = np.array([-0.45, 0.65, 0.61])
     light = 0.12 + 0.4 * normals[:, 2].clip(0) + 0.5 * (normals @ lamp).clip(0)
-    return (light[:, None] * _COLOUR / 0.85).clip(0, 1)
+    return (light[:, None] * base / 0.85).clip(0, 1)

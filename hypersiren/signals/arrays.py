@@ -1,16 +1,13 @@
 """Arrays that a user hands over, as tensors, and the checks of their values: for pictures, sounds and videos alike."""
 
-import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hypersiren import values as values_module
 from hypersiren.signals.files import SignalError
-
-ROUNDING = 1e-6
-"""Share of a range by which values may lie outside it, as computing in single precision leaves them."""
 
 
 def to_tensor(array: Any, expected: str) -> Tensor:
@@ -43,12 +40,7 @@ def to_tensor(array: Any, expected: str) -> Tensor:
 
 
 def check_values(values: Tensor, low: float, high: float, mend: str) -> tuple[float, float]:
-    """The least and the largest of values that shall lie in [low, high].
-
-    Args:
-        values: At least one.
-        low, high: What is allowed, with a millionth of it for rounding.
-        mend: What to do about values outside.
+    """The least and the largest of values that shall lie in [low, high]; see `hypersiren.values.check_values`.
 
     Raises:
         SignalError: If a value is NaN or infinite, with their count, or lies outside.
@@ -58,14 +50,7 @@ def check_values(values: Tensor, low: float, high: float, mend: str) -> tuple[fl
         Traceback (most recent call last):
         hypersiren.signals.files.SignalError: expected values in [0, 1], got 0 to 2: divide by 2
     """
-    least, most = (value.item() for value in values.aminmax())  # NaN if any value is
-    if not (math.isfinite(least) and math.isfinite(most)):
-        bad = values.numel() - int(values.isfinite().sum())
-        raise SignalError(f"expected finite values, got {bad} of {values.numel()} that are NaN or infinite")
-    slack = ROUNDING * (high - low)
-    if least < low - slack or most > high + slack:
-        raise SignalError(f"expected values in [{low:.7g}, {high:.7g}], got {least:.7g} to {most:.7g}: {mend}")
-    return least, most
+    return values_module.check_values(values, low, high, mend, SignalError)
 
 
 def dtype_name(values: Tensor) -> str:

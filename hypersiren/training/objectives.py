@@ -38,7 +38,7 @@ class Objective(nn.Module):
         """The batch of a step."""
         return self.task.sample(generator, progress)
 
-    def judge(self, model: nn.Module) -> dict[str, float]:
+    def judge(self, model: nn.Module) -> dict[str, Any]:
         """What the task says of `model`, which is this one's or its average."""
         return self.task.evaluate(self.predictor(model))
 

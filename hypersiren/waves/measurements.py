@@ -23,9 +23,10 @@ from jaxtyping import Complex128, Float64
 from hypersiren.errors import UserError
 from hypersiren.signals.files import SignalError, check_file, check_library, guarded, limit
 from hypersiren.signals.numpy_files import parse_arrays
-from hypersiren.waves.helmholtz_solver import cell_sources, check_resolution, sample_wavefields, solve_helmholtz
+from hypersiren.waves.helmholtz_solver import check_resolution
 from hypersiren.waves.media import Medium, cell_means
 from hypersiren.waves.pml import PML
+from hypersiren.waves.wavefields import helmholtz_wavefields, point_sources, sampling
 
 FILE_WAVENUMBER, FILE_AMPLITUDE = 20.0, -1 - 1j
 """Wavenumber and source strength of the authors' file."""
@@ -93,7 +94,7 @@ def make_inversion(
     n: int = 256,
     pml: PML = PML(),  # noqa: B008  (frozen)
 ) -> InversionData:
-    """What would be measured in a medium, by finite differences on n x n cells, at one wavenumber or several.
+    """What would be measured in a medium, by differences of fourth order on n x n cells, at one wavenumber or several.
 
     Raises:
         UserError: As `InversionData` and `solve_helmholtz`.
@@ -106,9 +107,12 @@ def make_inversion(
     """
     _check_points(sources, receivers, variance)
     wavenumbers = tuple(sorted(np.atleast_1d(np.asarray(wavenumber, dtype=np.float64)).tolist()))
-    f, m = cell_sources(n, sources, amplitude, variance), cell_means(medium, n).numpy()
-    check_resolution(n, wavenumbers[-1], m.max())
-    values = [sample_wavefields(solve_helmholtz(m, f, k, pml), receivers) for k in wavenumbers]
+    m, read = cell_means(medium, n), sampling(n, receivers)
+    check_resolution(n, wavenumbers[-1], m.max().item())
+    values = []
+    for k in wavenumbers:
+        f = point_sources(n, sources, k, amplitude, variance)
+        values.append(read(helmholtz_wavefields(m, f, k, pml)).numpy())
     return InversionData(sources, receivers, np.stack(values), wavenumbers, amplitude, variance)
 
 

@@ -11,7 +11,7 @@ Symbols: n cells along an axis, h their width, T times, c velocity.
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float64
@@ -25,22 +25,27 @@ LARGEST_COURANT = math.sqrt(3 / 8)
 
 
 def solve_wave(
-    start: Float64[np.ndarray, "n n"],
+    start: Float64[np.ndarray, "n n"] | Callable[[Float64[np.ndarray, "N N 2"]], Float64[np.ndarray, "N N"]],
     velocity: Float64[np.ndarray, "n n"] | float,
     times: Sequence[float],
     courant: float = 0.3,
+    *,
+    n: int | None = None,
+    reach: float = math.inf,
 ) -> Float64[np.ndarray, "T n n"]:
     """Wavefields at given times on the cells of `coords.grid((n, n))`, at rest at time 0, in free space.
 
     Args:
-        start: u at time 0, near zero along the border of [-1, 1]².
+        start: u at time 0 on the cells, zero beyond them; or a function of coordinates, which may go on beyond.
         velocity: c on the cells; beyond them as on the border.
         times: Ascending, from 0 on; between steps by the parabola through three of them.
         courant: Largest c dt / h; the error falls with its square.
+        n: Cells along each axis, of a function.
+        reach: How far beyond the border a function is not zero; what is farther away is left out.
 
     Raises:
         UserError: If the velocity is not finite and positive, or the Courant number is unstable.
-        ValueError: If the times do not ascend from 0.
+        ValueError: If the times do not ascend from 0, or a function has no n.
 
     Example:
         >>> r = np.hypot(*np.meshgrid(*[(np.arange(50) + 0.5) / 25 - 1] * 2))
@@ -48,8 +53,11 @@ def solve_wave(
         >>> np.round(u[:, 25, 25], 2)  # the pulse has left its place, with the trough that follows it in the plane
         array([ 0.97, -0.1 ])
     """
-    n, at = len(start), np.asarray(times, dtype=np.float64)
-    velocity = np.broadcast_to(np.asarray(velocity, dtype=np.float64), start.shape)
+    n = n if callable(start) else len(start)
+    if n is None:
+        raise ValueError("expected n, the cells along each axis, of a function")
+    at = np.asarray(times, dtype=np.float64)
+    velocity = np.broadcast_to(np.asarray(velocity, dtype=np.float64), (n, n))
     possible = np.isfinite(velocity) & (velocity > 0)
     if not possible.all():
         raise UserError(f"expected finite velocities above 0 everywhere, got {velocity[~possible][0]:g}")
@@ -61,9 +69,11 @@ def solve_wave(
     step = courant * h / fastest
     steps = max(1, math.ceil(at[-1] / step))
     dt = at[-1] / steps or step
-    margin = math.ceil(fastest * at[-1] / 2 / h) + 2  # there and back takes longer than all the time
+    far = fastest * at[-1]  # what is farther away does not arrive in time
+    beyond = min(far, reach) if callable(start) else 0.0
+    margin = math.ceil(max(far / 2, beyond) / h) + 2  # there and back takes longer than all the time
     factor = np.pad((velocity * dt / h) ** 2 / 12, margin, mode="edge")
-    now = np.pad(start, margin)
+    now = start(_centres(n, margin)) if callable(start) else np.pad(start, margin)
     change = factor * _laplacian(now)
     before = now + change / 2  # at rest, time may as well run backwards
     inside = np.s_[margin:-margin, margin:-margin]
@@ -78,6 +88,12 @@ def solve_wave(
         before, now = now, after
         change = factor * _laplacian(now)
     return np.stack(found)
+
+
+def _centres(n: int, margin: int) -> Float64[np.ndarray, "N N 2"]:
+    """Of n cells along each axis of [-1, 1]², and of `margin` more on each side."""
+    axis = (2 * np.arange(-margin, n + margin) + 1) / n - 1
+    return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
 
 
 def _laplacian(u: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypersiren.cli.fit import read_settings
+from hypersiren.cli.fit import one_by_one, read_settings
 from hypersiren.cli.main import app
 from hypersiren.cli.train import read_train_settings
 
@@ -65,5 +65,6 @@ def test_commands_parse(line):
     if words[0] in ("fit", "compare"):
         own = {"--fields", "--out", "--preset"}
         rest = [w for i, w in enumerate(words[2:], 2) if w not in own and words[i - 1] not in own]
-        read_settings(words[1], rest, "fast", None)
+        for each in one_by_one(words[1], rest):
+            read_settings(words[1], each, "fast", None)
     app.parse_args(words, print_error=False, exit_on_error=False)

@@ -51,7 +51,7 @@ def test_convolutions_are_in_tf32_in_training_only_and_only_if_asked(tf32):
         expected = "tf32" if tf32 else "ieee"
         assert seen == {(True, expected), ("backward", expected), (False, "ieee")}
         seen.clear()
-        model.predict(Context.from_images(images.float(), images[..., 0] > 99))
+        model.predict(Context.from_images(images, images[..., 0] > 99))
     assert seen == {(False, "ieee")}
     assert precision() == before
 

@@ -77,7 +77,7 @@ def test_an_adapter_from_outside_has_a_prior_a_calibration_and_learning_rates(tm
     images = torch.cat(list(task.prior_signals(copies=0, finer=1)))
     means = images.flatten(1, 2).mean(1)
     torch.testing.assert_close(model.adapter.variance.item(), 0.5 * means.var().item() + 1e-6)
-    known = Context.from_images(torch.zeros(1, 2, 2, 1), torch.zeros(1, 2, 2, dtype=torch.bool))
+    known = Context.from_rasters(torch.zeros(1, 2, 2, 1), torch.zeros(1, 2, 2, dtype=torch.bool))
     torch.testing.assert_close(model(known, torch.rand(3, 2)), means.mean().expand(1, 3, 1))  # nothing is known
     assert model.lr_factors() == {model.adapter.variance: 0.25}
     before = model.adapter.variance.item()

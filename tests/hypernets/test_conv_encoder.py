@@ -49,7 +49,7 @@ def test_regression_keeps_its_precision_under_autocast_and_lets_nan_through():
 
 def test_the_regression_is_optional():
     encoder = ConvEncoder(1, 16, (8,), basis=0)
-    assert encoder(Context.from_images(torch.rand(2, 8, 8, 1), torch.ones(2, 8, 8, dtype=torch.bool))).shape == (2, 16)
+    assert encoder(Context.from_rasters(torch.rand(2, 8, 8, 1), torch.ones(2, 8, 8, dtype=torch.bool))).shape == (2, 16)
     assert not any("siren" in name for name, _ in encoder.named_parameters())
 
 

@@ -28,7 +28,7 @@ def example(h=12, w=8, share=0.3, signals=2, seed=0):
     images = 2 * torch.rand(signals, h, w, 3, generator=generator) - 1
     mask = torch.rand(signals, h, w, generator=generator) < share
     mask[:, 0, 0] = True
-    return Context.from_images(images, mask)
+    return Context.from_rasters(images, mask)
 
 
 def weights(module):
@@ -93,12 +93,12 @@ def test_observed_values_matter_also_dark_ones(encoder):
         images = torch.full((1, 12, 8, 3), value)
         few, many = torch.zeros(2, 1, 12, 8, dtype=torch.bool)
         few[0, 3, 3] = many[0, 2:9, 2:7] = True
-        with_few = encoder(Context.from_images(images, few))
+        with_few = encoder(Context.from_rasters(images, few))
         other = images.clone()
         other[0, 3, 3] -= 0.5
-        assert (encoder(Context.from_images(other, few)) - with_few).abs().max() > 1e-5
+        assert (encoder(Context.from_rasters(other, few)) - with_few).abs().max() > 1e-5
         if not isinstance(encoder, SetEncoder):  # a mean over equal points may well be position dependent only
-            assert (encoder(Context.from_images(images, many)) - with_few).abs().max() > 1e-5
+            assert (encoder(Context.from_rasters(images, many)) - with_few).abs().max() > 1e-5
 
 
 @each_encoder

@@ -17,7 +17,7 @@ from hypersiren.hypernets.model import HyperSiren
 
 
 def example(h=6, w=5, signals=2):
-    return Context.from_images(torch.rand(signals, h, w, 2).double(), torch.rand(signals, h, w) < 0.7)
+    return Context.from_rasters(torch.rand(signals, h, w, 2).double(), torch.rand(signals, h, w) < 0.7)
 
 
 def model(size=(1, 1), encoder=None, **kwargs):

@@ -26,7 +26,7 @@ def test_at_step_0_every_signal_gets_about_the_same_sane_siren():
     torch.manual_seed(0)
     model = build({}, {"kind": "set"}, {"kind": "full"}, channels=3)
     images, mask = 2 * torch.rand(8, 16, 16, 3) - 1, torch.rand(8, 16, 16) < 0.5
-    params = model.params(Context.from_images(images, mask))
+    params = model.params(Context.from_rasters(images, mask))
     for name, p in params.items():
         fan_in = model.siren.shapes[name.replace("bias", "weight")][-1]
         assert p.std(dim=0).mean() < 0.1 * p.std()  # little of it depends on the image
@@ -42,7 +42,7 @@ def test_hypersiren_equals_a_loop_over_signals():
         {"hidden_features": 32}, {"kind": "set"}, {"kind": "full", "hidden_features": 32}, channels=3
     ).double()
     images, mask = torch.rand(3, 8, 8, 3).double(), torch.rand(3, 8, 8) < 0.5
-    context = Context.from_images(images, mask)
+    context = Context.from_rasters(images, mask)
     x = torch.rand(20, 2).double()
     params = model.params(context)
     loop = [functional_call(model.siren, {n: p[i] for n, p in params.items()}, (x,)) for i in range(3)]
@@ -60,7 +60,7 @@ def test_predicting_the_last_layer_leaves_the_others_shared_and_trained():
     assert list(model.hypernet.shapes) == ["layers.4.weight", "layers.4.bias"]
     assert {n for n, p in model.siren.named_parameters() if not p.requires_grad} == set(model.hypernet.shapes)
     images, mask = torch.rand(3, 8, 8, 1), torch.rand(3, 8, 8) < 0.5
-    context, x = Context.from_images(images, mask), torch.rand(20, 2)
+    context, x = Context.from_rasters(images, mask), torch.rand(20, 2)
     params = model.params(context)
     loop = [functional_call(model.siren, {n: p[i] for n, p in params.items()}, (x,)) for i in range(3)]
     torch.testing.assert_close(model(context, x), torch.stack(loop), rtol=1e-4, atol=1e-5)

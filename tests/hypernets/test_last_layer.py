@@ -34,7 +34,7 @@ def context(b=3, h=5, w=4, channels=2, share=0.6, cells=True, dtype=torch.float6
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(b, h, w, channels, generator=generator, dtype=dtype)
     mask = torch.rand(b, h, w, generator=generator) < share
-    found = Context.from_images(images, mask)
+    found = Context.from_rasters(images, mask)
     return found if cells else Context(found.x, found.y, found.mask)
 
 
@@ -176,8 +176,8 @@ def test_the_prior_from_data_completes_what_the_data_are_like():
     model, images = solved(noise=1e-4), smooth(10, seed=5)
     mask = torch.rand(10, 12, 12, generator=torch.Generator().manual_seed(0)) < 0.2
     with torch.no_grad():
-        found = model(Context.from_images(images, mask), grid((12, 12))).view_as(images)
-        finer = model(Context.from_images(images, mask), grid((24, 24))).view(10, 24, 24, 1)
+        found = model(Context.from_rasters(images, mask), grid((12, 12))).view_as(images)
+        finer = model(Context.from_rasters(images, mask), grid((24, 24))).view(10, 24, 24, 1)
     error = (found - images).square().mean()
     assert error < 0.02 * (images - images.mean(0)).square().mean()
     pooled = finer.unfold(1, 2, 2).unfold(2, 2, 2).mean((-1, -2))
@@ -188,7 +188,7 @@ def test_the_prior_s_intervals_cover():
     model, images = solved(noise=1e-4), smooth(40, seed=7)
     mask = torch.rand(40, 12, 12, generator=torch.Generator().manual_seed(0)) < 0.05
     with torch.no_grad():
-        found = model.predict(Context.from_images(images, mask))
+        found = model.predict(Context.from_rasters(images, mask))
         mean, variance = found.field(grid((12, 12))), found.posterior.variance(grid((12, 12)))
     inside = ((mean - images.flatten(1, 2)).abs() < 1.645 * variance.sqrt())[~mask.flatten(1)]
     assert 0.8 < inside.float().mean() < 1
@@ -205,7 +205,7 @@ def test_calibration_makes_intervals_hold_what_they_say():
         for share in (0.02, 0.1):
             mask = torch.rand(60, 12, 12, generator=torch.Generator().manual_seed(seed)) < share
             mask[:, 0, 0] = True
-            yield Context.from_images(images, mask).compact(), x, images.flatten(1, 2), ~mask.flatten(1)
+            yield Context.from_rasters(images, mask).compact(), x, images.flatten(1, 2), ~mask.flatten(1)
 
     def coverages(seed):
         for known, points, y, unknown in cases(seed):
@@ -247,9 +247,9 @@ def test_compact_sees_whether_signals_are_known_alike():
     images = torch.rand(3, 4, 4, 1)
     mask = torch.zeros(3, 4, 4, dtype=torch.bool)
     mask[:, :2] = True
-    assert Context.from_images(images, mask).compact().shared_points
+    assert Context.from_rasters(images, mask).compact().shared_points
     mask[0, 3, 3] = True
-    assert not Context.from_images(images, mask).compact().shared_points
+    assert not Context.from_rasters(images, mask).compact().shared_points
 
 
 def test_what_belongs_to_the_prior_learns_relative_to_its_size():
@@ -260,7 +260,7 @@ def test_what_belongs_to_the_prior_learns_relative_to_its_size():
 
 
 def test_a_model_without_an_encoder_is_saved_and_loaded(tmp_path):
-    model, known = solved(), Context.from_images(smooth(3), torch.rand(3, 12, 12) < 0.3)
+    model, known = solved(), Context.from_rasters(smooth(3), torch.rand(3, 12, 12) < 0.3)
     save(model, tmp_path / "model.safetensors")
     with torch.no_grad():
         torch.testing.assert_close(

@@ -18,7 +18,7 @@ from hypersiren.hypernets.model import HyperSiren, build
 
 def example(h=8, w=8, share=0.5, signals=2):
     images = torch.rand(signals, h, w, 3)
-    return Context.from_images(images, torch.rand(signals, h, w) < share)
+    return Context.from_rasters(images, torch.rand(signals, h, w) < share)
 
 
 def model(adapter=None, hidden=(16, 24), **kwargs):
@@ -62,7 +62,7 @@ def test_a_token_hears_its_own_cell_most():
     changed = image.clone()
     changed[0, 6:, :2] = 1
     with torch.no_grad():
-        tokens = [encoder(Context.from_images(i, mask)) for i in (image, changed)]
+        tokens = [encoder(Context.from_rasters(i, mask)) for i in (image, changed)]
     assert (tokens[0] - tokens[1]).abs().sum(-1).argmax() == 3 * 4  # row 3, column 0
 
 

@@ -43,6 +43,7 @@ def test_without_the_library_one_line_says_so_before_the_work(monkeypatch, tmp_p
     with pytest.raises(UserError, match=r'fewer faces need fast-simplification: .* extra "mesh"'):
         decimate(extract(box, 8).mesh, 4, Siren(3, 1, 8))
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "best.pt").write_bytes(b"not looked at before")
     with pytest.raises(SystemExit):
         main(["mesh", str(tmp_path / "run"), "--faces", "100"])
     assert "fewer faces need fast-simplification" in capsys.readouterr().err

@@ -18,7 +18,8 @@ from hypersiren.signals.files import SignalError
 from hypersiren.signals.sets import decoding, disk
 from hypersiren.signals.sets import images as datasets
 from hypersiren.signals.sets.disk import DiskPixels, free_memory, keep_in_memory
-from hypersiren.signals.sets.images import ImageSet, load_images, split_images
+from hypersiren.signals.sets.given import split_images
+from hypersiren.signals.sets.images import ImageSet, load_images
 from hypersiren.signals.sets.sources import ImageSource, Target
 from hypersiren.signals.sets.splits import DatasetError
 from tests.signals.test_datasets import break_some, no_decoding, save

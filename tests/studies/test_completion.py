@@ -31,7 +31,7 @@ from hypersiren.completion.images.study import (
 )
 from hypersiren.completion.images.task import Completion, available_contexts, context_masks
 from hypersiren.completion.prediction import completed, prediction, render_deviation, render_fields, render_samples
-from hypersiren.completion.table import OURS, PRIOR, Table, completion_table
+from hypersiren.completion.table import OURS, PRIOR, Table, completion_table, log_likelihood, shortened
 from hypersiren.errors import UserError
 from hypersiren.fields.siren import Siren
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
@@ -241,7 +241,9 @@ def test_the_posterior_has_its_coverage_and_the_prior_its_row():
     made, test = solving(), smooth(40, seed=4)
     table = table_of(made, smooth(60), smooth(seed=5), test, prior=solving(spread=3.0))
     assert list(table.rows)[:2] == ["hypersiren", "prior alone"]
-    assert set(table.coverage) == {"hypersiren", "prior alone"}
+    assert set(table.coverage) == set(table.likelihood) == {"hypersiren", "prior alone"}
+    assert set(table.blocks[0].changes) == set(table.rows["hypersiren"])
+    assert "  change to the prior alone, %" in str(table)
     assert set(table.coverage["hypersiren"]) == {"10", "half"}
     task, mask = Completion(test, test), context_masks(test, ["10"])["10"]
     images, deviation = completed(made, task, test, mask)
@@ -463,3 +465,27 @@ def test_a_photo_is_completed_at_any_size(photo):
     row = interpolation_picture(made, [pair], (72, 72), 5)
     assert row.shape[1] == 5 * (72 + 4) + 4
     np.testing.assert_allclose(row[-76:-4, 4:76], (large * 255).round().numpy(), atol=1)
+
+
+def test_a_prior_cut_to_its_leading_axes_has_as_many_numbers_and_more_error():
+    torch.manual_seed(0)
+    data = Completion(smooth(60, c=3), smooth(20, c=3, seed=7))
+    siren = Siren(2, 3, hidden_features=(16, 200))
+    model = HyperSiren(None, None, siren, LastLayerSolve(200))
+    model.set_prior(data.prior_signals(0, 1))
+    whole = data.case(data.validation, data.mask(data.validation, "full"))
+    errors = []
+    for numbers in (3, 30, 150):
+        cut = shortened(model, numbers)
+        assert int(cut.adapter.factor.any(0).sum()) == numbers // 3
+        errors.append(data.error(whole, whole.complete(cut.field(whole.context))).mean().item())
+    errors.append(data.error(whole, whole.complete(model.field(whole.context))).mean().item())
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 10 * errors[-1]
+
+
+def test_the_likelihood_of_a_point_is_that_of_a_gaussian():
+    error, deviation = torch.randn(2, 5, 3), torch.rand(2, 5, 3) + 0.1
+    found = log_likelihood(error, deviation)
+    truth = torch.distributions.Normal(0, (deviation.square() + 1e-5).sqrt()).log_prob(error).sum(-1)
+    torch.testing.assert_close(found, truth)

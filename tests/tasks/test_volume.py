@@ -283,6 +283,22 @@ def test_pictures_of_any_number_of_channels(tmp_path, capsys, monkeypatch, chann
     assert '"outputs":3' in (tmp_path / "runs/image-cube/field.html").read_text()
 
 
+def test_elevations_are_rendered_in_their_units(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    heights = (800 + 700 * smooth((32, 24))).astype(np.float32)
+    holes = heights.copy()
+    holes[4:9, 6:12] = -9999
+    tifffile.imwrite("dem.tif", holes, photometric="minisblack", extratags=[(42113, 2, 6, "-9999", True)])
+    code, _, err = run(capsys, "fit", "image", "dem.tif")
+    assert code == 0, err
+    assert "30 of 768 pixels have no value" in err
+    assert run(capsys, "render", "runs/image-dem", "--size", 32, "--out", "a.npy")[0] == 0
+    assert run(capsys, "render", "runs/image-dem", "--size", 32)[0] == 0
+    found = np.load("a.npy")[..., 0]
+    assert np.abs(found - heights)[holes > 0].max() < 15
+    assert np.abs(found - heights)[holes < 0].max() < 400  # what is not known is filled in smoothly
+
+
 def test_arrays_of_many_bands_and_those_that_leave_doubt():
     cube = np.stack([smooth((20, 16))] * 6, -1)
     assert fit(Image(cube)).metrics["psnr"] > 40

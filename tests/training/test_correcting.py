@@ -109,7 +109,9 @@ def test_the_prior_alone_is_one_flag_and_takes_no_step(tmp_path):
 
 
 REFUSED = {
-    "--adapter.learned true": "expected adapter.learned false beside a correction (or correction.kind none), got true",
+    "--adapter.learned true --correction.width 8": (
+        "expected adapter.learned (and covariance) false beside a correction, got true"
+    ),
     "--correction.width 8 --encoder.kind set": "expected encoder.kind none with a correction, got set",
     "--correction.width 8 --adapter.kind gradient": (
         "expected adapter.kind solve or mixture with a correction, got gradient"
@@ -128,9 +130,10 @@ def test_settings_that_do_not_fit_are_refused_in_one_line(words):
     assert str(caught.value) == REFUSED[words]
 
 
-def test_an_encoder_goes_without_the_default_correction():
+def test_an_encoder_and_a_trained_prior_go_without_the_default_correction():
     assert CompletionSettings().corrects
-    assert not load_settings(CompletionSettings, None, ["--encoder.kind", "set"]).corrects
+    for words in (["--encoder.kind", "set"], ["--adapter.learned", "true"], ["--adapter.kind", "mixture"]):
+        assert not load_settings(CompletionSettings, None, words).corrects
 
 
 def test_an_old_run_without_a_correction_is_another():

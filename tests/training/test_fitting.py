@@ -262,7 +262,7 @@ def test_sounds_and_clips_are_rendered_and_other_fields_are_not():
     torch.testing.assert_close(sound.render(), 2 * render_sound(sound.field, 100))
     clip = fit(Video(torch.zeros(3, 4, 6, 3, dtype=torch.uint8), fps=5), **small)
     assert clip.render(8).shape == (3, 8, 12, 3)
-    with pytest.raises(UserError, match="the field of helmholtz is no image, sound or video"):
+    with pytest.raises(UserError, match="the field of helmholtz is no image, sound, video or volume"):
         fit(
             open_task("helmholtz", {"signal": {"wavenumber": 5.0, "cells": 64}, "training": {"points": 20}}), **small
         ).render(8)

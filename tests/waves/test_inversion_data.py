@@ -42,8 +42,8 @@ def test_made_data_are_the_exact_ones():
         made = make_inversion(circle, SOURCES, RECEIVERS, 20.0, amplitude=2 - 1j, n=n)
         exact = (2 - 1j) * math.exp(-(20**2) * 1e-4 / 2) * around_the_circle(SOURCES, RECEIVERS, 20.0)
         errors.append(np.linalg.norm(made.values[0] - exact) / np.linalg.norm(exact))
-    assert errors[1] < 0.012
-    assert errors[1] < errors[0] / 2.5
+    assert errors[0] < 0.003
+    assert errors[1] < 0.0015
     assert (made.wavenumbers, made.amplitude, made.variance) == ((20.0,), 2 - 1j, 1e-4)
 
 

@@ -71,6 +71,27 @@ def test_nothing_comes_back_from_the_border():
     np.testing.assert_allclose(small, large[inside], atol=1e-8)
 
 
+@pytest.mark.parametrize("place", [0.98, 0.6])
+def test_a_pulse_near_the_border_goes_on_beyond_it(place):
+    """The exact round pulse, and of an array, which is cut at the border, no trace of it. Velocities may differ."""
+    variance, times, n = 2e-3, [0.0, 0.1, 0.3], 128
+    r = np.linalg.norm(cells(n) - [place, 0.0], axis=-1)
+
+    def start(x):
+        return np.exp(-((x - [place, 0.0]) ** 2).sum(-1) / (2 * variance))
+
+    found = solve_wave(start, 1.0, times, n=n, reach=place + 8 * math.sqrt(variance) - 1)
+    whole = solve_wave(start, 1.0, times, n=n)
+    cut = solve_wave(start(cells(n)), 1.0, times)
+    for t, u, w, c in zip(times, found, whole, cut, strict=True):
+        exact = round_pulse(r, t, variance)
+        assert np.linalg.norm(u - exact) < 6e-3 * np.linalg.norm(exact)
+        np.testing.assert_allclose(u, w, atol=1e-12)
+        assert t == 0 or place < 0.9 or np.linalg.norm(c - exact) > 0.1 * np.linalg.norm(exact)
+    with pytest.raises(ValueError, match="expected n"):
+        solve_wave(start, 1.0, times)
+
+
 def test_what_cannot_be_solved_is_refused_in_one_line():
     start = np.zeros((10, 10))
     with pytest.raises(UserError, match=r"expected a Courant number between 0 and 0.612, got 0.7: unstable"):

@@ -43,7 +43,7 @@ class Photo:
 
     @property
     def context(self) -> Context:
-        return Context.from_images(self.values, self.mask)
+        return Context.from_rasters(self.values, self.mask)
 
 
 def read_photo(
@@ -123,7 +123,7 @@ def sample_photo(
 
 def photo_pair(first: Photo, second: Photo) -> Context:
     """The context of two photos."""
-    return Context.from_images(torch.cat([first.values, second.values]), torch.cat([first.mask, second.mask]))
+    return Context.from_rasters(torch.cat([first.values, second.values]), torch.cat([first.mask, second.mask]))
 
 
 def photo_panel(

@@ -57,7 +57,7 @@ def completion_picture(model: HyperSiren, test: ImageSet, *, rows: int = 6, zoom
     columns = {}
     for name, mask in context_masks(images, available_contexts(images.size)).items():
         columns[f"{name} pixels" if name.isdigit() else name] = known_pixels(images.unit, mask, size)
-        found = prediction(model, Context.from_images(_values(images), mask))
+        found = prediction(model, Context.from_rasters(_values(images), mask))
         columns[f"completed from {name}"] = render_fields(found.field, size)
         if found.posterior is not None:
             white, shown = scaled_deviation(render_deviation(found.posterior, size))
@@ -82,7 +82,7 @@ def samples_picture(
     cells: list[Sequence[np.ndarray]] = []
     titles: list[str] = []
     for name, mask in context_masks(images, names).items():
-        found = prediction(model, Context.from_images(_values(images), mask))
+        found = prediction(model, Context.from_rasters(_values(images), mask))
         samples = render_samples(posterior_for_samples(found), count, size, seed=seed)
         mean, known = render_fields(found.field, size), known_pixels(images.unit, mask, size)
         columns = [known, *samples.unbind(1), mean, enlarged(images.unit, size)]
@@ -147,7 +147,7 @@ def outside_picture(model: HyperSiren, images: ImageSet, *, extent: float = 5.0,
 def whole(images: ImageSet) -> Context:
     """All pixels of all images of a set."""
     values = _values(images)
-    return Context.from_images(values, torch.ones_like(values[..., 0], dtype=torch.bool))
+    return Context.from_rasters(values, torch.ones_like(values[..., 0], dtype=torch.bool))
 
 
 def _values(images: ImageSet) -> Float[Tensor, "M H W C"]:

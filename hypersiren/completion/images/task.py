@@ -27,7 +27,8 @@ from hypersiren.hypernets.adapters.base import Prediction, posterior_of
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.calibration import negative_log_likelihood
 from hypersiren.signals.metrics import image_mse
-from hypersiren.signals.sets.images import Images, ImageSet, as_images, augment, load_images, split_images
+from hypersiren.signals.sets.given import Images, as_images, split_images
+from hypersiren.signals.sets.images import ImageSet, augment, load_images
 from hypersiren.signals.sets.splits import SPLITS
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Rows, panel_rows
@@ -83,6 +84,7 @@ class Completion(CaseTask):
         target_points: Random target pixels for each image, with replacement; None for all pixels.
         augmentation: Arguments of `hypersiren.signals.sets.images.augment`.
         log: Weight of the mean over images of log(MSE + 1e-4).
+        range: What the values of arrays run over, from black to white; None for the rule of `hypersiren.Image`.
 
     Example:
         >>> pixels = torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8)
@@ -109,8 +111,10 @@ class Completion(CaseTask):
         target_points: int | None = None,
         augmentation: Mapping[str, Any] | None = None,
         log: float = 0.0,
+        range: tuple[float, float] | None = None,
     ):
-        train, validation = split_images(as_images(train), None if validation is None else as_images(validation))
+        held = None if validation is None else as_images(validation, range=range)
+        train, validation = split_images(as_images(train, range=range), held)
         if train.pixels.shape[1:] != validation.pixels.shape[1:]:
             raise ValueError(
                 f"expected validation images of shape {tuple(train.pixels.shape[1:])} as in training, "
@@ -348,7 +352,7 @@ def context_masks(images: ImageSet, names: Sequence[str], seed: int = 0) -> dict
 
 def image_case(truth: Float[Tensor, "B H W C"], mask: Bool[Tensor, "B H W"]) -> Case:
     """Images on [0, 1] with their known pixels; fields are on [-1, 1]."""
-    context = Context.from_images(2 * truth - 1, mask).compact()
+    context = Context.from_rasters(2 * truth - 1, mask).compact()
     known = mask.flatten(1)
     x = grid((truth.shape[1], truth.shape[2]), device=truth.device)
     return Case(context, x, truth.flatten(1, 2), known, torch.ones_like(known), 0.5, 0.5)

@@ -25,7 +25,8 @@ from hypersiren.plotting import figure_pixels, image_grid
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import convert_image, fit_image, read_image
 from hypersiren.signals.sets import sources
-from hypersiren.signals.sets.images import ImageSet, as_images, split_images
+from hypersiren.signals.sets.given import as_images, split_images
+from hypersiren.signals.sets.images import ImageSet
 from hypersiren.signals.sets.sources import DatasetError
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Measure

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hypersiren.completion.settings import PredictiveLoss, SetSettings, Training
-from hypersiren.hypernets.settings import Adapter, HypoSiren, MixtureSolve, Prior
+from hypersiren.hypernets.settings import Adapter, Correction, Corrections, HypoSiren, MixtureSolve, Prior
 from hypersiren.settings.section import Known, Section, Share
 from hypersiren.signals.sets.settings import SoundData
 
@@ -36,7 +36,7 @@ class SoundTraining(Training):
     """Batch size: windows of a step, before accumulation."""
     steps: PositiveInt = 60
     """Optimiser updates."""
-    lr: PositiveFloat = 3e-2
+    lr: PositiveFloat = 1e-3
     """Peak learning rate; for weights taken from data, relative to their size."""
     ema: Share = 0.0
     """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
@@ -55,6 +55,7 @@ class SoundSettings(SetSettings):
     # more, fields ring between the samples.
     siren: HypoSiren = HypoSiren(hidden_features=(256, 640), first_omega=300.0, hidden_omega=15.0)
     loss: PredictiveLoss = PredictiveLoss()
-    adapter: Adapter = MixtureSolve(priors=32, rank=256, slope=-0.5)
+    adapter: Adapter = MixtureSolve(priors=32, rank=256, slope=-0.5, learned=False)
+    correction: Corrections = Correction(axes=128, inputs=64, width=256, rounds=0)
     prior: Prior = Prior(shrinkage=0.9, copies=0, finer=1)
     training: SoundTraining = SoundTraining()

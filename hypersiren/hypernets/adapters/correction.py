@@ -91,7 +91,7 @@ class Correction(nn.Module):
         axes: int = 256,
         inputs: int = 80,
         width: int = 1024,
-        dropout: float = 0.2,
+        dropout: float = 0.3,
         jitter: float = 0.0,
         masks: int = 1600,
         rounds: int = 3,
@@ -164,8 +164,11 @@ class Correction(nn.Module):
     def regions(self, ratios: Float[Tensor, "S P"], x: Float[Tensor, "P D"]) -> Float[Tensor, "S J"]:
         """The mean ratio of the posterior's deviation to the prior's in each of J parts of [-1, 1]^D."""
         place = ((x + 1) * (self.cells / 2)).long().clamp(0, self.cells - 1)
-        weights = torch.tensor([self.cells**d for d in range(self.dimensions)], device=x.device)
-        member = torch.nn.functional.one_hot((place * weights).sum(1), self.cells**self.dimensions).to(ratios)
+        index = torch.zeros_like(place[:, 0])
+        for d in range(self.dimensions):
+            index = index * self.cells + place[:, d]
+        parts = torch.arange(self.cells**self.dimensions, device=x.device)
+        member = (index.unsqueeze(1) == parts).to(ratios)  # one_hot would wait for a device
         return ratios @ (member / member.sum(0).clamp(min=1))
 
     def forward(

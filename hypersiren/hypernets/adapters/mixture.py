@@ -263,7 +263,8 @@ class MixturePosterior:
         features = append_bias(self.siren.features(x, without_last_layer(self.siren, self.params)))
         before, mean = (last_layer(self.siren, params) for params in (self.prior_params, self.params))
         priors = self.solver.factor, self.noise, self.weights.mT
-        if not torch.is_grad_enabled() or features.device.type == "cpu":  # a training step does not wait for a device
+        training = torch.is_grad_enabled() or self.solver.training
+        if not training or features.device.type == "cpu":  # a training step does not wait for a device
             priors = tuple(values[self.likely] for values in priors)  # type: ignore[assignment]
         some, total = (
             portion(self.known, priors[0], features.shape[-2]),

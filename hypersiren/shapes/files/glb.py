@@ -229,7 +229,7 @@ def glb_bytes(mesh: Mesh) -> bytes:
     arrays = [(mesh.vertices - centre).astype("<f4"), mesh.normals.astype("<f4")]
     names = ["POSITION", "NORMAL"]
     if mesh.colours is not None:
-        levels = np.round(mesh.colours * 255).clip(0, 255).astype("u1")
+        levels = mesh.levels()
         arrays.append(np.concatenate([levels, np.full((len(levels), 1), 255, "u1")], 1))
         names.append("COLOR_0")
     arrays.append(mesh.faces.astype("<u4").reshape(-1, 1))

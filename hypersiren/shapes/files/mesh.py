@@ -51,7 +51,8 @@ def _obj(mesh: Mesh) -> bytes:
     import trimesh
     from trimesh.exchange import obj
 
-    made = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=mesh.normals, process=False)
+    colours = None if mesh.colours is None else mesh.levels()
+    made = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=mesh.normals, vertex_colors=colours, process=False)
     # Decimals by the extent: the 8 of trimesh are too few where a mesh is small in its unit.
     digits = 9 - min(0, math.floor(math.log10(np.ptp(mesh.vertices, axis=0).max() or 1)))
     return obj.export_obj(made, include_normals=True, digits=digits, header=None).encode()
@@ -59,8 +60,11 @@ def _obj(mesh: Mesh) -> bytes:
 
 def _ply(mesh: Mesh) -> bytes:
     double = mesh.vertices.dtype == np.float64
-    vertices = np.empty(len(mesh.vertices), [("position", "<f8" if double else "<f4", 3), ("normal", "<f4", 3)])
+    kinds: list[tuple] = [("position", "<f8" if double else "<f4", 3), ("normal", "<f4", 3)]
+    vertices = np.empty(len(mesh.vertices), kinds if mesh.colours is None else [*kinds, ("colour", "u1", 3)])
     vertices["position"], vertices["normal"] = mesh.vertices, mesh.normals
+    if mesh.colours is not None:
+        vertices["colour"] = mesh.levels()
     faces = np.empty(len(mesh.faces), [("count", "u1"), ("corners", "<i4", 3)])
     faces["count"], faces["corners"] = 3, mesh.faces
     lines = [
@@ -69,6 +73,7 @@ def _ply(mesh: Mesh) -> bytes:
         f"element vertex {len(vertices)}",
         *(f"property {'double' if double else 'float'} {name}" for name in ("x", "y", "z")),
         *(f"property float {name}" for name in ("nx", "ny", "nz")),
+        *(f"property uchar {name}" for name in ("red", "green", "blue") if mesh.colours is not None),
         f"element face {len(faces)}",
         "property list uchar int vertex_indices",
         "end_header",

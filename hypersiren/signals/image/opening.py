@@ -5,7 +5,6 @@ Letters in shapes: H height, W width, C channels.
 
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,14 +17,12 @@ from PIL import Image
 from torch import Tensor
 
 from hypersiren.errors import nearest
-from hypersiren.signals.arrays import check_values, dtype_name, to_tensor
+from hypersiren.signals.arrays import dtype_name, to_tensor
 from hypersiren.signals.examples import PHOTOGRAPHS as SAMPLES
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import convert_image, fit_image, image_values, read_values
 from hypersiren.signals.image.masks import read_mask
-
-RANGES = {torch.bool: (0, 1), torch.uint8: (0, 255), torch.uint16: (0, 65535)}
-"""What the values of pictures of these types run over."""
+from hypersiren.values import to_signed
 
 
 def as_pixels(
@@ -69,19 +66,7 @@ def as_pixels(
     clear = values.ndim == 3 and 0 not in values.shape and (bands or min(values.shape[0], values.shape[2]) > 4)
     if bands is False or not clear:
         _check_shape(values.shape, f"image.{'permute' if isinstance(image, Tensor) else 'transpose'}(1, 2, 0)")
-    low, high = _range(values, range)
-    # Single precision holds all numbers of 16 bits.
-    exact = values.float() if values.dtype.itemsize <= 2 or values.dtype == torch.float32 else values.double()
-    least, most = check_values(exact, low, high, "give range=(low, high), the values of black and white")
-    if range is None and values.is_floating_point() and 0 <= least < most <= 1:
-        warnings.warn(
-            "the picture's floats lie in [0, 1] and are read as values in [-1, 1]; give range=(0, 1) if 0 is black, "
-            "or range=(-1, 1) if this is right",
-            stacklevel=3,
-        )
-    if -1 == low <= least <= most <= high == 1:
-        return exact.float()
-    return ((exact - low) / ((high - low) / 2) - 1).float().clamp(-1, 1)
+    return to_signed(values, range, SignalError, stacklevel=4).float()
 
 
 def as_mask(mask: Any, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
@@ -245,15 +230,6 @@ def _check_shape(shape: Sequence[int], turned: str) -> None:
     elif len(shape) == 3 and shape[0] in (1, 3, 4):
         mend = f": channels come last, give {turned}"
     raise SignalError(f"expected (H, W), (H, W, 1) or (H, W, 3), got {tuple(shape)}{mend}")
-
-
-def _range(values: Tensor, given: tuple[float, float] | None) -> tuple[float, float]:
-    """What the values run over: as given, or by their type."""
-    if (checked := _checked(given)) is not None:
-        return checked
-    if not values.is_floating_point() and values.dtype not in RANGES:
-        raise SignalError(f"expected range=(low, high), the values of black and white, for {dtype_name(values)} pixels")
-    return RANGES.get(values.dtype, (-1, 1))
 
 
 def _checked(given: tuple[float, float] | None) -> tuple[float, float] | None:

@@ -150,9 +150,15 @@ def _read_page(page: Any, data: bytes, order: str, name: str, first: bool) -> Wi
     if photometric == 2 and samples == 4 and not extras:  # as all readers take it
         opacity = 3
     premultiplied = opacity is not None and extras[opacity - colours :][:1] == (1,)
-    plain = samples == colours or (samples == colours + 1 and opacity is not None)
+    # What Pillow knows: gray of few bits, and of 8 bits colours and opacity.
+    plain = samples == colours or (samples == colours + 1 and opacity is not None and photometric in (1, 2))
     nodata = _nodata(page)
-    known = bits in (1, 2, 4, 8) and kind in (1, 4) and photometric not in (8, 9) and page.imagedepth == 1
+    known = (
+        (bits == 8 or (bits in (1, 2, 4) and samples == 1))
+        and kind in (1, 4)
+        and photometric not in (8, 9)
+        and page.imagedepth == 1
+    )
     if known and plain and not premultiplied and nodata is None and (first or codec):
         if not first:
             raise SignalError(f"a page that is not the first is under {codec}: store it alone, or with deflate or LZW")

@@ -16,7 +16,7 @@ import shutil
 import sys
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,11 +26,10 @@ import torch
 from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
-from torch.utils.data import Dataset
 
 from hypersiren.errors import nearest
 from hypersiren.signals.files import atomic_write, one_line, remove_stale
-from hypersiren.signals.image.files import Crop, read_image
+from hypersiren.signals.image.files import Crop
 from hypersiren.signals.sets import sources, torchvision_sets
 from hypersiren.signals.sets.decoding import decode, decode_parts
 from hypersiren.signals.sets.disk import DiskPixels, InMemory, in_bytes, keep_in_memory
@@ -104,90 +103,6 @@ class ImageSet:
         """The images at these places, as float32 in [-1, 1]: -1 is 0, 1 is 255."""
         index = index.to(self.pixels.device, non_blocking=True) if isinstance(self.pixels, Tensor) else index
         return self.pixels[index].float() / 127.5 - 1
-
-
-Images = np.ndarray | Tensor | Sequence[Any] | Dataset[Any]
-"""What `as_images` makes a set of."""
-
-
-def as_images(images: ImageSet | Images, name: str = "images") -> ImageSet:
-    """A set of images of one size, held in memory unless it is a set already (see `load_images` for larger ones).
-
-    Args:
-        images: A set, as it is; or an array or tensor (M, H, W), (M, H, W, 1) or (M, H, W, 3), uint8 or floats in
-            [0, 1]; or a sequence of pictures of one size (files, Pillow images, arrays), or a
-            `torch.utils.data.Dataset` of them or of (picture, label) pairs.
-        name: What people call it.
-
-    Raises:
-        DatasetError: If it is none of these; the message says what was expected and what came.
-
-    Example:
-        >>> as_images(np.zeros((5, 8, 6), np.uint8)).pixels.shape
-        torch.Size([5, 8, 6, 1])
-        >>> as_images(np.full((5, 8, 6), 7.0))
-        Traceback (most recent call last):
-        ...
-        hypersiren.signals.sets.splits.DatasetError: images: expected floats in [0, 1], got values from 7 to 7
-    """
-    if isinstance(images, ImageSet):
-        return images
-    if not isinstance(images, np.ndarray | Tensor):
-        images = np.stack([_picture(image, i) for i, image in enumerate(_items(images))])
-    pixels = torch.as_tensor(images)
-    if pixels.ndim == 3:
-        pixels = pixels[..., None]
-    if pixels.ndim != 4 or pixels.shape[-1] not in (1, 3) or not len(pixels):
-        raise DatasetError(f"images: expected (M, H, W), (M, H, W, 1) or (M, H, W, 3), got {tuple(images.shape)}")
-    if pixels.is_floating_point():
-        low, high = pixels.min().item(), pixels.max().item()
-        if not (low >= 0 and high <= 1):  # also where any is NaN
-            raise DatasetError(f"images: expected floats in [0, 1], got values from {low:g} to {high:g}")
-        pixels = (255 * pixels).round().to(torch.uint8)
-    elif pixels.dtype != torch.uint8:
-        raise DatasetError(f"images: expected uint8, or floats in [0, 1], got {pixels.dtype}")
-    return ImageSet(pixels, name)
-
-
-def split_images(train: ImageSet, validation: ImageSet | None) -> tuple[ImageSet, ImageSet]:
-    """Both sets; without one for validation every tenth image is held out for it.
-
-    Raises:
-        DatasetError: If there are fewer than two images to split.
-    """
-    if validation is not None:
-        return train, validation
-    if len(train) < 2:
-        raise DatasetError(f"images: expected at least 2, to hold one out for validation, got {len(train)}")
-    held = torch.arange(len(train), device=train.pixels.device) % 10 == min(9, len(train) - 1)
-    return train.at(~held), train.at(held)
-
-
-def _items(images: Any) -> Iterator[Any]:
-    """The items of a sequence, or of a map-style Dataset, whose pairs hold a picture and its label."""
-    try:
-        count = len(images)
-    except TypeError:
-        raise DatasetError(
-            f"images: expected an array, a sequence or a Dataset, got a {type(images).__name__}"
-        ) from None
-    for i in range(count):
-        item = images[i]
-        yield item[0] if isinstance(item, tuple) else item
-
-
-def _picture(image: Any, index: int) -> np.ndarray:
-    """One picture as (H, W) or (H, W, C)."""
-    if isinstance(image, str | os.PathLike):
-        image = read_image(image)
-    elif isinstance(image, Tensor):
-        image = image.numpy(force=True)
-        if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[2] not in (1, 3):
-            image = image.transpose(1, 2, 0)  # as torchvision's ToTensor has them
-    array = np.asarray(image)
-    if array.ndim not in (2, 3):
-        raise DatasetError(f"images: expected (H, W) or (H, W, C) of image {index}, got {array.shape}")
-    return array
 
 
 def load_images(

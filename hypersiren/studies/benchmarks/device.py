@@ -149,7 +149,7 @@ def quantities(small: bool) -> dict[str, Quantity]:
     x = grid((64, 64))
 
     def context(device: torch.device, dtype: torch.dtype) -> Context:
-        return Context.from_images(images.to(device, dtype), mask.to(device))
+        return Context.from_rasters(images.to(device, dtype), mask.to(device))
 
     def solved(adapter: LastLayerSolve) -> Quantity:
         return lambda d, t: _at(adapter, d, t)(_at(wide, d, t), None, {}, context(d, t)).field(x.to(d, t))

@@ -46,6 +46,9 @@ from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import LEAST_OMEGA, FieldTask, Points, content_digest, draw
 from hypersiren.tasks.windows import solve_windows
 
+COMMON = ((0, 255), (0, 65535), (0, 1))
+"""What black and white are in the files of pictures; of others it is kept with a run."""
+
 
 class Image(FieldTask):
     """The image task.
@@ -115,6 +118,8 @@ class Image(FieldTask):
         self.shown = None if self.out_features in (1, 3) else FalseColour.of(self.truth)
         if self.shown is not None:
             self.playback = {**self.playback, **self.shown.playback, "units": list(units or (-1.0, 1.0))}
+        elif units is not None and tuple(units) not in COMMON:
+            self.playback = {**self.playback, "units": list(units)}
         if self.known is not None:
             self.criterion = None  # what is unknown must not choose
         # From 128 x 128 pixels on, a cycle of the first layer spans as many pixels in a large image as in a small one.

@@ -55,11 +55,11 @@ LOG = logging.getLogger(__name__)
 SIMULATED = (2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0)
 """Wavenumbers of simulated data, if none are given."""
 
-CELLS, FEWEST, MOST = 10, 64, 640
+CELLS, FEWEST, MOST = 10, 64, 512
 """Cells to the shortest wavelength; and the fewest and the most along an axis that are chosen."""
 
 FINE = 160
-"""Cells at least of the grid, twice as fine as the frequency's, that says what the latter gets wrong."""
+"""Cells at least, and `MOST` at most, of the grid, twice as fine as the frequency's, that says what it gets wrong."""
 
 LAST = 0.4
 """Share of the steps that is kept for all frequencies together."""
@@ -187,11 +187,11 @@ class Inversion(FieldTask):
         if joint and str(signal.start) != "uniform":
             raise UserError(f"expected no signal.start where waves are the network's, got {signal.start}")
         if signal.path.suffix.lower() in (".mat", ".npz"):
-            data = read_inversion(signal.path, signal.frequencies)
+            data = read_inversion(signal.path, signal.wavenumber)
             known = None if signal.truth is None else open_medium(signal.truth, **velocities)
         else:
             known = open_medium(signal.path, **velocities)
-            k = signal.frequencies or ((FILE_WAVENUMBER,) if joint else SIMULATED)
+            k = signal.wavenumber or ((FILE_WAVENUMBER,) if joint else SIMULATED)
             check_resolution(signal.cells, max(k), cell_means(known, signal.cells).max().item())
             if loss.cells == signal.cells:
                 raise UserError(
@@ -227,7 +227,7 @@ class Inversion(FieldTask):
             f = point_sources(n, data.sources, k, data.amplitude, data.variance)
             return cell_means(self.start, n), f, sampling(n, data.receivers)
 
-        (m, f, receivers), (fine_m, fine_f, fine_receivers) = at(n), at(max(2 * n, FINE))
+        (m, f, receivers), (fine_m, fine_f, fine_receivers) = at(n), at(max(n, min(max(2 * n, FINE), MOST)))
         wrong = receivers(helmholtz_wavefields(m, f, k, self.pml)) - fine_receivers(
             helmholtz_wavefields(fine_m, fine_f, k, self.pml)
         )

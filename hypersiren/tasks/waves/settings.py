@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from hypersiren.fields.settings import Network
 from hypersiren.settings.section import NotNegative, Section
@@ -125,8 +125,10 @@ class InversionSignal(FrequencySignal):
     path: Path = Path("circle")
     """A file (.mat, .npz) with source (S, 2), receivers (R, 2), rec_val (K, R, S) and wavenumbers (K,); or a medium to
     simulate data in."""
-    wavenumber: PositiveFloat | tuple[PositiveFloat, ...] | None = None  # type: ignore[assignment]
+    wavenumber: tuple[PositiveFloat, ...] | None = None  # type: ignore[assignment]
     """Wavenumbers: 2,3,4,6,8; null: those of the file, of the authors' 20, and 2,3,4,6,8,10,12 of simulated data."""
+    cells: Annotated[int, Field(ge=16)] = 256
+    """Cells along each axis of the finite differences that simulate data."""
     truth: Path | None = None
     """The true medium of measured data, if it is known; the result is compared with it."""
     start: Path = Path("uniform")
@@ -139,11 +141,10 @@ class InversionSignal(FrequencySignal):
     """Noise of the data, relative to their root mean square at each frequency: it is added to simulated data, and no
     data are met more closely."""
 
-    @property
-    def frequencies(self) -> tuple[float, ...] | None:
-        """The wavenumbers that are given."""
-        k = self.wavenumber
-        return k if k is None or isinstance(k, tuple) else (k,)
+    @field_validator("wavenumber", mode="before")
+    @classmethod
+    def _wavenumber(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 class InversionLoss(ResidualLoss):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from einops import reduce
 from jaxtyping import Float
@@ -184,9 +185,14 @@ class Wave(FieldTask):
     @cached_property
     def truth(self) -> Float[Tensor, "T H W"]:
         """The frames, found when they are first asked for."""
-        fine = grid((self.cells, self.cells), dtype=torch.float64)
-        start = self.pulse(fine.to(self.device)).view(self.cells, self.cells).cpu().numpy()
-        frames = torch.from_numpy(solve_wave(start, self._velocity, self.times)).float()[:, None]
+
+        def start(x: np.ndarray) -> np.ndarray:
+            return self.pulse(torch.from_numpy(x).to(self.device).flatten(0, 1)).view(x.shape[:-1]).cpu().numpy()
+
+        # Near the border the pulse goes on beyond it; where it is 8 deviations away, float64 has no more of it.
+        reach = self.centre.abs().max().item() + 8 * math.sqrt(self.variance) - 1
+        solved = solve_wave(start, self._velocity, self.times, n=self.cells, reach=max(reach, 0.0))
+        frames = torch.from_numpy(solved).float()[:, None]
         points = self.grid.cpu().flip(-1).view(1, VIEW, VIEW, 2).expand(len(frames), -1, -1, -1)
         found = torch.nn.functional.grid_sample(frames, points, "bicubic", "border", align_corners=False)
         return found[:, 0].to(self.device)
