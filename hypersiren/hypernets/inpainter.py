@@ -35,7 +35,7 @@ HALO = 152
 SWEEPS, STIFFNESS, LOWEST = 24, 0.5, 0.01
 """Of `relax`: its iterations, alpha, and the least eigenvalue that they reduce, relative to the largest."""
 
-WINDOW = 1024
+WINDOW = 512
 """Pixels of a window's side, without its halo, at most."""
 
 COARSEST = 8
