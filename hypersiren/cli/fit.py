@@ -172,7 +172,7 @@ def complete_first(task: Any, start: Path) -> None:
     model = open_run(start, task.device).model
     if not isinstance(model, Inpainter):
         fail(f"--start {start}: expected a model of photographs, such as the released photographs")
-    completed = model.complete((task.pixels + 1) / 2, task.known, turns=8)
+    completed = model.complete((task.pixels + 1) / 2, task.known)
     task.start(2 * completed.mean - 1)
 
 

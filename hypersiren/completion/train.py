@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -24,6 +24,7 @@ from hypersiren.hypernets.model import HyperSiren, build
 from hypersiren.hypernets.settings import Prior
 from hypersiren.plotting import ZOOM, figure_pixels
 from hypersiren.signals.image.files import write_image
+from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.summary import draw_summary
 from hypersiren.tasks.task import check_task, digest_of
 from hypersiren.training import checkpoints
@@ -33,6 +34,8 @@ from hypersiren.training.objectives import Objective
 from hypersiren.training.seeds import seeded
 
 LOG = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=Optimisation)
 
 
 def prepare(row: SetRow, settings: Any, device: torch.device | str = "cpu") -> tuple[Any, dict[str, Any]]:
@@ -68,7 +71,7 @@ def make_objective(task: SetTask, settings: SetSettings, device: torch.device | 
     )
 
 
-def optimisation_of(objective: Objective, training: Training) -> Training:
+def optimisation_of(objective: Objective, training: T) -> T:
     """The optimisation that settings describe; no step where nothing of the model is trained."""
     if any(p.requires_grad for p in objective.model.parameters()):
         return training
@@ -266,8 +269,10 @@ def open_run(run: Path, device: torch.device | str = "cpu") -> SetRun:
             f"{path}: holds a model without the settings of its training; expected {checkpoints.EXPECTED}"
         )
     try:
-        record = {"correction": {"kind": "none"}, **content["record"]["settings"]}  # earlier runs have none
+        record = content["record"]["settings"]
         row = set_row(record["data"]["kind"])
+        if "correction" in row.settings.model_fields:
+            record = {"correction": {"kind": "none"}, **record}  # earlier runs have none
         return SetRun(row, row.settings.model_validate(record), model, path)
     except (ValidationError, UserError, KeyError, TypeError):
         raise checkpoints.CheckpointError(f"{path}: its settings are not those of this version of hypersiren") from None

@@ -1,12 +1,12 @@
-"""A network over windows of a picture: mean and standard deviation of its unknown pixels, given the known ones.
+"""Completion of pictures over windows: mean and standard deviation of the unknown pixels, given the known ones.
 
 What is known is filled in from coarse to fine (`fill`) and relaxed towards the least bending (`relax`), which is as
-good as biharmonic inpainting; a small convolutional network on half, quarter and eighth resolution corrects that, and
-says how far it may be off. Each pixel depends on a window of `2 HALO` pixels around it and, by the filling, on the
-nearest known pixels however far, so a picture of any size is computed window by window, to the same numbers.
+good as biharmonic inpainting. From that first guess small windows choose Gaussians of a mixture, which give mean and
+variance in closed form (`hypersiren.hypernets.patches`). A convolutional network on half, quarter and eighth resolution
+corrects both; untrained it changes nothing.
 
-Windows under a mixture of Gaussian priors do the same in closed form; on photographs the network is better and
-faster, see eval/README.md.
+Each pixel depends on a window of `2 HALO` pixels around it and, by the filling, on the nearest known pixels however
+far, so a picture of any size is computed window by window, to the same numbers.
 
 Samples follow Matheron's rule: one draw of a stationary prior over the whole picture, less its own completion from the
 same known pixels, vanishes at the known pixels and has no seams; it is scaled to the standard deviation of each pixel.
@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from hypersiren.errors import UserError
 from hypersiren.fields.savable import savable
 from hypersiren.fields.window_solve import fill
+from hypersiren.hypernets.patches import PatchMixture
 
 HALO = 152
 """Pixels beyond each side of a window that its values may depend on, but for the filling."""
@@ -34,11 +35,14 @@ HALO = 152
 SWEEPS, STIFFNESS, LOWEST = 24, 0.5, 0.01
 """Of `relax`: its iterations, alpha, and the least eigenvalue that they reduce, relative to the largest."""
 
-WINDOW = 1024
+WINDOW = 512
 """Pixels of a window's side, without its halo, at most."""
 
 COARSEST = 8
 """Pixels along each axis that the coarsest pixel of the network stands for."""
+
+SHARES, AROUND = (0.1, 0.2, 0.5, 0.9), 17
+"""Shares of known pixels around a pixel for which deviations are calibrated, and the side of what is around it."""
 
 DRAWS = 8
 """Of the prior, from which the deviation of what its completion leaves is estimated."""
@@ -226,6 +230,7 @@ class Inpainter(nn.Module):
         widths: Channels at half, quarter and eighth resolution.
         blocks: Residual blocks at each of them, before and, of the first two, after the coarser ones; at quarter
             resolution one less after.
+        components: Of the mixture; 0 for the network alone.
 
     Example:
         >>> model = Inpainter((8, 8, 8), (1, 1, 1))
@@ -237,8 +242,9 @@ class Inpainter(nn.Module):
 
     calibration: Tensor
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 96), blocks: Sequence[int] = (2, 2, 2)):
+    def __init__(self, widths: Sequence[int] = (32, 64, 96), blocks: Sequence[int] = (2, 2, 2), components: int = 0):
         super().__init__()
+        self.mixture = PatchMixture(components) if components else None
         fine, middle, coarse = widths
         self.head = nn.Conv2d(16, fine, 3, padding=1)
         self.fine_in, self.fine_out = _blocks(fine, blocks[0]), _blocks(fine, blocks[0])
@@ -250,7 +256,7 @@ class Inpainter(nn.Module):
         self.up_again = nn.Conv2d(middle, 4 * fine, 1)
         self.tail = nn.Conv2d(fine, 24, 3, padding=1)
         _zero(self.tail)
-        self.register_buffer("calibration", torch.ones(()))
+        self.register_buffer("calibration", torch.ones(len(SHARES)))
 
     def forward(
         self, filled: Float[Tensor, "B 3 H W"], known: Bool[Tensor, "B H W"]
@@ -261,6 +267,12 @@ class Inpainter(nn.Module):
             filled: Pictures in the axes of colour, filled in and relaxed, see `fill` and `relax`.
             known: Which pixels are known.
         """
+        logarithm = torch.full_like(filled, DARKEST)
+        if self.mixture is not None:
+            # In float32: the systems are nearly singular.
+            with torch.autocast(filled.device.type, enabled=False):
+                filled, variance = self.mixture(filled, known)
+            logarithm = 0.5 * variance.log()
         x = torch.cat([filled, known.unsqueeze(1).to(filled)], 1)
         x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
         fine = self.fine_in(self.head(x))
@@ -269,7 +281,17 @@ class Inpainter(nn.Module):
         middle = self.middle_out(middle + F.pixel_shuffle(self.up(coarse), 2))
         fine = self.fine_out(fine + F.pixel_shuffle(self.up_again(middle), 2))
         out = F.pixel_shuffle(self.tail(fine), 2).to(filled)
-        return filled + SCALE * out[:, :3], out[:, 3:].clamp(-8, 2) + DARKEST
+        return filled + SCALE * out[:, :3], out[:, 3:].clamp(-8, 2) + logarithm
+
+    def scale(self, known: Bool[Tensor, "*b H W"]) -> Float[Tensor, "*b H W"]:
+        """The factor of the deviations, by the share of the pixels around that is known; between `SHARES` linear."""
+        side = [min(AROUND, n - 1 + n % 2) for n in known.shape[-2:]]
+        x = known.to(self.calibration).reshape(-1, 1, *known.shape[-2:])
+        around = F.avg_pool2d(x, side, 1, [n // 2 for n in side], count_include_pad=False).view(known.shape)
+        found = self.calibration[0].expand_as(around)
+        for low, high, a, b in zip(SHARES[:-1], SHARES[1:], self.calibration[:-1], self.calibration[1:], strict=True):
+            found = found + (b - a) * ((around - low) / (high - low)).clamp(0, 1)
+        return found
 
     @torch.no_grad()
     def complete(
@@ -317,7 +339,7 @@ class Inpainter(nn.Module):
             window, mask = filled[:, top:bottom, left:right], seen[top:bottom, left:right]
             y, logarithm = self._turned(relax(window, mask), mask, turns)
             place = (..., slice(low, high), slice(west, east))
-            mean[place], deviation[place] = y[inner], logarithm[inner].exp() * self.calibration
+            mean[place], deviation[place] = y[inner], (logarithm.exp() * self.scale(mask))[inner]
             progress(number + 1, len(places))
         mean, deviation, seen = mean[:, :h, :w], deviation[:, :h, :w], seen[:h, :w]
         return Inpainted(

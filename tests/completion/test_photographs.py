@@ -15,8 +15,8 @@ from hypersiren.fields.raster import raster
 from hypersiren.hypernets.inpainter import Inpainter
 from hypersiren.signals.sets.sources import DatasetError
 
-TINY = ["--widths", "8,8,8", "--blocks", "1,1,1", "--crops", "40", "--side", "64", "--pixels", "32",
-        "--batch_size", "2", "--steps", "4", "--validate_every", "2", "--device", "cpu"]  # fmt: skip
+TINY = ["--widths", "8,8,8", "--blocks", "1,1,1", "--components", "0", "--crops", "40", "--side", "64",
+        "--pixels", "32", "--batch_size", "2", "--steps", "4", "--validate_every", "2", "--device", "cpu"]  # fmt: skip
 
 
 def run(capsys, *words) -> tuple[int, str]:
@@ -97,7 +97,7 @@ def test_the_calibration_covers_nine_tenths_of_the_validation_values():
     model = Inpainter((8, 8, 8), (1, 1, 1))
     task.calibrate(model)
     found = torch.cat([task.surprises(model, task.validation, name) for name in CONTEXTS])
-    assert abs((found < 1.6449).double().mean() - 0.9) < 0.01
+    assert abs((found < 1.6449).double().mean() - 0.9) < 0.03
 
 
 def test_a_trained_run_completes_a_photograph_at_its_own_size(trained, folder, capsys, tmp_path):
@@ -165,3 +165,25 @@ def test_the_field_of_a_completion_has_its_pixels(folder):
     field = windowed_field(found)
     assert (raster(field, (90, 100)) - (2 * found.mean - 1)).square().mean() < 1e-2
     assert raster(field, (180, 200)).shape == (180, 200, 3)
+
+
+def test_a_mixture_completes_better_than_the_first_guess(folder):
+    crops = cut_crops(folder, "train", 40, 64, 0.0, 0)
+    task = Photographs(crops, crops, pixels=64)
+    model = Inpainter((8, 8, 8), (1, 1, 1), components=8).eval()
+    assert model.mixture is not None
+    generator = torch.Generator().manual_seed(0)
+    model.mixture.fit(task.windows(4000, 8, generator), 4, generator)
+    first = Inpainter((8, 8, 8), (1, 1, 1)).eval()
+    few = crops.spread(4)
+    assert task.errors(model, few, "50%").mean() < task.errors(first, few, "50%").mean()
+
+
+def test_the_released_model_completes_a_photograph(capsys, tmp_path):
+    import skimage.data
+
+    Image.fromarray(skimage.data.chelsea()[100:164, 120:200]).save(tmp_path / "cat.png")
+    words = ("complete", "photographs", tmp_path / "cat.png", "--context", "20%", "--samples", 1, "--out", tmp_path)
+    assert run(capsys, *words)[0] == 0
+    completed, truth = (np.asarray(Image.open(tmp_path / f"{n}.png")) / 255 for n in ("cat_completed", "cat"))
+    assert -10 * np.log10(((completed - truth) ** 2).mean()) > 24

@@ -7,6 +7,7 @@ from torch import Tensor
 from hypersiren.errors import UserError
 from hypersiren.hypernets import inpainter
 from hypersiren.hypernets.inpainter import Inpainter, draw_prior, to_axes, to_picture
+from hypersiren.hypernets.patches import BLUR, LEVEL, NOISE, PatchMixture
 
 
 def model(seed: int = 0) -> Inpainter:
@@ -22,6 +23,42 @@ def model(seed: int = 0) -> Inpainter:
 def case(h: int, w: int, channels: int = 3, share: float = 0.2) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(h + w)
     return torch.rand(h, w, channels, generator=generator), torch.rand(h, w, generator=generator) < share
+
+
+def test_a_mixture_is_a_posterior_of_each_window_by_itself():
+    generator = torch.Generator().manual_seed(0)
+    mixture = PatchMixture(3, 8)
+    mixture.fit(torch.randn(3, 600, 64, generator=generator).cumsum(-1) / 8, 2, generator)
+    guess, known = torch.rand(1, 3, 8, 8, generator=generator), torch.rand(1, 8, 8, generator=generator) < 0.3
+    mean, variance = mixture(guess, known)
+    # One window: the slow formulas, component by component, for the two likeliest.
+    level = guess.mean((2, 3)).view(3, 1)
+    y, seen = guess.view(3, 64) - level, known.view(64)
+    wide = mixture.covariances.double() + torch.tensor(LEVEL).double().view(2, 1, 1, 1)
+    blurred = mixture.covariances.double() + torch.tensor(BLUR).double().view(2, 1, 1, 1) * torch.eye(64)
+    axes = [0, 1, 1]
+
+    def density(x: Tensor, s: Tensor) -> Tensor:
+        return torch.distributions.MultivariateNormal(torch.zeros(len(s)).double(), s).log_prob(x.double())
+
+    likely = [mixture.logarithms[k] + sum(density(y[a], blurred[axes[a], k]) for a in range(3)) for k in range(3)]
+    found, shares = [], []
+    for k in torch.stack(likely).topk(2).indices.tolist():
+        each, total = [], mixture.logarithms[k].double()
+        for a in range(3):
+            s = wide[axes[a], k]
+            system = s[seen][:, seen] + NOISE * torch.eye(int(seen.sum()))
+            gain = s[:, seen] @ torch.linalg.inv(system)
+            each.append((gain @ y[a, seen].double(), (s - gain @ s[seen]).diagonal()))
+            total = total + density(y[a, seen], system)
+        found.append(each)
+        shares.append(total)
+    weights = torch.stack(shares).softmax(0)
+    for a in range(3):
+        expected = sum(w * each[a][0] for w, each in zip(weights, found, strict=True))
+        spread = sum(w * (each[a][1] + (each[a][0] - expected) ** 2) for w, each in zip(weights, found, strict=True))
+        assert torch.allclose(mean[0, a].flatten().double(), expected + level[a], atol=2e-3)
+        assert torch.allclose(variance[0, a].flatten().double(), spread, rtol=0.05, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 17), (40, 24), (33, 65)])

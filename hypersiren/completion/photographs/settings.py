@@ -17,7 +17,7 @@ class PhotographData(Section):
     root: Path | None = None
     """Folder of the photographs, see data.kind folder; null: those that scikit-image ships."""
     crops: PositiveInt = 2000
-    """Random crops to cut for training, as many from each photograph; at most 64 to validate and test."""
+    """Random crops to cut for training, as many from each photograph; at most 32 to validate and test."""
     side: Annotated[int, Field(ge=64, multiple_of=8)] = 128
     """Pixels of a crop's side; smaller photographs are left out."""
     reduced: Share = 0.3
@@ -48,12 +48,16 @@ class PhotographContext(Section):
 
 
 class PhotographNetwork(Section):
-    """The network, see `hypersiren.hypernets.inpainter`."""
+    """The mixture of Gaussians, and the network that corrects it, see `hypersiren.hypernets.inpainter`."""
 
     widths: tuple[PositiveInt, PositiveInt, PositiveInt] = (32, 64, 96)
     """Channels at half, quarter and eighth resolution."""
     blocks: tuple[PositiveInt, PositiveInt, PositiveInt] = (2, 2, 2)
     """Residual blocks at each of them."""
+    components: Annotated[int, Field(ge=0)] = 64
+    """Gaussians of the mixture, fitted before the first step; 0: the network alone, with steps ten times as fast."""
+    rounds: PositiveInt = 12
+    """Rounds of expectation maximisation."""
 
 
 class PhotographLoss(Section):
@@ -66,7 +70,7 @@ class PhotographLoss(Section):
 class PhotographTraining(Optimisation):
     """The optimisation."""
 
-    steps: PositiveInt = 3000
+    steps: PositiveInt = 100
     """Optimiser updates."""
     batch_size: PositiveInt = 16
     """Crops of a step, before accumulation."""
@@ -76,7 +80,7 @@ class PhotographTraining(Optimisation):
     """adam for all weights, or muon for the matrices of 16 rows and columns or more and Adam for the others."""
     lr: PositiveFloat = 1.5e-3
     """Peak learning rate."""
-    warmup: Annotated[int, Field(ge=0)] = 100
+    warmup: Annotated[int, Field(ge=0)] = 20
     """Steps over which the learning rate rises from 0."""
     clip: PositiveFloat | None = 0.5
     """Largest norm of the gradient; null: not clipped."""
@@ -84,7 +88,7 @@ class PhotographTraining(Optimisation):
     """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
     autocast: bool = True
     """bfloat16 in the network while it is trained."""
-    validate_every: PositiveInt = 500
+    validate_every: PositiveInt = 50
     """Steps between validations, pictures and checkpoints."""
 
 

@@ -34,14 +34,11 @@ LOG = logging.getLogger(__name__)
 OPTIONS = ("context", "mask", "samples", "size")
 """Options of the command that photographs have a meaning for."""
 
-TURNS = 4
-"""Mirrored pictures whose completions are averaged, where the picture is not large."""
-
-LARGE = 2**22
-"""Pixels of a picture that is large."""
-
 PANEL = 400
 """Pixels of the side of what panel.png shows, at most."""
+
+SLOW = 12
+"""Test crops of the table, whose baselines are slow."""
 
 SAY_SECONDS = 1.0
 """Seconds between lines on the progress."""
@@ -98,7 +95,7 @@ def _smooth(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def table(run: SetRun, task: Photographs, before: None, *, most: int, refine: int) -> PhotographTable:
     """PSNR from each context, beside the baselines, on test crops."""
-    crops = task.test.spread(min(most, len(task.test)))
+    crops = task.test.spread(min(most, SLOW, len(task.test)))
     psnr: dict[str, dict[str, float]] = {"hypersiren": {}, **{name: {} for name in baselines()}}
     coverage: dict[str, float] = {}
     for name in CONTEXTS:
@@ -131,7 +128,7 @@ def draw(run: SetRun, task: Photographs, folder: Path, samples: int | None) -> N
     rows = []
     for name in CONTEXTS:
         known = context_mask(name, task.test.size).to(truth.device)
-        found = run.model.complete(truth, known, turns=TURNS)
+        found = run.model.complete(truth, known)
         rows.append(_panel_row(truth, found, list(found.samples(2 if samples is None else samples))))
     titles = ["context", "completion", _white(rows)]
     titles += [f"sample {i + 1}" for i in range(len(rows[0]) - 4)] + ["truth"]
@@ -214,9 +211,8 @@ def outputs(
             said = time.monotonic()
             LOG.info("completing windows: %d %%", 100 * done // total)
 
-    turns = 1 if known.numel() > LARGE else TURNS
     picture = torch.from_numpy(pixels).float().div_(255)
-    found = model.complete(picture, known, turns=turns, progress=progress)
+    found = model.complete(picture, known, progress=progress)
     completed = _bytes(found.mean)
     if size is not None:
         field = windowed_field(found)
