@@ -179,7 +179,7 @@ def out_of_memory(*arguments, **options):
     ("words", "decoder"),
     [
         (("image", "a.png"), "PIL.Image.open"),
-        (("audio", "a.wav"), "hypersiren.signals.sound.files._decode"),
+        (("audio", "a.wav"), "hypersiren.signals.sound.opened._decode"),
         (("sdf", "a.npy"), "numpy.lib.format.read_array"),
         (("helmholtz", "a.npy"), "numpy.lib.format.read_array"),
     ],

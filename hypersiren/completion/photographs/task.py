@@ -97,6 +97,8 @@ class Photographs(Kind):
         self.train, self.validation = split_images(as_images(train), held)
         if min(self.train.size) < pixels or pixels % 8 or any(n % 8 for n in self.validation.size):
             raise ValueError(f"expected crops of at least {pixels} pixels in multiples of 8, got {self.train.size}")
+        if any(crops.pixels.shape[-1] != 3 for crops in (self.train, self.validation)):
+            raise ValueError(f"expected crops of 3 channels, got {self.train.pixels.shape[-1]}: repeat gray ones")
         self.context, self.batch_size, self.pixels = context, batch_size, pixels
         self.deviation, self.contrast, self.gray = deviation, contrast, gray
 
