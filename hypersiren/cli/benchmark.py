@@ -249,7 +249,7 @@ def device_speed(
     where = choose_device(device)
     small = quick or where.type == "cpu"
     size, batch, flags = (16, 4, ["--prior.copies", "0"]) if small else (32, 16, [])
-    chosen = read_models(["solve", "set", "cnn"], size, batch, flags)
+    chosen = {**read_models(["solve"], size, batch, flags), **read_models(["set", "cnn"], size, batch, [])}
     keep_freed_memory()
     from hypersiren.studies.benchmarks.device import device_report
 

@@ -32,7 +32,15 @@ RESUMABLE = {
 }
 """Settings that may change between the parts of one run."""
 
-FILES = {"signal.path", "signal.mask", "signal.source", "signal.target", "signal.truth", "data.root"}
+FILES = {
+    "signal.path",
+    "signal.mask",
+    "signal.source",
+    "signal.target",
+    "signal.truth",
+    "signal.start",
+    "data.root",
+}
 """Settings that only say where the signal lies: they may change if the signal is the same."""
 
 OWN = (

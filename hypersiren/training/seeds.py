@@ -35,9 +35,16 @@ class seeded(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in DRAWS and kwargs.get("generator") is None:
+        if func in DRAWS and kwargs.get("generator") is None and self._draws(args, kwargs):
             kwargs = {**kwargs, "generator": self.generator}
         return func(*args, **kwargs)
+
+    @staticmethod
+    def _draws(args: Any, kwargs: Any) -> bool:
+        """Whether numbers are drawn: not on the device "meta", whose tensors have none."""
+        tensor = next((each for each in [*args, *kwargs.values()] if isinstance(each, Tensor)), None)
+        place = kwargs.get("device") or torch.get_default_device()
+        return (tensor.device if tensor is not None else torch.device(place)).type != "meta"
 
 
 def step_seed(seed: int, step: int, part: int = 0) -> int:

@@ -161,7 +161,7 @@ def point_sources(
         UserError: If a source is not inside [-1, 1]².
 
     Example:
-        >>> f = point_sources(20, np.array([[0.42, -0.1]]), wavenumber=1.0, amplitude=1.0)
+        >>> f = point_sources(20, np.array([[0.42, -0.1]]), wavenumber=1.0, amplitude=1 + 0j)
         >>> round(f.sum().item().real * 0.1**2, 6)
         0.99995
     """

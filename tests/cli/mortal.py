@@ -21,9 +21,9 @@ import hypersiren.signals.image.files as image_files
 import hypersiren.signals.sets.decoding as decoding
 import hypersiren.signals.sets.images as images
 import hypersiren.training.folders as folders
-from hypersiren.completion.images.task import Completion
 from hypersiren.training import checkpoints
 from hypersiren.training.monitor import Monitor
+from hypersiren.training.step import TrainingStep
 
 
 def strike(how: str) -> None:
@@ -85,7 +85,7 @@ def arm(moment: str | float, passes: int, how: str) -> None:
         case "cache":
             half_written(images)
         case "step":
-            before(Completion, "sample")
+            before(TrainingStep, "draw")
         case "checkpoint":
             half_written(checkpoints)
         case "record":

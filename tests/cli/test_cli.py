@@ -133,7 +133,7 @@ def test_mistakes_get_one_line_and_exit_code_2(trained, tmp_path, monkeypatch, c
 def test_other_settings_for_the_same_folder_are_refused(trained, capsys):
     code, _, err = run(capsys, "train", "--out", trained, *TINY, "--training.lr", "5e-4")
     assert code == 2
-    assert "training.lr: 0.0001 there, 0.0005 here" in err
+    assert "training.lr: 0.001 there, 0.0005 here" in err
 
 
 def test_a_folder_with_broken_files_names_and_counts_them(tmp_path, capsys):
@@ -234,7 +234,7 @@ def solving(trained, tmp_path_factory):
 def test_a_model_with_a_posterior_shows_it(solving, tmp_path, capsys):
     code, out, err = run(capsys, "complete", solving, "--samples", 3, "--out", tmp_path)
     assert code == 0, err
-    assert out.count("prior alone") == 3  # errors of all pixels, of unknown ones, and coverage
+    assert out.count("prior alone") == 6  # errors of all pixels, of unknown ones, coverage, likelihood ...
     assert "17 numbers per image" in out
     few = Image.open(tmp_path / "samples.png").size
     assert run(capsys, "complete", solving, "--samples", 5, "--out", tmp_path)[0] == 0

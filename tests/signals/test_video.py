@@ -347,7 +347,7 @@ def test_without_pyav_only_mp4_is_missing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_av)
     for attempt in (lambda: read_video(tmp_path / "a.mp4"), lambda: write_video(tmp_path / "b.mp4", clip(), 25)):
-        with pytest.raises(SignalError, match=r'pip install "hypersiren\[video\]"'):
+        with pytest.raises(SignalError, match="pip install av"):
             attempt()
     write_video(tmp_path / "a.gif", clip(), 25)
     assert isinstance(read_video(tmp_path / "a.gif"), Clip)

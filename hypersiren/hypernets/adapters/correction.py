@@ -178,11 +178,11 @@ class Correction(nn.Module):
         first: int = 0,
         total: int | None = None,
     ) -> Float[Tensor, "B K C"]:
-        """The change v on the axes; in training with dropout, drawn from a generator.
+        """The change v on the axes; in training with dropout, where there is a generator to draw it.
 
         Args:
             inputs: See `inputs`.
-            generator: Of the dropout; None for PyTorch's own.
+            generator: Of the dropout; None: there is none, so that nothing depends on PyTorch's own.
             first, total: Where these signals stand in a batch whose dropout is drawn for all; None: they are all of it.
         """
         rows = slice(first, first + len(inputs)), total or len(inputs)
@@ -192,7 +192,7 @@ class Correction(nn.Module):
         return v.unflatten(1, (self.channels, -1)).mT * (OUTPUT * self.length.sqrt()).unsqueeze(-1)
 
     def _drop(self, h: Tensor, generator: torch.Generator | None, rows: slice, total: int) -> Tensor:
-        if not (self.training and self.dropout):
+        if not (self.training and self.dropout and generator is not None):
             return h
         drawn = torch.rand(total, h.shape[1], generator=generator, device=h.device, dtype=torch.float32)
         return h * (drawn[rows] >= self.dropout) / (1 - self.dropout)
