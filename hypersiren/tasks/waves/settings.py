@@ -202,7 +202,7 @@ class InversionTraining(WaveTraining):
     """Steps between TensorBoard scalars."""
     validate_every: PositiveInt = 100
     """Steps between validations, pictures and checkpoints; there is one after each frequency, too."""
-    steps: PositiveInt = 500
+    steps: PositiveInt = 600
     """Optimiser updates at most."""
 
 
