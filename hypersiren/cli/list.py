@@ -55,7 +55,9 @@ def _about(path: Path) -> str:
     parts = [f"{set_row(data['kind']).unit} ({data['kind']})"]
     if (side := data.get("size")) is not None:
         parts.append(f"{side}x{side}" if isinstance(side, int) else "x".join(map(str, side)))
-    if "gray" in data:
+    if data["kind"] == "photographs":  # its `gray` is a share of the training crops
+        parts.append("of any size")
+    elif "gray" in data:
         parts.append("gray" if data["gray"] else "colour")
     return ", ".join(parts)
 

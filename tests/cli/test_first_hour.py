@@ -113,6 +113,7 @@ def test_list_has_models_configurations_and_runs(here, capsys):
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
     assert ["faces", "images", "(faces),", "32x32,", "gray"] in lines
+    assert ["photographs", "photographs", "(photographs),", "of", "any", "size"] in lines
     assert any(line[:1] == ["celeba_fast"] for line in lines)
     assert any(line[:2] == ["sdf", "paper_room"] for line in lines)
     rows = {line[0]: line[1:] for line in lines if line and line[0].startswith("runs/")}
