@@ -28,9 +28,9 @@ BOUNDS = {
     "poisson": (205, 0),
     "inpaint": (208, 0),
     "wave": (292, 0),
-    "helmholtz": (361, 0),
-    "inversion": (522, 0),
-    "default hypernetwork": (230, 0),
+    "helmholtz": (362, 0),
+    "inversion": (559, 0),
+    "default hypernetwork": (141, 0),
     "paper's set encoder": (380, 0),
     "paper's CNN": (425, 0),
     "conv and solve": (493, 0),
@@ -76,7 +76,16 @@ def pictures(config, *words):
 
 SOLVE = ("--siren.hidden_features", "[32,128]")
 PAPER = ("--siren.hidden_features", 16, "--encoder.latent_features", 16, "--hypernet.hidden_features", 16)
-TOKENS = ("--encoder.token_size", "[8,8]", "--encoder.widths", "[8,16]", "--adapter.kind", "none")
+TOKENS = (
+    "--encoder.token_size",
+    "[8,8]",
+    "--encoder.widths",
+    "[8,16]",
+    "--adapter.kind",
+    "none",
+    "--training.autocast",
+    "false",
+)
 MIXTURE = ("--adapter.kind", "mixture", "--adapter.priors", 32, "--adapter.rank", 16)
 SMALL = {"signal": {"path": "in/a.png", "size": 32}}
 CELLS = {"cells": 64, "wavenumber": 5.0}
