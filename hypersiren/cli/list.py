@@ -55,10 +55,10 @@ def _about(path: Path) -> str:
     parts = [f"{set_row(data['kind']).unit} ({data['kind']})"]
     if (side := data.get("size")) is not None:
         parts.append(f"{side}x{side}" if isinstance(side, int) else "x".join(map(str, side)))
-    if data["kind"] == "photographs":  # its `gray` is a share of the training crops
+    else:
         parts.append("of any size")
-    elif "gray" in data:
-        parts.append("gray" if data["gray"] else "colour")
+    if isinstance(gray := data.get("gray"), bool):  # of photographs it is a share of the crops
+        parts.append("gray" if gray else "colour")
     return ", ".join(parts)
 
 

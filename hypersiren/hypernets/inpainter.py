@@ -99,9 +99,7 @@ class Inpainted:
         """Standard deviations of its values."""
         if self.channels == 1:
             return self.axes_deviation[0].div(math.sqrt(3)).unsqueeze(-1)
-        squares = self.axes_deviation.square().flatten(1)
-        mixed = colour_axes().to(squares).square() @ squares
-        return mixed.sqrt().T.unflatten(0, self.known.shape)
+        return to_deviations(self.axes_deviation)
 
     def samples(self, count: int, seed: int = 0) -> Iterator[Float[Tensor, "H W C"]]:
         """Pictures drawn from the posterior, on [0, 1]; they keep what is known, and have no seams."""
@@ -200,11 +198,16 @@ def to_axes(picture: Float[Tensor, "*b H W C"]) -> Float[Tensor, "*b 3 H W"]:
     return ((picture.expand(*picture.shape[:-1], 3) - 0.5) @ colour_axes().to(picture)).movedim(-1, -3)
 
 
-def to_picture(axes: Float[Tensor, "3 H W"], channels: int) -> Float[Tensor, "H W C"]:
+def to_picture(axes: Float[Tensor, "*b 3 H W"], channels: int) -> Float[Tensor, "*b H W C"]:
     """The inverse of `to_axes`."""
     if channels == 1:
-        return (axes[0] / math.sqrt(3) + 0.5).unsqueeze(-1)
-    return axes.movedim(0, -1) @ colour_axes().to(axes).T + 0.5
+        return (axes[..., :1, :, :] / math.sqrt(3) + 0.5).movedim(-3, -1)
+    return axes.movedim(-3, -1) @ colour_axes().to(axes).T + 0.5
+
+
+def to_deviations(axes: Float[Tensor, "*b 3 H W"]) -> Float[Tensor, "*b H W 3"]:
+    """Deviations of red, green and blue from those along the axes of colour, which are independent."""
+    return (axes.square().movedim(-3, -1) @ colour_axes().to(axes).square().T).sqrt()
 
 
 class _Block(nn.Module):
@@ -379,10 +382,9 @@ class Inpainter(nn.Module):
                 continue
             again = fill(truth.movedim(0, -1), left_in).movedim(-1, 0)
             y, logarithm = self._turned(relax(again, left_in), left_in, 1)
-            axes = colour_axes().to(y)
-            error = ((y - truth)[:, out].T @ axes.T).abs()
-            deviation = ((logarithm.exp() * self.scale(left_in))[:, out].square().T @ axes.T.square()).sqrt()
-            ratios.append((error / deviation).flatten())
+            error = (to_picture(y, 3) - to_picture(truth, 3)).abs()
+            deviation = to_deviations(logarithm.exp() * self.scale(left_in))
+            ratios.append((error / deviation)[out].flatten())
         count = sum(map(len, ratios))
         if count < FEWEST:
             return 1.0

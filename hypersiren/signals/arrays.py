@@ -56,3 +56,16 @@ def check_values(values: Tensor, low: float, high: float, mend: str) -> tuple[fl
 def dtype_name(values: Tensor) -> str:
     """A tensor's type as NumPy calls it too: uint8, float32 ..."""
     return str(values.dtype).removeprefix("torch.")
+
+
+def find_range(values: Tensor, given: tuple[float, float] | None) -> tuple[float, float]:
+    """As `hypersiren.values.find_range`.
+
+    Raises:
+        SignalError: As it says.
+
+    Example:
+        >>> find_range(torch.zeros(1), None), find_range(torch.zeros(1), (0, 5))
+        ((-1, 1), (0, 5))
+    """
+    return values_module.find_range(values, given, SignalError)

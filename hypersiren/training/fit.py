@@ -94,13 +94,10 @@ class Fit:
         if kind == "sound":
             count = len_at(samples[0], size, about["rate"])
             return (render_sound(self.field, count, device=device) * about["scale"]).cpu()
-        if kind == "video":
-            shape = (samples[0], size or samples[1], len_at(samples[2], size, samples[1]))
-            return torch.stack([unit(frame).cpu() for frame in render_frames(self.field, shape, device=device)])
-        if kind == "volume":
+        if kind in ("video", "volume"):
             depth, height, width = (len_at(n, size, samples[1]) for n in samples)
-            frames = render_frames(self.field, (depth, height, width), device=device)
-            return torch.stack([unit(frame).cpu() for frame in frames])
+            shape = (samples[0] if kind == "video" else depth, height, width)
+            return torch.stack([unit(frame).cpu() for frame in render_frames(self.field, shape, device=device)])
         if kind != "image" or ("bands" not in about and self.task.out_features not in (1, 3)):
             raise UserError(
                 f"the field of {self.task.name} is no image, sound, video or volume; "

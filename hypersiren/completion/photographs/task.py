@@ -20,7 +20,7 @@ from hypersiren.completion.images.pictures import known_pixels
 from hypersiren.completion.photographs.masks import CONTEXTS, context_mask, training_mask
 from hypersiren.completion.photographs.settings import PhotographContext, PhotographSettings
 from hypersiren.fields.window_solve import fill
-from hypersiren.hypernets.inpainter import NINETY, Inpainter, colour_axes, relax, to_axes
+from hypersiren.hypernets.inpainter import NINETY, Inpainter, relax, to_axes, to_deviations, to_picture
 from hypersiren.plotting import figure_pixels, image_grid
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import convert_image, fit_image, read_image
@@ -202,9 +202,8 @@ class Photographs(Kind):
         found = []
         for batch in self.cases(crops, name):
             mean, logarithm = model(batch.filled, batch.known)
-            variance = (2 * logarithm).exp().movedim(1, -1) @ colour_axes().to(mean).square().T
             error = _rgb(mean) - _rgb(batch.y)
-            deviation = variance.sqrt() * model.scale(batch.known).unsqueeze(-1)
+            deviation = to_deviations(logarithm.exp()) * model.scale(batch.known).unsqueeze(-1)
             found.append((error.abs() / deviation)[~batch.known].flatten())
         return torch.cat(found)
 
@@ -311,7 +310,7 @@ def _label(context: str) -> str:
 
 
 def _rgb(axes: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B H W 3"]:
-    return (axes.movedim(1, -1) @ colour_axes().to(axes).T + 0.5).clamp(0, 1)
+    return to_picture(axes, 3).clamp(0, 1)
 
 
 def batch_of(pictures: Float[Tensor, "B H W 3"], known: Bool[Tensor, "B H W"]) -> PhotographBatch:

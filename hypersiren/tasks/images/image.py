@@ -190,8 +190,11 @@ class Image(FieldTask):
 
     def evaluate_result(self, field: Field) -> dict[str, float]:
         """As `evaluate_derivatives`, at the pixels that the summary shows."""
+        return self.once(field, self._derivative_scores)
+
+    def _derivative_scores(self, field: Field) -> dict[str, float]:
         every = shown_every(self.size)
-        truths = image_gradient(self.pixels, "sobel")[::every, ::every], image_laplacian(self.pixels, every=every)
+        truths = image_gradient(self.pixels, "sobel", every=every), image_laplacian(self.pixels, every=every)
         return derivative_psnr(*self.once(field, self.shown_derivatives), *truths)
 
     def panels(self, field: Field) -> dict[str, Panel]:

@@ -8,10 +8,11 @@ Symbols: D slices, H x W voxels of a slice, C channels, N points of a batch.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from hypersiren.fields.coords import cell_centers, strata
@@ -20,7 +21,7 @@ from hypersiren.fields.render import render_frames, unit
 from hypersiren.fields.settings import Network
 from hypersiren.fields.window_solve import Keep
 from hypersiren.plotting import Curve, Picture
-from hypersiren.signals.arrays import check_values, dtype_name, to_tensor
+from hypersiren.signals.arrays import check_values, dtype_name, find_range, to_tensor
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.volume.files import read_volume
 from hypersiren.tasks.images.bands import FalseColour
@@ -137,14 +138,19 @@ class Volume(FieldTask):
             known=self.valid, keep=keep,
         )  # fmt: skip
 
+    @cached_property
+    def _places(self) -> Int[Tensor, " N"] | None:
+        """Where the voxels are that have a value; None for everywhere. Found once: a GPU waits for their number."""
+        return None if self.valid is None else self.valid.flatten().nonzero().squeeze(1)
+
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random voxels, spread evenly, or all of them; those that have a value."""
         n = math.prod(self.samples)
-        index = torch.arange(n, device=self.device)
         if self.batch_size < n:
             index = strata(n, self.batch_size, generator, self.device)
-        if self.valid is not None:  # in the place of others the nearest after them, which keeps batches of one size
-            known = self.valid.flatten().nonzero().squeeze(1)
+        else:
+            index = torch.arange(n, device=self.device)
+        if (known := self._places) is not None:  # for others the nearest after them, which keeps batches of one size
             index = known[torch.searchsorted(known, index).clamp_max(len(known) - 1)]
         return Points(cell_centers(index, self.samples), self.values.flatten(0, 2)[index])
 
@@ -217,9 +223,7 @@ def _as_values(volume: Any, given: tuple[float, float] | None) -> tuple[Float[Te
         raise SignalError(f"expected a volume (D, H, W) or (D, H, W, C), got {tuple(values.shape)}")
     if given is None and not values.is_floating_point() and values.dtype != torch.uint8:
         raise SignalError(f"expected range=(low, high), the values of -1 and 1, for {dtype_name(values)} voxels")
-    low, high = given or ((-1.0, 1.0) if values.is_floating_point() else (0.0, 255.0))
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise SignalError(f"expected range=(low, high) of two numbers, the first the lower, got {given}")
+    low, high = find_range(values, given)
     exact = values.float() if values.dtype.itemsize <= 2 or values.dtype == torch.float32 else values.double()
     check_values(exact, low, high, "give range=(low, high), the values of -1 and 1 of the field")
     if (low, high) == (-1, 1):

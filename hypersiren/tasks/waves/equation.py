@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -135,6 +136,32 @@ def velocity_picture(title: str, m: Float[Tensor, "N 1"], half: float, fastest: 
     """Velocities 1 / sqrt(m) on the grid of the square, from 0 to `fastest`."""
     unit = "velocity c (uniform: 1)"
     return square_picture(title, m.rsqrt().flatten(), half, unit=unit, limits=(0.0, fastest))
+
+
+def velocity_error_picture(m: Float[Tensor, "*N"], truth: Float[Tensor, "*N"], half: float) -> Picture:
+    """Velocities that were found, less the true ones."""
+    error = (m.rsqrt() - truth.rsqrt()).flatten()
+    off = np.quantile(error.abs().cpu(), 0.995).item() or 1e-12
+    return square_picture("Velocity: error", error, half, unit="result - truth", limits=(-off, off), colors="bwr")
+
+
+def medium_errors(
+    m: Float[Tensor, "*N"], truth: Float[Tensor, "*N"], start: Float[Tensor, "*N"]
+) -> tuple[float, float, float]:
+    """How far a medium is off, in squared slownesses m.
+
+    Returns:
+        The mean squared error of the velocity, that of the start medium, and the correlation of the change of m.
+
+    Example:
+        >>> one = torch.ones(4)
+        >>> medium_errors(one / 4, one / 4, one)
+        (0.0, 1.0, 1.0)
+    """
+    c = truth.rsqrt()
+    found, before = ((each.rsqrt() - c).square().mean().item() for each in (m, start))
+    sizes = (m - start).norm() * (truth - start).norm()
+    return found, before, (((m - start) * (truth - start)).sum() / sizes.clamp_min(1e-12)).item()
 
 
 def square_picture(title: str, values: Float[Tensor, " N"], half: float, **settings: Any) -> Picture:

@@ -35,7 +35,14 @@ from hypersiren.plotting import Curve, Plot, draw_rows, figure_pixels
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, content_digest
-from hypersiren.tasks.waves.equation import VIEW, medium_values, square_picture, velocity_picture, wave_picture
+from hypersiren.tasks.waves.equation import (
+    VIEW,
+    medium_errors,
+    medium_values,
+    velocity_error_picture,
+    velocity_picture,
+    wave_picture,
+)
 from hypersiren.tasks.waves.joint_inversion import JointInversion, smooth_norm
 from hypersiren.tasks.waves.settings import InversionLoss, InversionSettings
 from hypersiren.waves.helmholtz_solver import check_resolution
@@ -343,11 +350,8 @@ class Inversion(FieldTask):
                 f"data_error_{f.wavenumber:g}": math.sqrt(e) for f, e in zip(self.frequencies, each, strict=True)
             }
         if self.truth is not None:
-            m, c, start = self.once(field, self.recover), self.truth.rsqrt(), self.start(self.grid)
-            metrics["velocity_mse"] = (m.rsqrt() - c).square().mean().item()
-            metrics["start_mse"] = (start.rsqrt() - c).square().mean().item()
-            sizes = (m - start).norm() * (self.truth - start).norm()
-            metrics["correlation"] = (((m - start) * (self.truth - start)).sum() / sizes.clamp_min(1e-12)).item()
+            errors = medium_errors(self.once(field, self.recover), self.truth, self.start(self.grid))
+            metrics |= zip(("velocity_mse", "start_mse", "correlation"), errors, strict=True)
         return metrics
 
     def panels(self, field: Field) -> dict[str, Panel]:
@@ -368,9 +372,7 @@ class Inversion(FieldTask):
         plots: dict[str, Plot] = {"fit": velocity_picture("Velocity: result", m, half, fastest)}
         if self.truth is None:
             return {"start": velocity_picture("Velocity: start", start, half, fastest), **plots}
-        error = (m.rsqrt() - self.truth.rsqrt()).flatten()
-        off = np.quantile(error.abs().cpu(), 0.995).item() or 1e-12
-        wrong = square_picture("Velocity: error", error, half, unit="result - truth", limits=(-off, off), colors="bwr")
+        wrong = velocity_error_picture(m, self.truth, half)
         return {"true_fit": velocity_picture("Velocity: truth", self.truth, half, fastest), **plots, "error": wrong}
 
     @torch.no_grad()

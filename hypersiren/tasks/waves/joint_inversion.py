@@ -30,9 +30,10 @@ from hypersiren.tasks.waves.equation import (
     VIEW,
     Equation,
     check_equation,
+    medium_errors,
     medium_values,
     misfit,
-    square_picture,
+    velocity_error_picture,
     velocity_picture,
     wave_picture,
 )
@@ -175,11 +176,8 @@ class JointInversion(FieldTask):
         misses = evaluate(self.equation.complete(field), self.receivers)[:, :-1] - self.measured
         metrics = {"data_error": misses.square().mean().sqrt().item() / self.equation.scale}
         if self.truth is not None:
-            m, c = self.once(field, self.recover), self.truth.rsqrt()
-            metrics["velocity_mse"] = (m.rsqrt() - c).square().mean().item()
-            metrics["homogeneous_mse"] = (1 - c).square().mean().item()
-            sizes = (m - 1).norm() * (self.truth - 1).norm()
-            metrics["correlation"] = (((m - 1) * (self.truth - 1)).sum() / sizes.clamp_min(1e-12)).item()
+            errors = medium_errors(self.once(field, self.recover), self.truth, torch.ones_like(self.truth))
+            metrics |= zip(("velocity_mse", "homogeneous_mse", "correlation"), errors, strict=True)
         return metrics
 
     def summary(self, field: Field) -> Rows:
@@ -188,11 +186,7 @@ class JointInversion(FieldTask):
         m = self.once(field, self.recover)
         medium: dict[str, Plot] = {"fit": velocity_picture("Velocity: result", m, half)}
         if self.truth is not None:
-            error = m.rsqrt().flatten() - self.truth.rsqrt().flatten()
-            off = np.quantile(error.abs().cpu(), 0.995).item() or 1e-12
-            wrong = square_picture(
-                "Velocity: error", error, half, unit="result - truth", limits=(-off, off), colors="bwr"
-            )
+            wrong = velocity_error_picture(m, self.truth, half)
             medium = {"true_fit": velocity_picture("Velocity: truth", self.truth, half), **medium, "error": wrong}
         u = evaluate(complete, self.grid)[:, 0]
         full = np.quantile(u.abs().cpu(), 0.99).item() or 1.0
