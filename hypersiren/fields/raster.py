@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.fields.coords import evaluate, grid
-from hypersiren.fields.jets import Jet
+from hypersiren.fields.jets import CACHED, Jet, sine_jet
 from hypersiren.fields.separable import is_separable, separable_raster
 from hypersiren.fields.windowed_siren import WindowedSiren
 from hypersiren.fields.windows import smooth_step
@@ -255,23 +255,17 @@ def local_features(
     x = grid(local, device=device, dtype=precise)
     if order == 0:
         return {(): field.template.features(x, hidden).to(dtype)}
-    width = field.template.shapes[list(field.template.shapes)[-2]][1]
-    names = list(field.template.last())
-    identity = torch.eye(width, device=device, dtype=precise)
+    sines = field.template.scaled_weights(hidden)[:-1]
     parts: dict[tuple[int, ...], list[Tensor]] = {}
-    for part in x.split(max(1, 2**22 // width)):
-        jet = field.template.jet(
-            part,
-            {**hidden, names[0]: identity, names[1]: torch.zeros_like(identity[0])},
-            second="diagonal" if order == 2 else None,
-        )
-        parts.setdefault((), []).append(jet.value.to(dtype))
-        for a, width_a in enumerate(field.windows.width):
-            assert jet.gradient is not None
-            parts.setdefault((a,), []).append((jet.gradient[..., a] * (2 / width_a)).to(dtype))
+    for part in x.split(max(1, CACHED // max(bias.shape[0] for _, bias in sines))):
+        phi, dphi, d2phi = sine_jet(part, sines, second="diagonal" if order == 2 else None)
+        parts.setdefault((), []).append(phi.to(dtype))
+        for a, width in enumerate(field.windows.width):
+            assert dphi is not None
+            parts.setdefault((a,), []).append((dphi[a] * (2 / width)).to(dtype))
             if order == 2:
-                assert jet.hessian_diagonal is not None
-                parts.setdefault((a, a), []).append((jet.hessian_diagonal[..., a] * (2 / width_a) ** 2).to(dtype))
+                assert d2phi is not None
+                parts.setdefault((a, a), []).append((d2phi[a] * (2 / width) ** 2).to(dtype))
     return {key: torch.cat(each) for key, each in parts.items()}
 
 
