@@ -182,14 +182,35 @@ def solve_raster(
     gram = a.mT @ a
     gram.diagonal().add_(ridge * samples)
     lower = torch.linalg.cholesky(gram)
+    # A window's numbers are S L^-T L^-1 A^T y. L^-1 A^T is made once where there are more windows than samples of one.
+    many = read_known is not None or len(plan.windows) > samples
+    root = torch.linalg.solve_triangular(lower, a.mT, upper=False) if many else None
+
+    def through(y: Tensor) -> Tensor:
+        """L^-1 A^T y, (F, W), of samples (W, P)."""
+        if root is None:
+            return torch.linalg.solve_triangular(lower, a.mT @ y.mT, upper=False)
+        return root @ y.mT
+
     if read_known is None:
-        counts = _share(lower, a, ((look - offset) @ mix).to(work), budget)
+        counts = _share(through, ((look - offset) @ mix).to(work), budget)
     else:  # one system for all channels
         counts = (min(most, budget // channels),) * channels
-    solvers = [
-        (scale[:count, None] * torch.cholesky_solve(a[:, :count].mT, lower[:count, :count])).to(phi.dtype)
-        for count in counts
-    ]
+
+    def back(found: Tensor, count: int) -> Tensor:
+        upper = lower[:count, :count].mT
+        return (scale[:count, None] * torch.linalg.solve_triangular(upper, found, upper=True)).to(phi.dtype)
+
+    solvers = [] if root is None else [back(root[:count], count) for count in counts]
+
+    def solve(y: Tensor, r: int) -> Tensor:
+        """The numbers of channel r, (F, W), of samples (W, P)."""
+        if solvers:
+            return solvers[r] @ y.mT
+        count = counts[r]
+        right = a[:, :count].mT @ y.mT.to(work)
+        return back(torch.linalg.solve_triangular(lower[:count, :count], right, upper=False), count)
+
     field = CompactWindows(siren, plan.windows.count, plan.windows.overlap, plan.windows.upper, counts).to(device)
     field.mix.copy_(mix)
     field.offset.copy_(offset)
@@ -201,7 +222,7 @@ def solve_raster(
     for i in range(keep.load(field, (first, last)) if keep else first, last, some):
         stop = min(i + some, last)
         z = (_windows(plan, read, i, stop, device) - offset) @ mix
-        parts = [solver @ z[..., r].mT for r, solver in enumerate(solvers)]
+        parts = [solve(z[..., r], r) for r in range(channels)]
         if read_known is not None:
             seen = _windows(plan, read_known, i, stop, device).squeeze(-1)
             y = (_windows(plan, truth, i, stop, device) - offset) @ mix
@@ -310,14 +331,9 @@ def _axes(look: Float[Tensor, "W P C"]) -> tuple[Float[Tensor, " C"], Float[Tens
     return offset.to(look.dtype), vectors.to(look.dtype)
 
 
-def _share(lower: Tensor, a: Float[Tensor, "P F"], z: Float[Tensor, "W P R"], budget: int) -> tuple[int, ...]:
+def _share(through: Callable[[Tensor], Tensor], z: Float[Tensor, "W P R"], budget: int) -> tuple[int, ...]:
     """Features of each mixed channel: so many together that what they explain is the most."""
-    explained = torch.stack(
-        [
-            torch.linalg.solve_triangular(lower, a.mT @ z[..., r].mT, upper=False).square().sum(1).cumsum(0)
-            for r in range(z.shape[-1])
-        ]
-    )  # (R, F)
+    explained = torch.stack([through(y).square().sum(1).cumsum(0) for y in z.unbind(-1)])  # (R, F)
     n = torch.arange(1, explained.shape[1] + 1, device=explained.device, dtype=explained.dtype)
     low, high = 0.0, float(explained.max()) + 1.0
 

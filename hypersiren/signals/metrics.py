@@ -16,8 +16,8 @@ ROWS = 32
 """Rows of an image whose structural similarity is taken at once: more would not stay in a processor's cache."""
 
 DEVIATION, REACH = 1.5, 5
-"""Of the Gaussian window of structural similarity, and how far it reaches to each side, in pixels; where it does not fit
-into the image there is no similarity."""
+"""Of the Gaussian window of structural similarity, in pixels, and how far it reaches to each side; where it does not
+fit into the image there is no similarity."""
 
 
 def image_mse(prediction: Float[Tensor, "B *shape"], truth: Float[Tensor, "B *shape"]) -> Float[Tensor, " B"]:

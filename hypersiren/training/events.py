@@ -1,7 +1,7 @@
 """Records of TensorBoard's event files, with their checksums.
 
-TensorBoard's own writer takes one byte after the other in Python, a second for the 8 MB of a clip, and importing it takes
-longer than solving a small picture.
+TensorBoard's own writer takes one byte after the other in Python, a second for the 8 MB of a clip, and importing it
+takes longer than solving a small picture.
 """
 
 import struct
@@ -62,8 +62,11 @@ def crc32c(data: bytes) -> int:
         is_set = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(bool)
         tables = [np.bitwise_xor.reduce(np.where(is_set, each, 0), axis=1).tolist() for each in moved.reshape(4, 8)]
         for piece in _through(np.zeros(count, np.uint32), pieces).tolist():
-            register = piece ^ tables[0][register & 255] ^ tables[1][register >> 8 & 255] ^ (
-                tables[2][register >> 16 & 255] ^ tables[3][register >> 24]
+            register = (
+                piece
+                ^ tables[0][register & 255]
+                ^ tables[1][register >> 8 & 255]
+                ^ (tables[2][register >> 16 & 255] ^ tables[3][register >> 24])
             )
     return register ^ 0xFFFFFFFF
 

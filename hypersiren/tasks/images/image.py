@@ -199,6 +199,9 @@ class Image(FieldTask):
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """The fitted image."""
+        return self.once(field, self._panels)
+
+    def _panels(self, field: Field) -> dict[str, Panel]:
         fit = self.once(field, self.render)
         return {"fit": ImagePanel(fit if self.shown is None else self.shown(fit))}
 
