@@ -20,6 +20,7 @@ from torch import Tensor
 
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.jets import CACHED, Jet, sine_jet
+from hypersiren.fields.memo import Memo, once
 from hypersiren.fields.separable import is_separable, separable_raster
 from hypersiren.fields.windowed_siren import WindowedSiren
 from hypersiren.fields.windows import smooth_step
@@ -231,10 +232,15 @@ def _windowed(
 
 
 @torch.no_grad()
-def thinned_jet(field: Any, size: Sequence[int], every: int) -> Jet | None:
+def thinned_jet(field: Any, size: Sequence[int], every: int, memo: Memo | None = None) -> Jet | None:
     """The jet, with the Hessian's diagonal, at every so many-th sample of `grid(size)` along each axis, from the first.
 
     Windows whose first sample is as far from a wanted one see the same local points; only those are evaluated.
+
+    Args:
+        field, size: As in `strips`.
+        every: As above.
+        memo: Keeps the features' derivatives, which the windows of signals of one size share.
 
     Returns:
         (rows, *columns, C) values, gradients and curvatures (..., D); None where the raster does not keep step with the
@@ -251,10 +257,13 @@ def thinned_jet(field: Any, size: Sequence[int], every: int) -> Jet | None:
         return None
     d = len(size)
     device, dtype = _where(shared)
-    tables = local_features(shared, [w for w, _ in pixels], 2)
+    inner = [w for w, _ in pixels]
+    hidden = b"".join(p.detach().cpu().numpy().tobytes() for p in shared._hidden().values())
+    key = ("derivatives", pixels, shared.windows.width, str(device), hidden)
+    tables = once(memo, key, partial(local_features, shared, inner, 2))
     axes = list(zip(shared.windows.count, pixels, size, strict=True))
     weights = [_weights(n, w, s, 2, device, dtype, m) for n, (w, s), m in axes]
-    local = torch.arange(math.prod(w for w, _ in pixels), device=device).view([w for w, _ in pixels])
+    local = torch.arange(math.prod(inner), device=device).view(inner)
     index = torch.arange(len(shared.windows), device=device).view(shared.windows.count)
     keys = _keys(d, 2)
     wide = [((n - 1) * s + w - 1) // every + 1 for n, (w, s), _ in axes]  # windows may reach beyond the signal

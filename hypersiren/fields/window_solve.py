@@ -20,6 +20,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -28,7 +29,9 @@ from torch import Tensor
 
 from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.lattice import frequency_sizes, lattice_siren
+from hypersiren.fields.memo import Memo, once
 from hypersiren.fields.raster import STRIP, local_features
+from hypersiren.fields.siren import Siren
 from hypersiren.fields.windows import Windows, choose_steps
 
 LOG = logging.getLogger(__name__)
@@ -124,6 +127,7 @@ def solve_raster(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], object] = lambda done, total: None,
     keep: Keep | None = None,
+    memo: Memo | None = None,
 ) -> CompactWindows:
     """The field of a signal on a raster, known everywhere or in part.
 
@@ -144,6 +148,7 @@ def solve_raster(
         device: Where to solve.
         progress: Called with the rows that are done and all of them.
         keep: What is done already, and where it goes. The field is the same to the bit, wherever it was interrupted.
+        memo: Keeps the system and its factors, which signals of one size share.
 
     Raises:
         ValueError: If the numbers are not above 0, or nothing is known.
@@ -169,19 +174,11 @@ def solve_raster(
     # As many numbers a window and channel as its share of the signal has values.
     budget = max(channels, round(numbers * math.prod(size) * channels / len(plan.windows)) - 1)
     most = min(budget, round(1.5 * samples) + 8)
-    weights = [1 / s for _, s in plan.pixels]
-    siren = lattice_siren(len(local), channels, most, period, [w / max(weights) for w in weights])
+    wanted = (plan.pixels, channels, most, period, ridge, decay, str(device))
+    siren, phi, scale, a, lower = once(memo, ("system", *wanted), partial(_system, *wanted))
+    work = a.dtype
     look = _some_windows(plan, read, device)
     offset, mix = _axes(look)
-    draft = CompactWindows(siren, [1] * len(local), counts=(1,)).to(device)
-    phi = local_features(draft, local)[()]
-    scale = ((1 + frequency_sizes(siren)) ** -decay).to(phi)
-    # In double precision: the features are nearly dependent.
-    work = phi.dtype if phi.device.type == "mps" else torch.float64
-    a = (phi * scale).to(work)
-    gram = a.mT @ a
-    gram.diagonal().add_(ridge * samples)
-    lower = torch.linalg.cholesky(gram)
     # A window's numbers are S L^-T L^-1 A^T y. L^-1 A^T is made once where there are more windows than samples of one.
     many = read_known is not None or len(plan.windows) > samples
     root = torch.linalg.solve_triangular(lower, a.mT, upper=False) if many else None
@@ -236,6 +233,29 @@ def solve_raster(
     if keep:
         keep.gather(field, (first, last))
     return field.requires_grad_(False)
+
+
+def _system(
+    pixels: Sequence[tuple[int, int]],
+    channels: int,
+    most: int,
+    period: float,
+    ridge: float,
+    decay: float,
+    device: str,
+) -> tuple[Siren, Float[Tensor, "P F"], Float[Tensor, " F"], Float[Tensor, "P F"], Float[Tensor, "F F"]]:
+    """The SIREN of a window, its features at the window's samples, S, A and L."""
+    local = [w for w, _ in pixels]
+    weights = [1 / s for _, s in pixels]
+    siren = lattice_siren(len(local), channels, most, period, [w / max(weights) for w in weights])
+    draft = CompactWindows(siren, [1] * len(local), counts=(1,)).to(device)
+    phi = local_features(draft, local)[()]
+    scale = ((1 + frequency_sizes(siren)) ** -decay).to(phi)
+    # In double precision: the features are nearly dependent.
+    a = (phi * scale).to(phi.dtype if phi.device.type == "mps" else torch.float64)
+    gram = a.mT @ a
+    gram.diagonal().add_(ridge * len(a))
+    return siren, phi, scale, a, torch.linalg.cholesky(gram)
 
 
 def fill(values: Float[Tensor, "*size C"], known: Bool[Tensor, "*size"]) -> Float[Tensor, "*size C"]:

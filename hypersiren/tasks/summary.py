@@ -117,7 +117,7 @@ def summary_title(task: Any, metrics: Mapping[str, float], history: History = ()
     Example:
         >>> from hypersiren import FieldTask
         >>> summary_title(FieldTask(), {"psnr": 40.0}, [{"step": 0, "seconds": 0.7, "validation/psnr": 40.0}])
-        'field: psnr 40\\nsolved in 0.7 s'
+        'task: psnr 40\\nsolved in 0.7 s'
     """
     measure = headline(task, metrics)
     title = f"{task.name}: {measure.text(metrics[measure.key])}" if measure else task.name

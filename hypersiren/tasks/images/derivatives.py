@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hypersiren.fields import operators
 from hypersiren.fields.coords import grid
+from hypersiren.fields.memo import Memo
 from hypersiren.fields.operators import Field
 from hypersiren.fields.raster import is_windowed, jet_strips, thinned_jet
 from hypersiren.plotting import Picture
@@ -105,11 +106,11 @@ def shown_every(size: tuple[int, int]) -> int:
 
 
 def shown_derivatives(
-    field: Field, size: tuple[int, int], device: torch.device
+    field: Field, size: tuple[int, int], device: torch.device, memo: Memo | None = None
 ) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
-    """As `derivatives`, but of a large image at some of its pixels, see `shown_every`."""
+    """As `derivatives`, but of a large image at some of its pixels, see `shown_every`; `memo`: see `thinned_jet`."""
     every = shown_every(size)
-    if every > 1 and (jet := thinned_jet(field, size, every)) is not None:
+    if (jet := thinned_jet(field, size, every, memo)) is not None:
         assert jet.gradient is not None and jet.hessian_diagonal is not None  # noqa: PT018
         return jet.gradient, jet.hessian_diagonal.sum(-1)
     if is_windowed(field):
