@@ -259,8 +259,8 @@ def thinned_jet(field: Any, size: Sequence[int], every: int, memo: Memo | None =
     device, dtype = _where(shared)
     inner = [w for w, _ in pixels]
     hidden = b"".join(p.detach().cpu().numpy().tobytes() for p in shared._hidden().values())
-    key = ("derivatives", pixels, shared.windows.width, str(device), hidden)
-    tables = once(memo, key, partial(local_features, shared, inner, 2))
+    made = ("derivatives", pixels, shared.windows.width, str(device), hidden)
+    tables = once(memo, made, partial(local_features, shared, inner, 2))
     axes = list(zip(shared.windows.count, pixels, size, strict=True))
     weights = [_weights(n, w, s, 2, device, dtype, m) for n, (w, s), m in axes]
     local = torch.arange(math.prod(inner), device=device).view(inner)
