@@ -387,7 +387,7 @@ class _Axis:
         return _Axis(place, weight, slope, root, self.step)
 
 
-def _chebyshev(times: np.ndarray, bound: float, accuracy: float = 1e-13) -> tuple[np.ndarray, np.ndarray]:
+def _chebyshev(times: np.ndarray, bound: float, accuracy: float = 1e-9) -> tuple[np.ndarray, np.ndarray]:
     """cos(t y^1/2) and y^-1/2 sin(t y^1/2), (Q, K) each: in Chebyshev polynomials of 2 y / bound - 1."""
     count = int(times.max() * math.sqrt(bound) / 2) + 40
     angle = math.pi * (np.arange(count) + 0.5) / count
