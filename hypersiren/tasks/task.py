@@ -74,6 +74,7 @@ class FieldTask:
         refit_every: Steps between calls of `refit`; None: it is not called.
         windowed: Whether `windowed_field` solves it.
         first_omega: The first omega that suits the signal, where settings leave it open.
+        trained_steps: The steps that suit it, where settings leave them open; None: those of the task's settings.
         defaults: The settings of its network and its optimisation.
         renderings: What `once` keeps; None: nothing.
         finished: Whether nothing is left to do, before all steps are done; see `advance`.
@@ -104,6 +105,7 @@ class FieldTask:
     playback: Mapping[str, Any] = {}
     samples: Sequence[int] = ()
     first_omega: float | None = None
+    trained_steps: int | None = None
     defaults: FitSettings = FitSettings()
     measures: Sequence[Measure] = ()
     refit_every: int | None = None
@@ -283,7 +285,7 @@ LEAST_OMEGA = 30.0
 
 OPTIONAL = (
     "digest", "summary", "measures", "held_out", "refit_every", "refit", "share", "once", "renderings", "windowed",
-    "windowed_field", "evaluate_result", "finished", "advance", "state", "set_state",
+    "trained_steps", "windowed_field", "evaluate_result", "finished", "advance", "state", "set_state",
 )  # fmt: skip
 """What a task from outside need not have."""
 
