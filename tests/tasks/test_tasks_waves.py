@@ -13,7 +13,7 @@ from hypersiren.cli.main import main
 from hypersiren.fields.jets import Jet
 from hypersiren.fields.operators import diagonal_jet
 from hypersiren.plotting import draw_rows, figure_pixels
-from hypersiren.studies.benchmarks.steps import DoubleBackward
+from hypersiren.studies.benchmarks.derivatives import DoubleBackward
 from hypersiren.tasks.registry import open_task
 from hypersiren.tasks.waves.equation import VIEW, Equation, square_picture
 from hypersiren.tasks.waves.settings import ResidualLoss, WaveLoss

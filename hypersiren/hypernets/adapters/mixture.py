@@ -28,7 +28,7 @@ from hypersiren.fields.savable import savable
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.adapters.base import Prediction
-from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer, initial_factor, set_mean
+from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer, FirstSolve, initial_factor, set_mean
 from hypersiren.hypernets.adapters.correction import Correction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.calibration import deviation_factor
@@ -110,6 +110,15 @@ class MixtureSolve(BayesianLastLayer):
         return self.factor.requires_grad and self.correction is None
 
     def solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
+        posterior, mixed, some = self._first(siren, params, context)
+        if self.correction is not None and not self.correction.off:
+            posterior = self._corrected(posterior, self.correction, mixed, some)
+        return Prediction(siren, posterior.params, z, posterior)
+
+    def _first(
+        self, siren: Siren, params: Params, context: Context
+    ) -> tuple["MixturePosterior", Float[Tensor, "B G C"], int]:
+        """The posterior by the first solve, its change of the last layer, and how many priors to work on at a time."""
         theta = last_layer(siren, params)
         known = equations(siren, params, theta, context, self.length, one_system=True)
         noise = self._noises(siren, context, len(known.mask))
@@ -119,10 +128,14 @@ class MixtureSolve(BayesianLastLayer):
         weights = (self.tempering.exp() * (evidence.mT + self.shares.log_softmax(0))).softmax(1)
         mixed = changes(self.factor, weights.mT[..., None, None] * w).sum(0)
         solved = with_last_layer(siren, params, theta + mixed)
-        posterior = MixturePosterior(siren, solved, self, params, known, noise, weights.detach())
-        if self.correction is not None and not self.correction.off:
-            posterior = self._corrected(posterior, self.correction, mixed, some)
-        return Prediction(siren, posterior.params, z, posterior)
+        return MixturePosterior(siren, solved, self, params, known, noise, weights.detach()), mixed, some
+
+    def first_solve(self, siren: Siren, context: Context, axes: Float[Tensor, "G K"]) -> FirstSolve:
+        first, change, some = self._first(siren, {}, context)
+        known = replace(first.known, residual=first.known.values(axes.expand(len(first.known.mask), -1, -1)))
+        parts = zip(self.factor.split(some), first.noise.split(some), strict=True)
+        explained = torch.cat([solve_under(known, *part).w for part in parts])
+        return FirstSolve(change, *first.probed(), first.weights, explained)
 
     def _corrected(
         self, first: "MixturePosterior", correction: Correction, change: Float[Tensor, "B G C"], some: int
@@ -273,7 +286,11 @@ class MixturePosterior:
         for factor, noise, weights in zip(*(values.split(some) for values in priors), strict=True):
             found = solve_under(self.known, factor, noise)
             within = found.variance(features @ (factor if features.ndim == 2 else factor.unsqueeze(1)))
-            between = features @ (before + changes(factor, found.w) - mean)
+            apart = before + changes(factor, found.w) - mean
+            if features.ndim == 2:  # one product for all signals and priors
+                between = shared_product(features, apart.flatten(0, 1)).unflatten(0, apart.shape[:2])
+            else:
+                between = features @ apart
             total = total + (weights[..., None, None] * (within.unsqueeze(-1) + between.square())).sum(0)
         return total
 
