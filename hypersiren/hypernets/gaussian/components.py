@@ -66,6 +66,13 @@ class ComponentGram(Gram):
             logarithm = logarithm + (self.mask.sum(1) - self.points.shape[-1]) * self.noise.log()
         return w, -0.5 * (square + residual.shape[-1] * logarithm), replace(self, lower=lower)
 
+    def _explained(self, values: Float[Tensor, "S N X"]) -> Float[Tensor, "K S R X"]:
+        assert self.lower is not None
+        values = (values * self.mask.unsqueeze(-1)).expand(len(self.noise), -1, -1, -1)
+        if not self.dual:
+            return torch.cholesky_solve(self._transposed(values), self.lower)
+        return self._transposed(torch.cholesky_solve(values, self.lower))
+
     def _solve_again(self, a: Float[Tensor, "K S P R"]) -> tuple[Float[Tensor, "K S M P"], Float[Tensor, "K S M P"]]:
         across = self.design @ a.mT if self.dual else a.mT
         return across, self._solve(across)[0]
