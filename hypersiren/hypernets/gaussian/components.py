@@ -35,17 +35,19 @@ class ComponentGram(Gram):
     Attributes:
         points: A of all cells of a raster and a row of zeros, (K, P + 1, R); or of the equations, (K, S, N, R).
         cells: Which of the raster's rows each system's equations are; that of zeros where there is none.
+        known: The equations.
         The rest: As of `Gram`, for each prior.
     """
+
+    known: Known
 
     @classmethod
     def of(cls, known: Known, factor: Float[Tensor, "K G R"], noise: Float[Tensor, "K S"]) -> "ComponentGram":
         """Those of known points, where factor has the S_k; not solved."""
         features, mask = known.features, known.mask
         if known.cells is None:
-            return cls(features @ factor.unsqueeze(1) * mask.unsqueeze(-1), None, mask, noise, None)
-        cells = torch.where(mask, known.cells, len(features))
-        return cls(pad(features, (0, 0, 0, 1)) @ factor, cells, mask, noise, None)
+            return cls(features @ factor.unsqueeze(1) * mask.unsqueeze(-1), None, mask, noise, None, known)
+        return cls(pad(features, (0, 0, 0, 1)) @ factor, known.rows_or_zero, mask, noise, None, known)
 
     @property
     def design(self) -> Float[Tensor, "K S N R"]:
@@ -96,9 +98,8 @@ class ComponentGram(Gram):
         if cells is None or self.points.requires_grad or p**2 > len(cells) * cells.shape[1] ** 2:
             design = self.design
             return design @ design.mT
-        places = cells.unsqueeze(-1) * p + cells.unsqueeze(-2)
-        parts = (self.points @ self.points.mT).flatten(1).index_select(1, places.flatten())
-        return parts.unflatten(1, places.shape)
+        parts = (self.points @ self.points.mT).flatten(1).index_select(1, self.known.places)
+        return parts.unflatten(1, (*cells.shape, cells.shape[1]))
 
     def _transposed(self, y: Float[Tensor, "K B N X"]) -> Float[Tensor, "K B R X"]:
         """A^T y."""
