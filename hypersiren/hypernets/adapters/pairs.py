@@ -13,7 +13,7 @@ is the squared error of that along the axes, over the mean variance that the con
 `loss` is tested against `predict`, to which it is equal but for rounding.
 
 Symbols: B signals, E linear systems with a context each, b signals of each, P points of the raster, C channels, M
-priors, K axes, I inputs.
+priors, K axes, Q columns of the basis (K, or P where there are fewer points), I inputs.
 """
 
 from collections.abc import Callable
@@ -133,7 +133,7 @@ class PairBank:
 
     def examples(
         self, correction: Correction, batch: BankBatch
-    ) -> tuple[Float[Tensor, "B I"], Float[Tensor, "B CK"], Float[Tensor, " B"]]:
+    ) -> tuple[Float[Tensor, "B I"], Float[Tensor, "B CQ"], Float[Tensor, " B"]]:
         """What the network reads of each pair, what the first solve leaves along the axes, and how much it counts."""
         place = self._place(batch)
         return self.inputs[place], self.left[place].flatten(1), self.counts[place]
@@ -148,7 +148,7 @@ class PairBank:
         return contexts, signals
 
     @torch.no_grad()
-    def after(self, batch: BankBatch) -> Float[Tensor, "B K K"]:
+    def after(self, batch: BankBatch) -> Float[Tensor, "B Q K"]:
         """From a change of the mean of each signal to its coefficients after the second solve."""
         place = self._place(batch)
         if self.taken.shape[1] == 1:
