@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import strata
+from hypersiren.fields.memo import Memo
 from hypersiren.fields.settings import Network
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.window_solve import Keep
@@ -76,6 +77,8 @@ class FieldTask:
         first_omega: The first omega that suits the signal, where settings leave it open.
         defaults: The settings of its network and its optimisation.
         renderings: What `once` keeps; None: nothing.
+        memo: What several tasks of one size share where they have the same one, such as the system of their windows;
+            None: nothing.
         finished: Whether nothing is left to do, before all steps are done; see `advance`.
         measures: What the numbers of `evaluate` are, with unit and direction; the first of them stands above its
             summary. () for their names alone, and the criterion, or the first, above it.
@@ -109,6 +112,7 @@ class FieldTask:
     refit_every: int | None = None
     windowed: bool = False
     renderings: Renderings | None = None
+    memo: Memo | None = None
     finished: bool = False
 
     def advance(self, done: int, steps: int) -> bool:

@@ -239,7 +239,7 @@ def fit(
     if result.run_dir is not None and result.finished and is_first():
         LOG.info("drawing summary.png")
         return_freed_memory()
-        result.plot(result.run_dir / "summary.png")
+        objective.summary(field, result.metrics, result.history).write(result.run_dir, "summary")
     return result
 
 

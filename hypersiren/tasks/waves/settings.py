@@ -91,6 +91,9 @@ class WaveSignal(MediumSignal):
     """Variance of the pulse, a Gaussian whose peak is 1."""
     duration: PositiveFloat = 0.4
     """Last time; the first is 0."""
+    cells: Annotated[int, Field(ge=16)] = 768
+    """Cells along each axis of the finite differences that give the reference solution, if the medium is not uniform;
+    there the wave is known exactly."""
 
 
 class WaveLoss(Section):
@@ -115,7 +118,7 @@ class WaveSettings(FitSettings):
 
     signal: WaveSignal = WaveSignal()
     loss: WaveLoss = WaveLoss()
-    network: Network = Network(hidden_features=128, hidden_layers=2, first_omega=40.0)
+    network: Network = Network(kind=None, hidden_features=128, hidden_layers=2, first_omega=40.0, numbers=None)
     training: WaveTraining = WaveTraining(points=4096, lr=4e-3, decay="exponential")
 
     trained_steps: ClassVar[int] = 2000
