@@ -63,8 +63,8 @@ def fit_points(
         >>> x = torch.linspace(-1, 1, 25).unsqueeze(1)
         >>> deviations = dict(raster_deviation=9.0, prior_deviation=9.0, value_deviation=1e-3, gradient_deviation=1e-2)
         >>> fit_points(field, x, x.sin().flatten(), x.cos(), local=(8,), decay=2.0, **deviations)
-        >>> field(torch.tensor([[0.5], [-0.5]])).flatten().detach().round(decimals=3).tolist() == [0.479, -0.479]
-        True
+        >>> field(torch.tensor([[0.5], [-0.5]])).flatten().detach().round(decimals=2)
+        tensor([ 0.4800, -0.4800])
     """
     if field.out_features != 1 or len(field.counts) != 1 or len(field.layers) != 1:
         raise ValueError(f"expected a field of one channel and one sine layer, got {field}")

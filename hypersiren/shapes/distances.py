@@ -31,6 +31,9 @@ PROBED, APART = 4_000, 5
 UPRIGHT = 0.9
 """Cosine between the normal and the way from a point, from which on the point tells the side."""
 
+FAR = 3.0
+"""Distances of points, or cells, from which on the whole cloud tells the side."""
+
 WAYS = 64
 """Places that are told free on the way from a sensor to each point."""
 
@@ -127,6 +130,7 @@ def distance_raster(
         nearest[some] = tree.query(at, workers=-1)[1]
     side = None if sensor is not None else _side(points, normals, found, cells).reshape(-1)
     value = np.empty(len(nearest), np.float32)
+    far = FAR * max(found.spacing, 2 / cells)
     for start in range(0, len(value), _AT_ONCE):
         rows = slice(start, start + _AT_ONCE)
         at = centre[np.stack(np.unravel_index(np.arange(start, min(start + _AT_ONCE, len(value))), shape), -1)]
@@ -136,8 +140,8 @@ def distance_raster(
         distance = np.hypot(height, np.maximum(beside - found.spacing, 0))
         sign = np.sign(height)
         if side is not None:
-            doubtful = (np.abs(height) < UPRIGHT * length) & (length > found.spacing)
-            sign = np.where(doubtful, side[rows], sign)
+            slanted = (np.abs(height) < UPRIGHT * length) & (length > found.spacing)
+            sign = np.where(slanted | (length > far), side[rows], sign)
         value[rows] = distance * sign
     if sensor is not None:
         free = _free(points, sensor, cells)

@@ -1,7 +1,5 @@
 """The task of signed distance functions: its terms on known distances, its numbers, and the commands around it."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -292,27 +290,18 @@ def test_normals_of_no_length_and_degenerate_faces_are_left_out(tmp_path):
     assert torch.allclose(made.normals.norm(dim=1), torch.ones(450), atol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def solved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("solved")
+def test_windows_are_solved_for_points():
     points, normals = ball(2000)
-    np.savetxt(folder / "ball.xyz", np.hstack([points * 30 + [100, 200, 300], normals]))
-    main(["fit", "sdf", str(folder / "ball.xyz"), "--out", str(folder / "run"), "--device", "cpu",
-          "--signal.resolution", "24"])  # fmt: skip
-    return folder / "run"
-
-
-def test_windows_are_solved_for_points(solved, tmp_path, capsys):
-    metrics = json.loads((solved / "metrics.json").read_text())["result"]
-    assert (metrics["watertight"], metrics["components"]) == (1, 1)
-    assert metrics["eikonal"] < 0.1
-    assert 0.5 < metrics["numbers_per_value"] < 50
-    main(["mesh", str(solved), "--size", "40", "--out", str(tmp_path / "a.ply"), "--device", "cpu"])
-    mesh = trimesh.load(tmp_path / "a.ply", process=False)
-    off = np.linalg.norm(mesh.vertices - [100, 200, 300], axis=1) - 30
-    assert np.sqrt(np.square(off).mean()) < 0.03
-    assert abs(off).max() < 0.3
-    assert mesh.volume > 0  # faces look outwards
+    made = SDF(make_cloud(points * 30 + [100, 200, 300], normals), resolution=32)
+    field = made.windowed_field(made.defaults.network)
+    numbers = made.evaluate(field)
+    assert (numbers["watertight"], numbers["components"]) == (1, 1)
+    assert numbers["eikonal"] < 0.1
+    vertices = made.panels(field)["mesh"].mesh.vertices
+    off = np.linalg.norm(vertices - [100, 200, 300], axis=1) - 30
+    assert np.sqrt(np.square(off).mean()) < 0.05
+    outwards = field.jet(made.points).gradient[:, 0]
+    assert torch.cosine_similarity(outwards, made.normals).min() > 0.98
 
 
 def test_windows_of_a_noisy_cloud_average():
