@@ -190,6 +190,8 @@ def read_settings(task: str, words: Sequence[str], preset: str, config: Path | N
     """The settings of a fit, from its preset or YAML file, the files named first, and flags."""
     if task not in TASKS:
         hint = did_you_mean(task, TASKS, f"; expected one of {', '.join(TASKS)}")
+        if os.path.exists(task):
+            hint += f": such as hypersiren fit image {task}"
         fail(f'unknown task "{task}"{hint}')
     files = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
     keys = TASKS[task].files
