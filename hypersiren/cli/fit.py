@@ -26,7 +26,7 @@ from hypersiren.cli.console import (
     stop_saved,
 )
 from hypersiren.cli.lines import LOG, announce, progress
-from hypersiren.errors import did_you_mean
+from hypersiren.errors import UserError, did_you_mean
 from hypersiren.fields.memo import Memo
 from hypersiren.settings.flags import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
@@ -214,4 +214,7 @@ def check_signal(task: str, settings: FitSettings) -> None:
     defaults = files_of(TASKS[task].settings())
     check_files(files_of(settings), [*TASKS[task].examples, *map(str, defaults)])
     if settings.start is not None:
-        find(settings.start)
+        try:
+            find(settings.start)
+        except UserError as error:
+            fail(f"{error}{'; --signal.start is where to begin in the file' * (task in ('audio', 'video'))}")
