@@ -115,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not speaks():  # of several processes, one tells
                 raise SystemExit(1) from None
             raise
-    if arguments is None:  # Python would look through all of torch's objects once more, for seconds
+    # Python would look through all of torch's objects once more, for seconds. Triton complains of those that stay.
+    if arguments is None and "triton" not in sys.modules:
         gc.freeze()
 
 
