@@ -116,8 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise SystemExit(1) from None
             raise
     # Python would look through all of torch's objects once more, for seconds. Triton complains of those that stay.
-    if arguments is None and "triton" not in sys.modules:
-        gc.freeze()
+    if arguments is None:
+        (gc.unfreeze if "triton" in sys.modules else gc.freeze)()
 
 
 def meet(words: Sequence[str]) -> None:
