@@ -75,6 +75,7 @@ class FieldTask:
         refit_every: Steps between calls of `refit`; None: it is not called.
         windowed: Whether `windowed_field` solves it.
         first_omega: The first omega that suits the signal, where settings leave it open.
+        trained_steps: The steps that suit it, where settings leave them open; None: those of the task's settings.
         defaults: The settings of its network and its optimisation.
         renderings: What `once` keeps; None: nothing.
         memo: What several tasks of one size share where they have the same one, such as the system of their windows;
@@ -107,6 +108,7 @@ class FieldTask:
     playback: Mapping[str, Any] = {}
     samples: Sequence[int] = ()
     first_omega: float | None = None
+    trained_steps: int | None = None
     defaults: FitSettings = FitSettings()
     measures: Sequence[Measure] = ()
     refit_every: int | None = None
@@ -287,7 +289,7 @@ LEAST_OMEGA = 30.0
 
 OPTIONAL = (
     "digest", "summary", "measures", "held_out", "refit_every", "refit", "share", "once", "renderings", "windowed",
-    "windowed_field", "evaluate_result", "finished", "advance", "state", "set_state",
+    "trained_steps", "windowed_field", "evaluate_result", "finished", "advance", "state", "set_state",
 )  # fmt: skip
 """What a task from outside need not have."""
 

@@ -86,7 +86,9 @@ def wave_box(source: Sequence[float], variance: float, fastest: float, duration:
         >>> wave_box((0.5, 0.0), 1e-4, 1.0, 0.55)
         Box(low=(-0.1, -0.6), high=(1.1, 0.6), source=(0.5, 0.0), reach=0.6)
     """
-    reach, back = fastest * duration + FAR * math.sqrt(variance), 1 + fastest * duration / 2
+    far, wide = fastest * duration, FAR * math.sqrt(variance)
+    beyond = max(map(abs, source)) + wide - 1  # so far there is something outside at the start
+    reach, back = far + wide, 1 + max(far / 2, min(far, beyond))
     low, high = ([x + sign * reach for x in source] for sign in (-1, 1))
     corners = [tuple(round(min(back, max(-back, x)), 12) for x in corner) for corner in (low, high)]
     return Box(corners[0], corners[1], (source[0], source[1]), round(reach, 12))  # type: ignore[arg-type]
@@ -387,7 +389,7 @@ class _Axis:
         return _Axis(place, weight, slope, root, self.step)
 
 
-def _chebyshev(times: np.ndarray, bound: float, accuracy: float = 1e-13) -> tuple[np.ndarray, np.ndarray]:
+def _chebyshev(times: np.ndarray, bound: float, accuracy: float = 1e-9) -> tuple[np.ndarray, np.ndarray]:
     """cos(t y^1/2) and y^-1/2 sin(t y^1/2), (Q, K) each: in Chebyshev polynomials of 2 y / bound - 1."""
     count = int(times.max() * math.sqrt(bound) / 2) + 40
     angle = math.pi * (np.arange(count) + 0.5) / count

@@ -135,7 +135,7 @@ class Wave(FieldTask):
         self.fastest = float(self._velocity.max())
         self.times = [duration * i / FRAMES for i in range(FRAMES + 1)]
         self.box = wave_box(self.centre.tolist(), variance, self.fastest, duration)
-        self.width = wave_width(math.sqrt(variance), self.velocity_there, float(self._velocity.min()))
+        self.width = wave_width(self.box, math.sqrt(variance), self.velocity_there, float(self._velocity.min()))
         windows = math.prod(window_counts(self.box, self.width, OVERLAP))
         self.windowed = loss == WaveLoss() and windows <= MOST_WINDOWS
         self.grid = grid((VIEW, VIEW), device=device)

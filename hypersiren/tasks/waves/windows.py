@@ -39,22 +39,25 @@ DENSITY = 2.5
 """Points for each of a window's features, within a step."""
 
 
-WAVE_FEATURES, WAVE_STEP = 65, 4.0
-"""Of a window of a wave in space; and from window to window, in standard deviations of the pulse where it is
-shortest."""
+WAVE_FEATURES, WAVE_STEPS, ENOUGH = 65, (4.0, 4.5, 5.0, 5.5, 6.0), 600
+"""Of a window of a wave in space; from window to window, in standard deviations of the pulse where it is shortest; and
+windows in space from which on the larger of these steps are taken."""
 
-MOST_WINDOWS = 4096
-"""Windows in space of a wave that is solved by default: their factors have some 4 GB."""
+MOST_WINDOWS = 2500
+"""Windows in space of a wave that is solved by default: their factors have some 3 GB."""
 
 
-def wave_width(deviation: float, there: float, slowest: float) -> float:
+def wave_width(box: Box, deviation: float, there: float, slowest: float) -> float:
     """The width of a wave's windows: a pulse becomes shorter where the medium is slower.
 
     Args:
+        box: What they must cover.
         deviation: Standard deviation of the pulse.
         there, slowest: Velocity where the pulse is, and the least.
     """
-    return WAVE_STEP * deviation * min(1.0, slowest / there) / (1 - OVERLAP)
+    shortest = deviation * min(1.0, slowest / there)
+    widths = [step * shortest / (1 - OVERLAP) for step in WAVE_STEPS]
+    return next((w for w in widths if math.prod(window_counts(box, w, OVERLAP)) <= ENOUGH), widths[-1])
 
 
 def moving_windows(
