@@ -39,8 +39,9 @@ SIGNALS = 64
 CENTRES, PAIRS = 2048, 40000
 """Of the regressions that find the metric."""
 
-CALIBRATED = 256
-"""Validation signals that amplitudes and intervals are chosen on, where a system of each is not too large."""
+CALIBRATED, CALIBRATED_MIXED = 256, 64
+"""Validation signals that amplitudes and intervals are chosen on, where a system of each is not too large; and under a
+mixture, which solves as many systems for each as it has priors."""
 
 
 @runtime_checkable
@@ -155,6 +156,11 @@ class CorrectionTraining:
         few = len(self.task.train)
         size = {"centres": min(CENTRES, 8 * few), "pairs": min(PAIRS, 64 * few)}  # few signals tell no more
         correction.metric.copy_(learn_metric(pairs, correction.metric, rounds=correction.rounds, **size))
+
+    @property
+    def calibrated(self) -> int:
+        """Validation signals that amplitudes and intervals are chosen on at most."""
+        return CALIBRATED if isinstance(self.solve, LastLayerSolve) else CALIBRATED_MIXED
 
     def sample(self, generator: Generator) -> BankBatch:
         """The batch of a step."""

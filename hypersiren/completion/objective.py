@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from hypersiren.completion.base import CaseTask, SetTask
-from hypersiren.completion.correcting import CALIBRATED, CorrectionTraining, judge_of
+from hypersiren.completion.correcting import CorrectionTraining, judge_of
 from hypersiren.fields.operators import Field
 from hypersiren.hypernets.adapters.bank import BankBatch
 from hypersiren.hypernets.context import Context
@@ -90,7 +90,7 @@ class HypernetObjective(Objective):
     def calibrate(self, model: nn.Module) -> None:
         assert isinstance(model, HyperSiren)
         if self.banked is not None and isinstance(self.task, CaseTask):
-            model.calibrate(self.task.held_out(CALIBRATED))
+            model.calibrate(self.task.held_out(self.banked.calibrated))
         elif hasattr(self.task, "held_out"):  # a task from outside need not have it
             model.calibrate(self.task.held_out())
 

@@ -267,6 +267,19 @@ def test_calibration_takes_no_amplitude_that_loses():
     assert torch.equal(solve(siren, None, {}, context).field(grid(SIZE)), before)
 
 
+def test_without_any_amplitude_it_is_not_computed(monkeypatch):
+    siren, solve = made(MixtureSolve, priors=3)
+    context = Context.from_images(smooth(2), torch.ones(2, *SIZE, dtype=torch.bool))
+    solve.correction.set_amplitudes([(0.1, 0.0), (0.5, 0.0)])
+    monkeypatch.setattr(Correction, "change", None)
+    solve(siren, None, {}, context)
+    for trained, held in ((True, None), (False, 1.0)):
+        solve.train(trained)
+        solve.correction.fixed = held
+        with pytest.raises(TypeError):
+            solve(siren, None, {}, context)
+
+
 def test_amplitudes_between_kinds_of_context():
     correction = Correction(8, 1, axes=4, inputs=2, width=4).eval()
     assert correction.amplitude(torch.tensor([0.5])).tolist() == [1.0]

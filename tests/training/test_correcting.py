@@ -102,9 +102,17 @@ def test_sounds_are_trained_on_a_bank_of_pairs(adapter):
 
 def test_images_under_a_mixture_are_trained_on_a_bank_of_pairs():
     data = task()
-    made = model(data, MixtureSolve, {"priors": 2}, masks=60, dropout=0.1)
-    assert isinstance(CorrectionTraining(made, data).bank, PairBank)
-    assert train(made, data, steps=100, validate_every=50, progress=False).metrics["change"] < -0.003
+    made = model(data, MixtureSolve, {"priors": 2}, masks=12, rounds=0, dropout=0.0)
+    objective = HypernetObjective(made, data)
+    assert isinstance(objective.banked.bank, PairBank)
+    batch = objective.sample(torch.Generator().manual_seed(0), 0.0)
+    losses, optimiser = [], torch.optim.Adam(made.adapter.correction.parameters(), lr=1e-3)
+    for _ in range(20):
+        losses.append(objective(batch)["mse"])
+        optimiser.zero_grad()
+        losses[-1].backward()
+        optimiser.step()
+    assert losses[-1] < 0.99 * losses[0]
 
 
 def test_a_run_cut_in_two_equals_a_straight_one(tmp_path):

@@ -37,6 +37,9 @@ from hypersiren.tasks.task import content_digest
 
 LOG = logging.getLogger(__name__)
 
+NEAR = 0.15
+"""Distance from the surface within which amplitudes and intervals are calibrated, for shapes within [-1, 1]."""
+
 TOGETHER = 4
 """Shapes of a bank of pairs that are solved at a time: each has a system of its own, of some thousand equations."""
 
@@ -200,7 +203,10 @@ class Shapes(Kind):
         return Pairs(context, y, torch.ones_like(y[:, 0, 0]))
 
     def held_out(self, most: int = 32) -> Iterator[HeldOut]:
-        """Validation shapes, each in one pose, from each number of points, see `HyperSiren.calibrate`."""
+        """Validation shapes, each in one pose, from each number of points, see `HyperSiren.calibrate`.
+
+        Distances count near the surface: those far from it are large, and say little of where it is.
+        """
         x = grid(self.raster)
         for count in self.evaluation:
             posed = self._posed(count, most)
@@ -215,7 +221,7 @@ class Shapes(Kind):
                 for shape in posed
             ]
             y = torch.cat(truth).to(context.y.device)
-            yield context, x.to(y.device), y, torch.ones_like(y[..., 0], dtype=torch.bool)
+            yield context, x.to(y.device), y, y[..., 0].abs() < NEAR
 
     def loss(self, field: Field, batch: ShapesBatch) -> dict[str, Tensor]:
         """The terms of the task `sdf`, means over all shapes."""

@@ -40,7 +40,7 @@ class SoundTraining(Training):
     """Peak learning rate; for weights taken from data, relative to their size."""
     ema: Share = 0.99
     """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
-    validate_every: PositiveInt = 300
+    validate_every: PositiveInt = 600
     """Steps between validations, pictures and checkpoints."""
     target_points: PositiveInt | None = None
     """Random target samples for each window; null: all."""

@@ -256,8 +256,10 @@ class Correction(nn.Module):
 
     @property
     def off(self) -> bool:
-        """Whether it is held at an amplitude of 0."""
-        return self.fixed == 0
+        """Whether it changes nothing: held at an amplitude of 0, or outside of training without another one."""
+        if self.fixed is not None:
+            return self.fixed == 0
+        return not self.training and not bool(self.amplitudes.any())
 
     @contextmanager
     def held(self, amplitude: float) -> Iterator[None]:
