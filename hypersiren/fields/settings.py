@@ -20,8 +20,8 @@ class Network(Section):
 
     kind: Kind | None = "siren"
     """siren, one for the whole signal; a baseline of as many weights; or windowed, small SIRENs that overlap, solved in
-    closed form (image, poisson, audio, video, sdf, helmholtz). null: windowed, unless a width, a depth or hidden_omega
-    is given."""
+    closed form (image, poisson, edit, audio, video, sdf, helmholtz). null: windowed, unless a width, a depth or
+    hidden_omega is given."""
     hidden_features: PositiveInt = 256
     """Width of the SIREN; a baseline's is chosen so that it has as many weights."""
     hidden_layers: Annotated[int, Field(ge=0)] = 3
