@@ -114,6 +114,20 @@ def test_torch_is_not_imported_before_it_must():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_a_training_and_a_solve_import_nothing_heavy(tmp_path):
+    """PyTorch's compiler takes seconds to import, the others some tenths."""
+    heavy = ("torch._dynamo", "sympy", "skimage.metrics", "scipy.ndimage", "torchvision")
+    network = {"hidden_features": 16}
+    code = f"""
+import sys, torch
+from hypersiren import Image, fit
+picture = torch.rand(32, 32, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+fit(Image(picture), steps=2, network={network}, run_dir={str(tmp_path / "a")!r})
+fit(Image(picture))
+print([m for m in {heavy} if m in sys.modules])"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_no_cuda_calls_and_no_printing_in_the_library():
     for name, path in modules().items():
         for node in ast.walk(ast.parse(path.read_text())):

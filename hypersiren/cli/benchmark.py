@@ -25,7 +25,9 @@ benchmark = App(name="benchmark", help="Measure speed as ratios within one run."
 
 
 @benchmark.command
-def jets(*, points: int = 16384, width: int = 256, rounds: int = 7, device: str = "auto") -> None:
+def jets(
+    *, points: int = 16384, width: int = 256, rounds: int = 7, device: str = "auto", out: Out | None = None
+) -> None:
     """Time training steps on derivatives of a SIREN by jets and by the usual double backward, with peak memory.
 
     Args:
@@ -33,12 +35,14 @@ def jets(*, points: int = 16384, width: int = 256, rounds: int = 7, device: str 
         width: Width of the SIREN, which has three hidden layers.
         rounds: Number of rounds in which all variants take turns; the median is printed.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
+        out: JSON file that gets the same numbers.
     """
     check_least(1, points=points, width=width, rounds=rounds)
+    check_out(out)
     announce("benchmark jets")
-    from hypersiren.studies.benchmarks.jets import jet_table
+    from hypersiren.studies.benchmarks.derivatives import jets_report
 
-    show(jet_table(points, width, rounds=rounds, device=choose_device(device)))
+    report(jets_report(points, width, rounds=rounds, device=choose_device(device)), out)
 
 
 @benchmark.command
@@ -51,6 +55,7 @@ def steps(
     rounds: int = 5,
     compiled: bool = True,
     device: str = "auto",
+    out: Out | None = None,
 ) -> None:
     """Time training steps of a task by the usual double backward, by jets and by compiled jets, with peak memory.
 
@@ -61,16 +66,14 @@ def steps(
         rounds: Number of rounds in which all variants take turns; the median is printed.
         compiled: Measure compiled jets too.
         device: cpu, cuda, ...; auto: an accelerator if there is one.
+        out: JSON file that gets the same numbers.
     """
+    check_least(1, width=width, rounds=rounds, **({} if points is None else {"points": points}))
+    check_out(out)
     announce("benchmark steps")
-    from hypersiren.studies.benchmarks.steps import default_points, report, step_times
+    from hypersiren.studies.benchmarks.derivatives import steps_report
 
-    where = choose_device(device)
-    points = default_points(task, where) if points is None else points
-    check_least(1, points=points, width=width, rounds=rounds)
-    show(f"{task}: {points:,} points, three hidden layers of {width}, median of {rounds} rounds, {where}")
-    times = step_times(task, points=points, hidden_features=width, rounds=rounds, compiled=compiled, device=where)
-    show(report(times))
+    report(steps_report(task, points, width, rounds=rounds, compiled=compiled, device=choose_device(device)), out)
 
 
 @benchmark.command
@@ -111,8 +114,8 @@ def warm(run: File, *, context: str = "1000", steps: int = 500, device: str = "a
     check_least(1, steps=steps)
     find(run)
     announce("benchmark warm")
+    from hypersiren.completion.images.study import warm_start
     from hypersiren.completion.images.task import Completion
-    from hypersiren.studies.benchmarks.loop import warm_start
 
     opened = open_run(run, device)
     if opened.row.unit != "images":

@@ -1,5 +1,6 @@
 """What every command needs: its files, the device, the folder, results in words. Imports no torch at first."""
 
+import gc
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,10 +51,14 @@ def find_config(config: Path, tasks: Sequence[str]) -> Path:
 
 
 def choose_device(name: str) -> "torch.device":
+    """The device of this name; from here on PyTorch is loaded."""
     import torch
 
     from hypersiren.training.distributed import own_device
 
+    if not gc.isenabled():  # `main` has a whole process, and loads first
+        gc.freeze()
+        gc.enable()
     name = own_device(name)
     if name == "auto":
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")

@@ -27,6 +27,7 @@ from hypersiren.cli.console import (
 )
 from hypersiren.cli.lines import LOG, announce, progress
 from hypersiren.errors import did_you_mean
+from hypersiren.fields.memo import Memo
 from hypersiren.settings.flags import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
@@ -49,7 +50,7 @@ def fit(
     out: Out | None = None,
     restart: bool = False,
 ) -> None:
-    """Fit a field to one signal: `hypersiren fit image photo.png`; or to each of several, one after the other.
+    """Fit a field to one signal: `hypersiren fit image photo.png`; or to each of several.
 
     The same command resumes an unfinished run. With other settings, or another signal, the run gets its own folder.
     Every setting is a flag after the file: --training.steps 500 or, shorter, --steps 500. `hypersiren fit image --help`
@@ -72,12 +73,13 @@ def fit(
     for settings in every:
         check_signal(task, settings)
         check_run_dir(out, settings, restart)
+    memo = Memo() if len(every) > 1 else None
     for settings in every:
-        fit_one(task, settings, out, restart)
+        fit_one(task, settings, out, restart, memo)
 
 
-def fit_one(task: str, settings: FitSettings, out: Path | None, restart: bool) -> None:
-    """Fit one signal, or resume its fit, and print what came of it."""
+def fit_one(task: str, settings: FitSettings, out: Path | None, restart: bool, memo: Memo | None = None) -> None:
+    """Fit one signal, or resume its fit, and print what came of it; `memo` is what several of them share."""
     announce(f"fit {' '.join([task, *signal_files(task, settings)])}")
     device = choose_device(settings.device)
 
@@ -87,6 +89,7 @@ def fit_one(task: str, settings: FitSettings, out: Path | None, restart: bool) -
     from hypersiren.training.fit import fit as fit_field
 
     made, settings = first_then_others(partial(open_signal, task, settings, device))
+    made.memo = memo
     base = Path("runs") / run_name(task, settings)
     folder = out or on_first(partial(choose_folder, base, settings.model_dump(mode="json"), made.digest()))
     done = on_first(partial(start_folder, folder, restart))

@@ -13,25 +13,18 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
-from hypersiren.cli.benchmark import benchmark
-from hypersiren.cli.compare import compare, initialisation
-from hypersiren.cli.complete import complete
 from hypersiren.cli.console import choose_device, fail, speaks
-from hypersiren.cli.export import export
-from hypersiren.cli.fit import fit
 from hypersiren.cli.lines import LEVELS, LOG, show, showing, tell
-from hypersiren.cli.list import list_all
-from hypersiren.cli.mesh import mesh
-from hypersiren.cli.render import render
-from hypersiren.cli.train import train
-from hypersiren.completion.registry import SETS, SetRow, set_row
 from hypersiren.errors import UserError
-from hypersiren.settings.describe import describe_settings
-from hypersiren.tasks.registry import TASKS, Row
 from hypersiren.training.display import is_first, processes
+
+if TYPE_CHECKING:
+    from hypersiren.completion.registry import SetRow
+    from hypersiren.tasks.registry import Row
 
 
 def version() -> str:
@@ -52,12 +45,14 @@ app = App(
     help_format="markdown",
     version=version,
 )
-for command in (render, export, initialisation, mesh, complete, benchmark):
-    app.command(command)
-app.command(list_all, name="list")
-app.command(fit, usage="Usage: hypersiren fit TASK [FILE] [--setting value ...]\n")
-app.command(compare, usage="Usage: hypersiren compare TASK [FILE] [--setting value ...]\n")
-app.command(train, usage="Usage: hypersiren train [--config NAME] [--setting value ...]\n")
+# By their places: a command's settings take a tenth of a second to import, and each needs its own alone.
+for command in ("render", "export", "mesh", "complete", "benchmark"):
+    app.command(f"hypersiren.cli.{command}:{command}", name=command)
+app.command("hypersiren.cli.compare:initialisation", name="initialisation")
+app.command("hypersiren.cli.list:list_all", name="list")
+for command, words in (("fit", "TASK [FILE]"), ("compare", "TASK [FILE]"), ("train", "[--config NAME]")):
+    usage = f"Usage: hypersiren {command} {words} [--setting value ...]\n"
+    app.command(f"hypersiren.cli.{command}:{command}", name=command, usage=usage)
 app.register_install_completion_command(help="Complete commands and flags in your shell (bash, zsh or fish).")
 
 
@@ -69,6 +64,10 @@ def settings(task: str | None = None) -> None:
         task: image, inpaint, poisson, edit ...; shapes or sounds for `train` on those. The default is `train` on
             images.
     """
+    from hypersiren.completion.registry import SETS
+    from hypersiren.settings.describe import describe_settings
+    from hypersiren.tasks.registry import TASKS
+
     rows: dict[str, Row | SetRow] = {**TASKS, **SETS}
     if task is not None and task not in rows:
         fail(f'unknown task "{task}"; expected one of {", ".join(rows)}')
@@ -91,6 +90,10 @@ def settings_to_help(words: Sequence[str]) -> str | None:
     """What `--help` adds for a task: all of its settings. None where the words name no task, or ask for no help."""
     if not {"-h", "--help"} & set(words):
         return None
+    from hypersiren.completion.registry import set_row
+    from hypersiren.settings.describe import describe_settings
+    from hypersiren.tasks.registry import TASKS
+
     if words[0] == "train":
         kind = next((b for a, b in itertools.pairwise(words) if a == "--data.kind"), None)
         return describe_settings(set_row(kind).settings)
@@ -103,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else list(arguments)
     level = next((LEVELS[word] for word in reversed(words) if word in LEVELS), logging.INFO)
     words = [word for word in words if word not in LEVELS]
+    if arguments is None:
+        gc.disable()  # looking for garbage among what is imported takes a fifth of the time; `choose_device` ends it
     with showing(level if is_first() else logging.CRITICAL):
         try:
             run(words)
@@ -126,6 +131,9 @@ def meet(words: Sequence[str]) -> None:
 def run(words: Sequence[str]) -> None:
     """Run the command without its flags of the level."""
     refuse_renamed(words)
+    if not words or words[0] in ("-h", "--help"):  # what each command does, its module says
+        for name in app:
+            app[name]
     try:
         if processes() > 1:
             meet(words)

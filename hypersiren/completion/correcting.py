@@ -1,12 +1,15 @@
 """The training of a correction on a set of signals, and what it earns beside the prior alone.
 
-Where the signals lie on one raster and the last layer is solved under one Gaussian, a bank of masks makes it some fifty
-times as fast as predictions would, with the same loss but for rounding, see `hypersiren.hypernets.adapters.bank`. Else
-it is trained as any hypernetwork, through `predict` and the task's own loss.
+A bank makes it some fifty times as fast as predictions would, with the same loss but for rounding: one of masks where
+the signals lie on one raster and the last layer is solved under one Gaussian, see `hypersiren.hypernets.adapters.bank`;
+one of pairs of a signal and its context for mixtures, sounds and shapes, see `hypersiren.hypernets.adapters.pairs`. On
+a task from outside that has neither it is trained as any hypernetwork, through `predict` and the task's own loss.
 """
 
 import logging
 from collections.abc import Callable
+from functools import partial
+from math import prod
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -14,17 +17,24 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from hypersiren.completion.base import CaseTask
-from hypersiren.hypernets.adapters.bank import FLOOR, Bank, BankBatch
+from hypersiren.fields.coords import grid
+from hypersiren.hypernets.adapters.bank import Bank, BankBatch
 from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer
 from hypersiren.hypernets.adapters.correction import Correction
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
+from hypersiren.hypernets.adapters.masks import draw_mask
 from hypersiren.hypernets.adapters.metric import learn_metric
+from hypersiren.hypernets.adapters.pairs import PairBank, Pairs
+from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
 
 LOG = logging.getLogger(__name__)
 
 EACH = 16
 """Signals of a batch that are seen through one mask."""
+
+SIGNALS = 64
+"""Signals that are solved through one mask of a bank of pairs."""
 
 CENTRES, PAIRS = 2048, 40000
 """Of the regressions that find the metric."""
@@ -68,57 +78,67 @@ def correction_of(model: nn.Module) -> Correction | None:
     return adapter.correction if isinstance(adapter, BayesianLastLayer) else None
 
 
+@runtime_checkable
+class PairTask(Protocol):
+    """A task whose signals are seen through contexts of their own kind, or not on one raster.
+
+    Attributes:
+        train: The signals, with a length.
+        raster: On which the errors of a correction are taken.
+        batch_size: B.
+    """
+
+    train: Any
+    raster: tuple[int, ...]
+    batch_size: int
+
+    def pairs(self, generator: Generator, count: int) -> Pairs:
+        """Training signals with their contexts: `count` that share one, or as many as are best solved together."""
+
+
 class CorrectionTraining:
-    """Batches and the loss of a correction that a bank of masks trains.
+    """Batches and the loss of a correction that a bank trains.
 
     Args:
         model: Has the adapter with the correction.
         task: Gives the signals.
     """
 
-    task: RasterTask
-
     def __init__(self, model: HyperSiren, task: Any):
         adapter, correction = model.adapter, correction_of(model)
-        assert isinstance(adapter, LastLayerSolve)
+        assert isinstance(adapter, BayesianLastLayer)
         assert correction is not None
         self.model, self.task, self.solve, self.correction = model, task, adapter, correction
-        self._bank: Bank | None = None
+        self._bank: Bank | PairBank | None = None
         self._made_of: tuple[int, ...] = ()
 
     @staticmethod
     def fits(model: HyperSiren, task: Any) -> bool:
         """Whether a bank can train this model on this task."""
-        one = isinstance(model.adapter, LastLayerSolve) and model.encoder is None
-        return one and correction_of(model) is not None and isinstance(task, RasterTask)
+        given = correction_of(model) is not None and model.encoder is None
+        return given and isinstance(task, RasterTask | PairTask)
 
     @property
-    def bank(self) -> Bank:
+    def bank(self) -> Bank | PairBank:
         """Of the prior as it is: another process, or a checkpoint, may have brought it."""
         parts = [self.solve.factor, *self.model.siren.parameters()]
         now = tuple(part._version for part in parts)
         if self._bank is None or now != self._made_of:
-            task, correction = self.task, self.correction
-            known = correction.length.any().item()  # else there is no prior yet, and nothing to learn
-            LOG.info("solving %d masks of the training contexts", correction.masks)
-            self._bank = Bank(
-                self.model.siren,
-                self.solve,
-                tuple(task.size),
-                fewest=task.fewest,
-                most=min(task.most, max(1, int(0.6 * self._points))),
-                regular=task.blocks,
-                count=correction.masks if known else 1,
-            )
-            self._made_of = now
+            self._bank, self._made_of = self._make(), now
         return self._bank
 
-    @property
-    def _points(self) -> int:
-        points = 1
-        for count in self.task.size:
-            points *= count
-        return points
+    def _make(self) -> Bank | PairBank:
+        task, correction, siren = self.task, self.correction, self.model.siren
+        # Else there is no prior yet, and nothing to learn.
+        count = correction.masks if correction.length.any() else 1
+        LOG.info("solving %d training contexts", count)
+        if isinstance(task, PairTask):
+            return PairBank(siren, self.solve, task.raster, partial(task.pairs, count=SIGNALS), count=count)
+        sizes = {"fewest": task.fewest, "most": min(task.most, max(1, int(0.6 * prod(task.size))))}
+        if isinstance(self.solve, LastLayerSolve):
+            return Bank(siren, self.solve, tuple(task.size), **sizes, regular=task.blocks, count=count)
+        draw = partial(raster_pairs, task, regular=task.blocks, jitter=correction.jitter, **sizes)
+        return PairBank(siren, self.solve, tuple(task.size), draw, count=count)
 
     def begin(self) -> None:
         """Learn the metric of the inputs, from the prior and training signals."""
@@ -130,13 +150,7 @@ class CorrectionTraining:
         generator = torch.Generator(self.solve.factor.device).manual_seed(0)
 
         def pairs(count: int) -> tuple[Tensor, Tensor, Tensor]:
-            found = list(bank.pairs(correction, self._batch(generator, count)))
-            weights = [torch.full((len(inputs),), 1 / (mask.variance + FLOOR)) for mask, inputs, _ in found]
-            return (
-                torch.cat([inputs for _, inputs, _ in found]),
-                torch.cat([left.flatten(1) for _, _, left in found]),
-                torch.cat(weights).to(self.solve.factor),
-            )
+            return bank.examples(correction, self._batch(generator, count))
 
         few = len(self.task.train)
         size = {"centres": min(CENTRES, 8 * few), "pairs": min(PAIRS, 64 * few)}  # few signals tell no more
@@ -148,14 +162,32 @@ class CorrectionTraining:
 
     def _batch(self, generator: Generator, count: int) -> BankBatch:
         host = generator if generator.device.type == "cpu" else torch.Generator().manual_seed(generator.initial_seed())
-        y = self.task.draw(generator, count, self.correction.jitter)
-        masks = torch.randint(self.correction.masks, (-(-count // EACH),), generator=host)
+        bank = self.bank
+        if isinstance(bank, PairBank):
+            each, y = min(EACH, bank.each), torch.randint(bank.each, (count,), generator=host)
+        else:
+            each, y = EACH, self.task.draw(generator, count, self.correction.jitter)
+        masks = torch.randint(len(bank), (-(-count // each),), generator=host)
         seed = int(torch.randint(2**31, (), generator=host))
-        return BankBatch(y, masks.repeat_interleave(EACH)[:count], seed)
+        return BankBatch(y, masks.repeat_interleave(each)[:count], seed)
 
     def loss(self, batch: BankBatch, autocast: bool) -> Tensor:
-        """See `Bank.loss`."""
+        """That of the bank."""
         return self.bank.loss(self.correction, batch, autocast)
+
+
+def raster_pairs(
+    task: RasterTask, generator: Generator, *, fewest: int, most: int, regular: float, jitter: float
+) -> Pairs:
+    """Training signals of a raster that are known at the points of one mask, for a bank of pairs."""
+    y = task.draw(generator, SIGNALS, jitter)
+    host = generator if generator.device.type == "cpu" else torch.Generator().manual_seed(generator.initial_seed())
+    cells = draw_mask(tuple(task.size), fewest, most, regular, host).flatten().nonzero().flatten().to(y.device)
+    x = grid(tuple(task.size), device=y.device, dtype=y.dtype)[cells].expand(len(y), -1, -1)
+    known = torch.ones(x.shape[:2], dtype=torch.bool, device=y.device)
+    places = cells.expand(len(y), -1)
+    context = Context(x, y[:, cells], known, tuple(task.size), places, shared_points=True)
+    return Pairs(context, y, torch.ones_like(y[:, 0, 0]))
 
 
 class Judge:

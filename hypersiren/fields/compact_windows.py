@@ -29,7 +29,7 @@ class CompactWindows(WindowedSiren):
     Args:
         siren: The SIREN of a window; its features should stand in the order of importance, as in
             `hypersiren.fields.lattice`.
-        windows, overlap, upper: As in `WindowedSiren`.
+        windows, overlap, upper, lower: As in `WindowedSiren`.
         counts: F_1 ... F_R, features of each mixed channel.
 
     Raises:
@@ -50,12 +50,13 @@ class CompactWindows(WindowedSiren):
         overlap: float | Sequence[float] = 0.125,
         upper: float | Sequence[float] = 1.0,
         counts: Sequence[int] = (1,),
+        lower: float | Sequence[float] = -1.0,
     ):
         self.counts = tuple(counts)
         width = siren._linears()[-1].in_features
         if not self.counts or not all(0 < n <= width for n in self.counts):
             raise ValueError(f"expected counts of 1 to {width} features for each mixed channel, got {self.counts}")
-        super().__init__(siren, windows, overlap, upper)
+        super().__init__(siren, windows, overlap, upper, lower=lower)
 
     def _make_own(self, layers: Sequence[nn.Linear], first: int) -> list[str]:
         self.coefficients = nn.Parameter(torch.zeros(len(self.windows), sum(self.counts)))

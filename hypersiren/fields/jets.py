@@ -128,6 +128,38 @@ def forward_jet(
         shifts: What is added to the phases of each sine layer; None for nothing.
     """
     *sines, (last_weight, last_bias) = weights
+    h, dh, d2h = sine_jet(x, sines, first=first, second=second, shifts=shifts)
+    value = linear(h, last_weight, last_bias)
+    gradient = _last(dh, last_weight, value) if first and dh is not None else None
+    if d2h is None:
+        return Jet(value, gradient)
+    found = _last(d2h, last_weight, value)
+    if second == "laplacian":
+        return Jet(value, gradient, laplacian=found.squeeze(-1))
+    if second == "diagonal":
+        return Jet(value, gradient, hessian_diagonal=found)
+    return Jet(value, gradient, hessian=_symmetric(found, x.shape[-1]))
+
+
+def sine_jet(
+    x: Float[Tensor, "*batch N D"],
+    sines: Weights,
+    *,
+    first: bool = True,
+    second: Second | None = None,
+    shifts: Sequence[Shift] | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The values of the last sine layer, (..., N, H), with their first derivatives (..., D, N, H) and second ones.
+
+    Args:
+        x, first, second, shifts: As in `forward_jet`.
+        sines: Weight and bias of the sine layers, omega multiplied in.
+
+    Example:
+        >>> h, dh, d2h = sine_jet(torch.zeros(5, 2), [(torch.ones(3, 2), torch.zeros(3))], second="diagonal")
+        >>> h.shape, dh.shape, d2h.shape
+        (torch.Size([5, 3]), torch.Size([2, 5, 3]), torch.Size([2, 5, 3]))
+    """
     h, dh, d2h = x, None, None
     for i, (weight, bias) in enumerate(sines):
         shift, dshift, d2shift = shifts[i] if shifts else (None, None, None)
@@ -146,16 +178,7 @@ def forward_jet(
                 d2h = torch.addcmul(cos * d2phase, h.unsqueeze(-3), squares, value=-1)
         if first or i < len(sines) - 1:  # the last layer's second derivatives need no first ones
             dh = cos * dphase
-    value = linear(h, last_weight, last_bias)
-    gradient = _last(dh, last_weight, value) if first and dh is not None else None
-    if d2h is None:
-        return Jet(value, gradient)
-    found = _last(d2h, last_weight, value)
-    if second == "laplacian":
-        return Jet(value, gradient, laplacian=found.squeeze(-1))
-    if second == "diagonal":
-        return Jet(value, gradient, hessian_diagonal=found)
-    return Jet(value, gradient, hessian=_symmetric(found, x.shape[-1]))
+    return h, dh, d2h
 
 
 def reverse_jet(x: Float[Tensor, "*batch N D"], weights: Weights) -> Jet:

@@ -9,15 +9,18 @@ Symbols: T windows, P points of a window, D axes, C channels, F features, W wind
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hypersiren.fields.coords import evaluate, grid
-from hypersiren.fields.jets import Jet
+from hypersiren.fields.jets import CACHED, Jet, sine_jet
+from hypersiren.fields.memo import Memo, once
 from hypersiren.fields.separable import is_separable, separable_raster
 from hypersiren.fields.windowed_siren import WindowedSiren
 from hypersiren.fields.windows import smooth_step
@@ -199,32 +202,23 @@ def _windowed(
     index = torch.arange(len(field.windows), device=device).view(field.windows.count)
     index = index[tuple(slice(a, b) for a, b in ranges)]
     some = max(1, STRIP // (rest * points * field.out_features * (1 + 4 * order)))
-    outputs = [(), *([(a,) for a in range(d)] if order else []), *([(a, a) for a in range(d)] if order == 2 else [])]
+    outputs = _keys(d, order)
     carry: list[Tensor | None] = [None] * len(outputs)
     place = [start * s for (start, _), (_, s) in zip(ranges, pixels, strict=True)]  # of the first sample that is summed
     across = tuple(slice(low - p, high - p) for (low, high), p in zip(crop[1:], place[1:], strict=True))
     for i in range(0, count[0], some):
         stop = min(i + some, count[0])
         which = index[i:stop].flatten()
-        values = {}
-        for key, phi in tables.items():
-            y = field.channels(phi, which)
-            if key == ():
-                y = y + field.constants(which)
-            # (P, W, C) -> (n_0, n_1, ..., w_0, w_1, ..., C)
-            values[key] = y.movedim(0, 1).reshape(stop - i, *count[1:], *local, -1)
+        values = {
+            key: y.reshape(stop - i, *count[1:], *local, -1) for key, y in _window_values(field, tables, which).items()
+        }
         w = [weights[0][:, i:stop], *weights[1:]]
         first, tail = (stop - i) * pixels[0][1], pixels[0][0] - pixels[0][1]
         done = first + (tail if stop == count[0] else 0)
         low, high = max(0, crop[0][0] - place[0]), min(done, crop[0][1] - place[0])
         found = []
         for number, key in enumerate(outputs):
-            total = _times(w, (), d, values[key])
-            if len(key) >= 1:
-                total = total + _times(w, key, d, values[()])
-            if len(key) == 2:
-                total = total + 2 * _times(w, key[:1], d, values[key[:1]])
-            summed = _overlap_add(total, pixels)
+            summed = _overlap_add(_blended(w, key, d, values), pixels)
             before = carry[number]
             if before is not None and tail:
                 summed[:tail] += before
@@ -235,6 +229,69 @@ def _windowed(
             gradient = torch.stack(found[1 : 1 + d], -1) if order else None
             curvature = torch.stack(found[1 + d :], -1) if order == 2 else None
             yield Jet(found[0], gradient, hessian_diagonal=curvature)
+
+
+@torch.no_grad()
+def thinned_jet(field: Any, size: Sequence[int], every: int, memo: Memo | None = None) -> Jet | None:
+    """The jet, with the Hessian's diagonal, at every so many-th sample of `grid(size)` along each axis, from the first.
+
+    Windows whose first sample is as far from a wanted one see the same local points; only those are evaluated.
+
+    Args:
+        field, size: As in `strips`.
+        every: As above.
+        memo: Keeps the features' derivatives, which the windows of signals of one size share.
+
+    Returns:
+        (rows, *columns, C) values, gradients and curvatures (..., D); None where the raster does not keep step with the
+        windows, or these have hidden layers of their own.
+
+    Example:
+        >>> from hypersiren.fields.siren import Siren
+        >>> field = WindowedSiren(Siren(2, 1, 8), (3, 2), overlap=0.25)
+        >>> thinned_jet(field, (100, 70), 8)
+        Jet(value (13, 9, 1), gradient (13, 9, 1, 2), hessian_diagonal (13, 9, 1, 2))
+    """
+    shared = _shared(field)
+    if shared is None or (pixels := shared.windows.pixels(size)) is None:
+        return None
+    d = len(size)
+    device, dtype = _where(shared)
+    inner = [w for w, _ in pixels]
+    hidden = b"".join(p.detach().cpu().numpy().tobytes() for p in shared._hidden().values())
+    made = ("derivatives", pixels, shared.windows.width, str(device), hidden)
+    tables = once(memo, made, partial(local_features, shared, inner, 2))
+    axes = list(zip(shared.windows.count, pixels, size, strict=True))
+    weights = [_weights(n, w, s, 2, device, dtype, m) for n, (w, s), m in axes]
+    local = torch.arange(math.prod(inner), device=device).view(inner)
+    index = torch.arange(len(shared.windows), device=device).view(shared.windows.count)
+    keys = _keys(d, 2)
+    wide = [((n - 1) * s + w - 1) // every + 1 for n, (w, s), _ in axes]  # windows may reach beyond the signal
+    sums = [torch.zeros(math.prod(wide), shared.out_features, device=device, dtype=dtype) for _ in keys]
+    for group in product(*(_groups(n, w, s, every, device) for n, (w, s), _ in axes)):
+        samples = local[torch.meshgrid(*(samples for _, samples in group), indexing="ij")]
+        which = index[torch.meshgrid(*(windows for windows, _ in group), indexing="ij")]
+        values = _window_values(shared, {key: phi[samples.flatten()] for key, phi in tables.items()}, which.flatten())
+        shape = (*which.shape, *samples.shape, shared.out_features)
+        values = {key: y.reshape(shape) for key, y in values.items()}
+        parts = [w[:, windows][:, :, inside] for w, (windows, inside) in zip(weights, group, strict=True)]
+        place = torch.zeros((1,) * (2 * d), dtype=torch.long, device=device)
+        for a, (windows, inside) in enumerate(group):
+            at = (windows[:, None] * pixels[a][1] + inside) // every
+            place = place * wide[a] + at.view([at.shape[i == d + a] if i in (a, d + a) else 1 for i in range(2 * d)])
+        for total, key in zip(sums, keys, strict=True):
+            total.index_add_(0, place.flatten(), _blended(parts, key, d, values).flatten(0, -2))
+    value, *rest = (each.unflatten(0, wide)[tuple(slice(-(-m // every)) for m in size)] for each in sums)
+    return Jet(value, torch.stack(rest[:d], -1), hessian_diagonal=torch.stack(rest[d:], -1))
+
+
+def _groups(n: int, w: int, s: int, every: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    """Windows along an axis of which the same samples are wanted, and these samples."""
+    groups: dict[int, list[int]] = {}
+    for i in range(n):
+        groups.setdefault(-s * i % every, []).append(i)
+    as_index = partial(torch.tensor, device=device)
+    return [(as_index(windows), as_index(range(first, w, every))) for first, windows in groups.items() if first < w]
 
 
 def local_features(
@@ -255,23 +312,17 @@ def local_features(
     x = grid(local, device=device, dtype=precise)
     if order == 0:
         return {(): field.template.features(x, hidden).to(dtype)}
-    width = field.template.shapes[list(field.template.shapes)[-2]][1]
-    names = list(field.template.last())
-    identity = torch.eye(width, device=device, dtype=precise)
+    sines = field.template.scaled_weights(hidden)[:-1]
     parts: dict[tuple[int, ...], list[Tensor]] = {}
-    for part in x.split(max(1, 2**22 // width)):
-        jet = field.template.jet(
-            part,
-            {**hidden, names[0]: identity, names[1]: torch.zeros_like(identity[0])},
-            second="diagonal" if order == 2 else None,
-        )
-        parts.setdefault((), []).append(jet.value.to(dtype))
-        for a, width_a in enumerate(field.windows.width):
-            assert jet.gradient is not None
-            parts.setdefault((a,), []).append((jet.gradient[..., a] * (2 / width_a)).to(dtype))
+    for part in x.split(max(1, CACHED // max(bias.shape[0] for _, bias in sines))):
+        phi, dphi, d2phi = sine_jet(part, sines, second="diagonal" if order == 2 else None)
+        parts.setdefault((), []).append(phi.to(dtype))
+        for a, width in enumerate(field.windows.width):
+            assert dphi is not None
+            parts.setdefault((a,), []).append((dphi[a] * (2 / width)).to(dtype))
             if order == 2:
-                assert jet.hessian_diagonal is not None
-                parts.setdefault((a, a), []).append((jet.hessian_diagonal[..., a] * (2 / width_a) ** 2).to(dtype))
+                assert d2phi is not None
+                parts.setdefault((a, a), []).append((d2phi[a] * (2 / width) ** 2).to(dtype))
     return {key: torch.cat(each) for key, each in parts.items()}
 
 
@@ -290,6 +341,32 @@ def _weights(
             found[o, 1:, :lap] = rising
             found[o, :-1, s:] = 1 - rising if o == 0 else -rising
     return found
+
+
+def _keys(d: int, order: int) -> list[tuple[int, ...]]:
+    """Axes by which a value, its gradient and its curvatures are derived."""
+    return [(), *([(a,) for a in range(d)] if order else []), *([(a, a) for a in range(d)] if order == 2 else [])]
+
+
+def _window_values(
+    field: WindowedSiren, tables: Mapping[tuple[int, ...], Float[Tensor, "P F"]], which: Int[Tensor, " W"]
+) -> dict[tuple[int, ...], Float[Tensor, "W P C"]]:
+    """The values of some windows at local points, and their derivatives."""
+    values = {key: field.channels(phi, which).movedim(0, 1) for key, phi in tables.items()}
+    values[()] = values[()] + field.constants(which).unsqueeze(-2)
+    return values
+
+
+def _blended(
+    weights: Sequence[Tensor], key: tuple[int, ...], d: int, values: Mapping[tuple[int, ...], Tensor]
+) -> Tensor:
+    """Values times the windows' weights, derived by the axes of a key: the product rule."""
+    total = _times(weights, (), d, values[key])
+    if len(key) >= 1:
+        total = total + _times(weights, key, d, values[()])
+    if len(key) == 2:
+        total = total + 2 * _times(weights, key[:1], d, values[key[:1]])
+    return total
 
 
 def _times(weights: Sequence[Tensor], key: tuple[int, ...], d: int, values: Tensor) -> Tensor:

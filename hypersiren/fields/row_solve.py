@@ -30,7 +30,7 @@ from torch import Tensor
 
 from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.dissection import BlockCholesky
-from hypersiren.fields.jets import Jet, forward_jet
+from hypersiren.fields.jets import Jet, sine_jet
 
 RIDGE = 1e-12
 """Of the Gram matrix whose columns have norm 1."""
@@ -305,8 +305,7 @@ def _combine(field: CompactWindows, x: Float[Tensor, "M D"], taken: Shaped[Tenso
         by_sine = torch.cat([torch.ones_like(w[:, :1]), -w.square()], 1).to(taken)
         sine = taken[:, [0, *range(1 + d, 1 + 2 * d)]] @ by_sine.mT
         return phase.sin() * sine + phase.cos() * (taken[:, 1 : 1 + d] @ w.to(taken).mT)
-    f = sines[-1][0].shape[0]
-    jet = forward_jet(x, [*sines, (torch.eye(f).to(x), torch.zeros(f).to(x))], second="diagonal")
-    assert jet.gradient is not None and jet.hessian_diagonal is not None  # noqa: PT018
-    jets = torch.cat([jet.value.unsqueeze(-1), jet.gradient, jet.hessian_diagonal], -1)
+    phi, dphi, d2phi = sine_jet(x, sines, second="diagonal")
+    assert dphi is not None and d2phi is not None  # noqa: PT018
+    jets = torch.cat([phi.unsqueeze(-1), dphi.movedim(0, -1), d2phi.movedim(0, -1)], -1)
     return (jets.to(taken) * taken.unsqueeze(1)).sum(-1)

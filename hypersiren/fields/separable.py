@@ -68,7 +68,7 @@ def separable_raster(field: WindowedSiren, axes: Sequence[Tensor]) -> Float[Tens
         values, inverse = weight[:, a].unique(return_inverse=True)
         flat = flat * len(values) + inverse
         sizes.append(len(values))
-        one = Windows((grid.count[a],), grid.overlap[a], grid.upper[a])  # type: ignore[index]
+        one = Windows((grid.count[a],), grid.overlap[a], grid.upper[a], grid.lower[a])  # type: ignore[index]
         sample, place, factor = _table(one, x)
         index.append(sample)
         weights.append(factor.to(dtype))

@@ -20,6 +20,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -28,7 +29,9 @@ from torch import Tensor
 
 from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.lattice import frequency_sizes, lattice_siren
+from hypersiren.fields.memo import Memo, once
 from hypersiren.fields.raster import STRIP, local_features
+from hypersiren.fields.siren import Siren
 from hypersiren.fields.windows import Windows, choose_steps
 
 LOG = logging.getLogger(__name__)
@@ -124,6 +127,7 @@ def solve_raster(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], object] = lambda done, total: None,
     keep: Keep | None = None,
+    memo: Memo | None = None,
 ) -> CompactWindows:
     """The field of a signal on a raster, known everywhere or in part.
 
@@ -144,6 +148,7 @@ def solve_raster(
         device: Where to solve.
         progress: Called with the rows that are done and all of them.
         keep: What is done already, and where it goes. The field is the same to the bit, wherever it was interrupted.
+        memo: Keeps the system and its factors, which signals of one size share.
 
     Raises:
         ValueError: If the numbers are not above 0, or nothing is known.
@@ -169,27 +174,40 @@ def solve_raster(
     # As many numbers a window and channel as its share of the signal has values.
     budget = max(channels, round(numbers * math.prod(size) * channels / len(plan.windows)) - 1)
     most = min(budget, round(1.5 * samples) + 8)
-    weights = [1 / s for _, s in plan.pixels]
-    siren = lattice_siren(len(local), channels, most, period, [w / max(weights) for w in weights])
+    wanted = (plan.pixels, channels, most, period, ridge, decay, str(device))
+    siren, phi, scale, a, lower = once(memo, ("system", *wanted), partial(_system, *wanted))
+    work = a.dtype
     look = _some_windows(plan, read, device)
     offset, mix = _axes(look)
-    draft = CompactWindows(siren, [1] * len(local), counts=(1,)).to(device)
-    phi = local_features(draft, local)[()]
-    scale = ((1 + frequency_sizes(siren)) ** -decay).to(phi)
-    # In double precision: the features are nearly dependent.
-    work = phi.dtype if phi.device.type == "mps" else torch.float64
-    a = (phi * scale).to(work)
-    gram = a.mT @ a
-    gram.diagonal().add_(ridge * samples)
-    lower = torch.linalg.cholesky(gram)
+    # A window's numbers are S L^-T L^-1 A^T y. L^-1 A^T is made once where there are more windows than samples of one.
+    many = read_known is not None or len(plan.windows) > samples
+    root = torch.linalg.solve_triangular(lower, a.mT, upper=False) if many else None
+
+    def through(y: Tensor) -> Tensor:
+        """L^-1 A^T y, (F, W), of samples (W, P)."""
+        if root is None:
+            return torch.linalg.solve_triangular(lower, a.mT @ y.mT, upper=False)
+        return root @ y.mT
+
     if read_known is None:
-        counts = _share(lower, a, ((look - offset) @ mix).to(work), budget)
+        counts = _share(through, ((look - offset) @ mix).to(work), budget)
     else:  # one system for all channels
         counts = (min(most, budget // channels),) * channels
-    solvers = [
-        (scale[:count, None] * torch.cholesky_solve(a[:, :count].mT, lower[:count, :count])).to(phi.dtype)
-        for count in counts
-    ]
+
+    def back(found: Tensor, count: int) -> Tensor:
+        upper = lower[:count, :count].mT
+        return (scale[:count, None] * torch.linalg.solve_triangular(upper, found, upper=True)).to(phi.dtype)
+
+    solvers = [] if root is None else [back(root[:count], count) for count in counts]
+
+    def solve(y: Tensor, r: int) -> Tensor:
+        """The numbers of channel r, (F, W), of samples (W, P)."""
+        if solvers:
+            return solvers[r] @ y.mT
+        count = counts[r]
+        right = a[:, :count].mT @ y.mT.to(work)
+        return back(torch.linalg.solve_triangular(lower[:count, :count], right, upper=False), count)
+
     field = CompactWindows(siren, plan.windows.count, plan.windows.overlap, plan.windows.upper, counts).to(device)
     field.mix.copy_(mix)
     field.offset.copy_(offset)
@@ -201,7 +219,7 @@ def solve_raster(
     for i in range(keep.load(field, (first, last)) if keep else first, last, some):
         stop = min(i + some, last)
         z = (_windows(plan, read, i, stop, device) - offset) @ mix
-        parts = [solver @ z[..., r].mT for r, solver in enumerate(solvers)]
+        parts = [solve(z[..., r], r) for r in range(channels)]
         if read_known is not None:
             seen = _windows(plan, read_known, i, stop, device).squeeze(-1)
             y = (_windows(plan, truth, i, stop, device) - offset) @ mix
@@ -215,6 +233,29 @@ def solve_raster(
     if keep:
         keep.gather(field, (first, last))
     return field.requires_grad_(False)
+
+
+def _system(
+    pixels: Sequence[tuple[int, int]],
+    channels: int,
+    most: int,
+    period: float,
+    ridge: float,
+    decay: float,
+    device: str,
+) -> tuple[Siren, Float[Tensor, "P F"], Float[Tensor, " F"], Float[Tensor, "P F"], Float[Tensor, "F F"]]:
+    """The SIREN of a window, its features at the window's samples, S, A and L."""
+    local = [w for w, _ in pixels]
+    weights = [1 / s for _, s in pixels]
+    siren = lattice_siren(len(local), channels, most, period, [w / max(weights) for w in weights])
+    draft = CompactWindows(siren, [1] * len(local), counts=(1,)).to(device)
+    phi = local_features(draft, local)[()]
+    scale = ((1 + frequency_sizes(siren)) ** -decay).to(phi)
+    # In double precision: the features are nearly dependent.
+    a = (phi * scale).to(phi.dtype if phi.device.type == "mps" else torch.float64)
+    gram = a.mT @ a
+    gram.diagonal().add_(ridge * len(a))
+    return siren, phi, scale, a, torch.linalg.cholesky(gram)
 
 
 def fill(values: Float[Tensor, "*size C"], known: Bool[Tensor, "*size"]) -> Float[Tensor, "*size C"]:
@@ -310,14 +351,9 @@ def _axes(look: Float[Tensor, "W P C"]) -> tuple[Float[Tensor, " C"], Float[Tens
     return offset.to(look.dtype), vectors.to(look.dtype)
 
 
-def _share(lower: Tensor, a: Float[Tensor, "P F"], z: Float[Tensor, "W P R"], budget: int) -> tuple[int, ...]:
+def _share(through: Callable[[Tensor], Tensor], z: Float[Tensor, "W P R"], budget: int) -> tuple[int, ...]:
     """Features of each mixed channel: so many together that what they explain is the most."""
-    explained = torch.stack(
-        [
-            torch.linalg.solve_triangular(lower, a.mT @ z[..., r].mT, upper=False).square().sum(1).cumsum(0)
-            for r in range(z.shape[-1])
-        ]
-    )  # (R, F)
+    explained = torch.stack([through(y).square().sum(1).cumsum(0) for y in z.unbind(-1)])  # (R, F)
     n = torch.arange(1, explained.shape[1] + 1, device=explained.device, dtype=explained.dtype)
     low, high = 0.0, float(explained.max()) + 1.0
 

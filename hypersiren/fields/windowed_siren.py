@@ -49,7 +49,7 @@ class WindowedSiren(nn.Module):
         siren: The SIREN of a window, over coordinates in [-1, 1]^D of the window; all windows begin with its weights.
         windows: Windows along each axis.
         overlap: Share of a window that it gives to each neighbour, above 0 and at most 0.5; one, or one for each axis.
-        upper: Where the last windows end, 1 or beyond; the first begin at -1.
+        upper, lower: Where the last windows end and the first begin, see `hypersiren.fields.windows.Windows`.
         own: "last": windows have last layers of their own and share the hidden ones, so that features are computed
             once; "all": every window has all weights for itself.
 
@@ -76,13 +76,14 @@ class WindowedSiren(nn.Module):
         overlap: float | Sequence[float] = 0.125,
         upper: float | Sequence[float] = 1.0,
         own: Own = "last",
+        lower: float | Sequence[float] = -1.0,
     ):
         super().__init__()
         if len(windows) != siren.in_features:
             raise ValueError(f"expected windows along each of {siren.in_features} axes, got {tuple(windows)}")
         if own not in ("last", "all"):
             raise ValueError(f'expected own to be "last" or "all", got {own!r}')
-        self.windows = Windows(tuple(windows), _plain(overlap), _plain(upper))
+        self.windows = Windows(tuple(windows), _plain(overlap), _plain(upper), _plain(lower))
         self.in_features, self.out_features, self.own = siren.in_features, siren.out_features, own
         # The SIREN of a window without weights: no parameter of this module.
         object.__setattr__(self, "template", copy.deepcopy(siren).to("meta"))
@@ -160,7 +161,8 @@ class WindowedSiren(nn.Module):
         Raises:
             ValueError: If x has other than D coordinates, or `params` holds a name this network does not have.
         """
-        if len(self.windows) == 1 and params is None and set(self.windows.upper) == {1.0}:  # type: ignore[arg-type]
+        whole = [set(ends) for ends in (self.windows.lower, self.windows.upper)]  # type: ignore[arg-type]
+        if len(self.windows) == 1 and params is None and whole == [{-1.0}, {1.0}]:
             one = torch.zeros(1, dtype=torch.long, device=x.device)
             leaves = self.leaves(dict(self.named_parameters()), one, one)
             own = {name: p[0] if p.ndim > len(self.template.shapes[name]) else p for name, p in leaves.items()}

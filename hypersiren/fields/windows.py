@@ -2,7 +2,9 @@
 
 Along one axis n windows of width W stand a step s apart, and give the share `overlap` of W to each neighbour:
 
-    W = (upper + 1) / (1 + (n - 1) (1 - overlap)),     s = (1 - overlap) W,     l = overlap W.
+    W = (upper - lower) / (1 + (n - 1) (1 - overlap)),     s = (1 - overlap) W,     l = overlap W,
+
+with lower = -1 but for fields over another box, such as of time and place.
 
 Over the first l of window i its weight rises from 0 to 1 as that of window i - 1 falls, by the quintic step
 
@@ -44,10 +46,11 @@ class Windows:
     Attributes:
         count: Windows along each axis.
         overlap: Share of a window that it gives to each neighbour, above 0 and at most 0.5; one, or one for each axis.
-        upper: Where the last window of each axis ends, 1 or beyond; the first begins at -1. One, or one for each axis.
+        upper: Where the last window of each axis ends. One, or one for each axis.
+        lower: Where the first window of each axis begins.
 
     Raises:
-        ValueError: If there is no window, or the overlap or the upper end is out of its range.
+        ValueError: If there is no window, or the overlap or an end is out of its range.
 
     Example:
         >>> windows = Windows((3, 2), 0.25)
@@ -58,32 +61,34 @@ class Windows:
     count: tuple[int, ...]
     overlap: float | tuple[float, ...] = 0.125
     upper: float | tuple[float, ...] = 1.0
+    lower: float | tuple[float, ...] = -1.0
     width: tuple[float, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         count = tuple(self.count)
         if not count or any(n < 1 for n in count):
             raise ValueError(f"expected at least one window along each axis, got {count}")
-        for name, low, high in (("overlap", 0.0, 0.5), ("upper", 1.0, math.inf)):
+        for name in ("overlap", "upper", "lower"):
             given = getattr(self, name)
             values = tuple(given) if isinstance(given, Sequence) else (float(given),) * len(count)
             if len(values) != len(count):
                 raise ValueError(f"expected {name} for each of {len(count)} axes, got {given}")
-            inside = all((low < v if name == "overlap" else low <= v) and v <= high for v in values)
-            if not inside:
-                what = "above 0 and at most 0.5" if name == "overlap" else "of 1 or more"
-                raise ValueError(f"expected {name} {what}, got {given}")
             object.__setattr__(self, name, values)
+        if not all(0 < o <= 0.5 for o in self.overlap):  # type: ignore[union-attr]
+            raise ValueError(f"expected overlap above 0 and at most 0.5, got {self.overlap}")
+        for low, high in zip(self.lower, self.upper, strict=True):  # type: ignore[arg-type]
+            if not -math.inf < low < high < math.inf:
+                raise ValueError(f"expected upper above lower, got {high} and {low}")
         object.__setattr__(self, "count", count)
-        width = tuple((u + 1) / (1 + (n - 1) * (1 - o)) for n, o, u in self._axes())
+        width = tuple((u - low) / (1 + (n - 1) * (1 - o)) for n, o, u, low in self._axes())
         object.__setattr__(self, "width", width)
 
     def __len__(self) -> int:
         """T."""
         return math.prod(self.count)
 
-    def _axes(self) -> list[tuple[int, float, float]]:
-        return list(zip(self.count, self.overlap, self.upper, strict=True))  # type: ignore[arg-type]
+    def _axes(self) -> list[tuple[int, float, float, float]]:
+        return list(zip(self.count, self.overlap, self.upper, self.lower, strict=True))  # type: ignore[arg-type]
 
     @property
     def lap(self) -> tuple[float, ...]:
@@ -102,6 +107,8 @@ class Windows:
             >>> Windows((3, 2), 0.25).pixels((100, 70)), Windows((3, 2), 0.25).pixels((101, 70))
             (((40, 30), (40, 30)), None)
         """
+        if any(low != -1 for low in self.lower):  # type: ignore[union-attr]
+            return None
         found = []
         for n, count, width, step in zip(size, self.count, self.width, self.step, strict=True):
             w, s = width * n / 2, step * n / 2
@@ -125,8 +132,9 @@ class Windows:
             axis the factor of each window's weight (N, K), followed by its derivatives by x.
         """
         indices, locals_, factors = [], [], []
-        for d, (n, width, step, lap) in enumerate(zip(self.count, self.width, self.step, self.lap, strict=True)):
-            place = x[:, d] + 1
+        axes = zip(self.count, self.width, self.step, self.lap, self.lower, strict=True)  # type: ignore[arg-type]
+        for d, (n, width, step, lap, low) in enumerate(axes):
+            place = x[:, d] - low
             i = (place / step).floor().clamp(0, n - 1) if n > 1 else torch.zeros_like(place)
             t = ((place - i * step) / lap).clamp(0, 1)
             t = torch.where(i > 0, t, torch.ones_like(t))  # the first window begins with weight 1
@@ -135,7 +143,7 @@ class Windows:
             if n > 1:
                 locals_.append((place.unsqueeze(-1) - pair * step) / (0.5 * width) - 1)
             else:
-                locals_.append((x[:, d].unsqueeze(-1) - (width / 2 - 1)) / (0.5 * width) + 0 * pair)
+                locals_.append((x[:, d].unsqueeze(-1) - (width / 2 + low)) / (0.5 * width) + 0 * pair)
             rising = [smooth_step(t, o) / lap**o for o in range(order + 1)]
             rest = [1 - rising[0], *(-r for r in rising[1:])]
             factors.append([torch.stack(both, -1) for both in zip(rising, rest, strict=True)])

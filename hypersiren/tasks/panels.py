@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from hypersiren.shapes.files.mesh import write_mesh
 from hypersiren.shapes.mesh import Mesh
-from hypersiren.signals.image.files import encode_png, write_image
+from hypersiren.signals.image.files import encode_png, write_encoded
 from hypersiren.signals.sound.files import encode_wav, write_sound
 from hypersiren.signals.video.files import encode_gif, video_ending, write_video
 
@@ -46,15 +47,19 @@ class ImagePanel:
         scale = 255 if pixels.dtype == np.uint8 else 1
         return cls(torch.from_numpy(np.ascontiguousarray(pixels / np.float32(scale), np.float32)))
 
+    @cached_property
+    def encoded(self) -> bytes:
+        """As PNG."""
+        return encode_png(self.pixels.cpu().numpy())
+
     def write(self, folder: Path, name: str) -> Path:
         path = folder / f"{name}.png"
-        write_image(path, self.pixels.cpu().numpy())
+        write_encoded(path, self.encoded)
         return path
 
     def event(self, name: str) -> "list[Summary.Value]":
         height, width = self.pixels.shape[:2]
-        encoded = encode_png(self.pixels.cpu().numpy())
-        return [_value(name, image=_summary().Image(height=height, width=width, encoded_image_string=encoded))]
+        return [_value(name, image=_summary().Image(height=height, width=width, encoded_image_string=self.encoded))]
 
 
 @dataclass(frozen=True)

@@ -106,16 +106,28 @@ def draw_summary(task: Any, field: Any, metrics: Mapping[str, float], history: H
         rows[-1] |= curves
     elif curves:
         rows.append({**curves})
-    title = f"{task.name}: {measure.text(metrics[measure.key])}" if measure else task.name
-    if history:
-        at, last = _row_of(metrics, history), history[-1]["step"]
-        done = f"after {at['step']:.0f} steps, which took {at['seconds']:.3g} s"
-        solved = f"solved in {at['seconds']:.3g} s" if at["seconds"] else "before the first step"
-        title += f"\n{done if at['step'] else solved}"
-        title += f"; the best of {last:.0f} steps" if at["step"] < last else ""
-    title = "\n".join(textwrap.fill(line, 76) for line in title.splitlines())
+    title = "\n".join(textwrap.fill(line, 76) for line in summary_title(task, metrics, history).splitlines())
     empty: dict[str, Plot] = {"nothing": Picture("No pictures and no history", np.ones((1, 3, 1)))}
     return draw_rows([list(row.values()) for row in rows if row] or [list(empty.values())], title)
+
+
+def summary_title(task: Any, metrics: Mapping[str, float], history: History = ()) -> str:
+    """The headline number, and after how many steps and seconds.
+
+    Example:
+        >>> from hypersiren import FieldTask
+        >>> summary_title(FieldTask(), {"psnr": 40.0}, [{"step": 0, "seconds": 0.7, "validation/psnr": 40.0}])
+        'task: psnr 40\\nsolved in 0.7 s'
+    """
+    measure = headline(task, metrics)
+    title = f"{task.name}: {measure.text(metrics[measure.key])}" if measure else task.name
+    if not history:
+        return title
+    at, last = _row_of(metrics, history), history[-1]["step"]
+    done = f"after {at['step']:.0f} steps, which took {at['seconds']:.3g} s"
+    solved = f"solved in {at['seconds']:.3g} s" if at["seconds"] else "before the first step"
+    best = f"; the best of {last:.0f} steps" if at["step"] < last else ""
+    return f"{title}\n{done if at['step'] else solved}{best}"
 
 
 def rows_of(task: Any, field: Any) -> Rows:

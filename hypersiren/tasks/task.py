@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from hypersiren.errors import UserError
 from hypersiren.fields.coords import strata
+from hypersiren.fields.memo import Memo
 from hypersiren.fields.settings import Network
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.window_solve import Keep
@@ -75,8 +76,11 @@ class FieldTask:
         refit_every: Steps between calls of `refit`; None: it is not called.
         windowed: Whether `windowed_field` solves it.
         first_omega: The first omega that suits the signal, where settings leave it open.
+        trained_steps: The steps that suit it, where settings leave them open; None: those of the task's settings.
         defaults: The settings of its network and its optimisation.
         renderings: What `once` keeps; None: nothing.
+        memo: What several tasks of one size share where they have the same one, such as the system of their windows;
+            None: nothing.
         finished: Whether nothing is left to do, before all steps are done; see `advance`.
         measures: What the numbers of `evaluate` are, with unit and direction; the first of them stands above its
             summary. () for their names alone, and the criterion, or the first, above it.
@@ -106,11 +110,13 @@ class FieldTask:
     samples: Sequence[int] = ()
     value_count: int | None = None
     first_omega: float | None = None
+    trained_steps: int | None = None
     defaults: FitSettings = FitSettings()
     measures: Sequence[Measure] = ()
     refit_every: int | None = None
     windowed: bool = False
     renderings: Renderings | None = None
+    memo: Memo | None = None
     finished: bool = False
 
     def advance(self, done: int, steps: int) -> bool:
@@ -285,7 +291,7 @@ LEAST_OMEGA = 30.0
 
 OPTIONAL = (
     "digest", "summary", "measures", "held_out", "refit_every", "refit", "share", "once", "renderings", "windowed",
-    "windowed_field", "evaluate_result", "finished", "advance", "state", "set_state",
+    "trained_steps", "windowed_field", "evaluate_result", "finished", "advance", "state", "set_state",
     "value_count",
 )  # fmt: skip
 """What a task from outside need not have."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hypersiren.fields.compact_windows import CompactWindows
+from hypersiren.fields.memo import Memo
 from hypersiren.fields.settings import Network
 from hypersiren.fields.window_solve import Keep, solve_raster
 
@@ -43,6 +44,7 @@ def solve_windows(
     known: Tensor | None = None,
     keep: Keep | None = None,
     finer: int = 1,
+    memo: Memo | None = None,
 ) -> CompactWindows:
     """The windowed field of a signal.
 
@@ -54,6 +56,7 @@ def solve_windows(
         device: Where to solve.
         known: Which samples are known, (*size,); None for all.
         keep: See `hypersiren.fields.window_solve.solve_raster`.
+        memo: As `keep`.
         finer: How many times as fine, along each axis, the raster is as the signal that the numbers are counted by.
     """
     dims = len(size)
@@ -88,6 +91,7 @@ def solve_windows(
         device=device,
         progress=progress,
         keep=keep,
+        memo=memo,
     )
 
 

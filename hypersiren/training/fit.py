@@ -239,7 +239,7 @@ def fit(
     if result.run_dir is not None and result.finished and is_first():
         LOG.info("drawing summary.png")
         return_freed_memory()
-        result.plot(result.run_dir / "summary.png")
+        objective.summary(field, result.metrics, result.history).write(result.run_dir, "summary")
     return result
 
 
@@ -276,7 +276,8 @@ def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) ->
             network = choose_omega(network, task)
     solved = field is None and network.kind == "windowed"
     if training.steps is None:
-        training = training.replace(steps=0 if solved else settings.trained_steps)
+        own = getattr(task, "trained_steps", None) or settings.trained_steps
+        training = training.replace(steps=0 if solved else own)
     if training.steps == 0 and not solved:
         raise UserError("training.steps: expected at least 1 where nothing is solved, got 0")
     return settings.replace(network=network, training=training)

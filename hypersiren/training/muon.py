@@ -29,11 +29,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hypersiren.training.plain import PlainOptimizer
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic whose slope at 0 is steep, so that five iterations raise small singular values to 0.7 to 1.2."""
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(PlainOptimizer):
     """The optimiser for matrices.
 
     Args:

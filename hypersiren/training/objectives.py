@@ -8,9 +8,9 @@ from torch import Generator, Tensor, nn
 
 from hypersiren.errors import UserError
 from hypersiren.fields.operators import Field
-from hypersiren.plotting import figure_pixels
+from hypersiren.plotting import ZOOM, figure_pixels
 from hypersiren.tasks.panels import ImagePanel, Panel
-from hypersiren.tasks.summary import History, draw_summary
+from hypersiren.tasks.summary import History, draw_summary, summary_title
 from hypersiren.tasks.task import Task
 
 
@@ -90,6 +90,7 @@ class FieldObjective(Objective):
         super().__init__()
         self.model, self.task, self.first_lr, self.seconds = field, task, first_lr, seconds
         self.validate_first = seconds > 0
+        self._drawn: tuple[tuple[str, int], ImagePanel] | None = None
         if (share := numbers_per_value(field, task)) is not None:
             self.facts = {"numbers_per_value": share}
 
@@ -113,8 +114,20 @@ class FieldObjective(Objective):
 
     def pictures(self, predict: Any, metrics: Mapping[str, float], history: History) -> dict[str, Panel]:
         """The summary."""
-        figure = draw_summary(self.task, predict, metrics, history)
-        return {"summary": ImagePanel.of(figure_pixels(figure))}
+        return {"summary": self.summary(predict, metrics, history)}
+
+    def summary(self, field: Any, metrics: Mapping[str, float], history: History) -> ImagePanel:
+        """The picture of a summary; drawing takes half a second, so the last one is kept.
+
+        Args:
+            field, metrics, history: As in `hypersiren.tasks.summary.draw_summary`. The title tells fields apart: it has
+                the step and the headline number.
+        """
+        key = summary_title(self.task, metrics, history), len(history)
+        if self._drawn is None or self._drawn[0] != key:
+            figure = draw_summary(self.task, field, metrics, history)
+            self._drawn = key, ImagePanel.of(figure_pixels(figure, zoom=ZOOM))
+        return self._drawn[1]
 
 
 def named_terms(task: Task, terms: Any) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.training.muon import Muon
+from hypersiren.training.plain import LBFGS, AdamW
 
 LEAST = 1 / 150
 """Share of the learning rate with which exponential decay ends."""
@@ -57,7 +58,7 @@ def make_optimizers(
     `factor` multiplies it. L-BFGS finds its own steps: it makes one iteration a step, with a strong Wolfe line search.
     """
     if kind == "lbfgs":
-        lbfgs = torch.optim.LBFGS(parameters, max_iter=1, history_size=50, line_search_fn="strong_wolfe")
+        lbfgs = LBFGS(parameters, max_iter=1, history_size=50, line_search_fn="strong_wolfe")
         lbfgs.param_groups[0]["factor"] = 1.0
         return [lbfgs]
 
@@ -79,7 +80,7 @@ def make_optimizers(
         made.append(Muon(groups(matrices), lr, weight_decay))
     if others:
         fused = others[0].device.type in ("cpu", "cuda")
-        made.append(torch.optim.AdamW(groups(others), lr, weight_decay=weight_decay, fused=fused))
+        made.append(AdamW(groups(others), lr, weight_decay=weight_decay, fused=fused))
     return made
 
 

@@ -181,7 +181,8 @@ def test_celeba_configurations_train_on_files_in_its_layout(name, tmp_path, caps
     partition = "".join(f"{i:06}.jpg {i // 2}\n" for i in range(6))
     (tmp_path / "celeba" / "list_eval_partition.txt").write_text(partition)
     config = Path(__file__).parents[2] / "configs" / "completion" / f"{name}.yaml"
-    small = ["--correction.masks", 20, "--correction.width", 64] if name == "celeba_fast" else []
+    own = ["--correction.masks", 20, "--correction.width", 64, "--siren.hidden_features", "[32, 96]"]
+    small = own if name == "celeba_fast" else []
     code, out, err = run(capsys, "train", "--config", config, "--out", tmp_path / "run", "--data.root", tmp_path,
                          "--hypernet.hidden_features", 8, "--training.steps", 1, "--training.batch_size", 2,
                          "--training.compile", "false", "--device", "cpu",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypersiren.fields import raster as rasters
 from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.coords import grid
-from hypersiren.fields.raster import crop_of, is_windowed, jet_strips, raster, strips
+from hypersiren.fields.raster import crop_of, is_windowed, jet_strips, raster, strips, thinned_jet
 from hypersiren.fields.render import render_frames, render_image, render_sound
 from hypersiren.fields.siren import Siren
 from hypersiren.fields.windowed_siren import WindowedSiren
@@ -89,6 +89,19 @@ def test_a_finer_raster_that_keeps_step_takes_the_fast_way():
     assert field.windows.pixels(fine) is not None
     for a, b in zip(whole(field, fine, 2)[0], at_points(field, fine), strict=True):
         close(a, b)
+
+
+@pytest.mark.parametrize("dimensions", CASES)
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("every", [1, 3, 7, 40])
+def test_some_samples_equal_those_of_all(dimensions, compact, every):
+    field, size = example(dimensions, compact)
+    found = thinned_jet(field, size, every)
+    some = (slice(None, None, every),) * dimensions
+    for a, b in zip((found.value, found.gradient, found.hessian_diagonal), at_points(field, size), strict=True):
+        close(a, b[some])
+    assert thinned_jet(field, [n + 1 for n in size], every) is None
+    assert thinned_jet(Siren(dimensions, 1), size, every) is None
 
 
 @settings(max_examples=40, deadline=None)

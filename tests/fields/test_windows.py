@@ -13,10 +13,11 @@ from hypersiren.fields.windows import Windows, choose_steps, smooth_step
     count=st.lists(st.integers(1, 9), min_size=1, max_size=3),
     overlap=st.floats(0.01, 0.5),
     upper=st.floats(1.0, 1.5),
+    lower=st.sampled_from([-1.0, -1.25]),
     seed=st.integers(0, 2**31),
 )
-def test_weights_sum_to_1_and_points_lie_in_their_windows(count, overlap, upper, seed):
-    windows = Windows(tuple(count), overlap, upper)
+def test_weights_sum_to_1_and_points_lie_in_their_windows(count, overlap, upper, lower, seed):
+    windows = Windows(tuple(count), overlap, upper, lower)
     x = torch.rand(50, len(count), generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2 - 1
     index, place, factors = windows.locate(x, order=2)
     weights = torch.stack([axis[0] for axis in factors]).prod(0)
@@ -60,7 +61,8 @@ def test_the_step_has_no_slope_at_its_ends():
         (((2,), 0.0), "above 0 and at most 0.5"),
         (((2,), 0.51), "above 0 and at most 0.5"),
         (((2,), float("nan")), "above 0 and at most 0.5"),
-        (((2,), 0.1, 0.9), "of 1 or more"),
+        (((2,), 0.1, -1.0), "expected upper above lower"),
+        (((2,), 0.1, 1.0, float("nan")), "expected upper above lower"),
         (((2, 2), (0.1,)), "for each of 2 axes"),
     ],
 )

@@ -6,6 +6,7 @@ import torch
 from hypersiren.fields.coords import grid
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.encoders.conv_encoder import BasisRegression, ConvEncoder, fill
+from hypersiren.hypernets.encoders.precision import convolutions
 
 
 def test_regression_equals_the_textbook_formula_image_by_image():
@@ -62,3 +63,21 @@ def test_fill_reproduces_constants_and_known_pixels():
     image = torch.rand(1, 1, 16, 16)
     filled, _ = fill(image, torch.ones(1, 1, 16, 16), (0.3,))
     torch.testing.assert_close(filled, image, rtol=0, atol=0.15)
+
+
+def test_the_precision_of_convolutions_is_that_of_who_is_within_and_is_back_after_the_last():
+    """Two trainings leave in the order in which they came. What asks for the flag of all of cuDNN still works."""
+    flags = torch.backends.cudnn.conv
+    before = flags.fp32_precision
+    first, second = convolutions(tf32=False), convolutions(tf32=True)
+    first.__enter__()
+    assert torch.backends.cudnn.allow_tf32 is False  # raises where the flags differ
+    second.__enter__()
+    assert flags.fp32_precision == "tf32"
+    with convolutions(tf32=False):
+        assert flags.fp32_precision == "ieee"
+    assert flags.fp32_precision == "tf32"
+    first.__exit__(None, None, None)
+    assert flags.fp32_precision == "tf32"
+    second.__exit__(None, None, None)
+    assert flags.fp32_precision == torch.backends.cudnn.rnn.fp32_precision == before

@@ -9,6 +9,7 @@ from hypersiren.hypernets.adapters.bank import FLOOR, Bank, BankBatch
 from hypersiren.hypernets.adapters.correction import POINTS, Correction, best_amplitude
 from hypersiren.hypernets.adapters.masks import draw_mask
 from hypersiren.hypernets.adapters.metric import learn_metric
+from hypersiren.hypernets.adapters.pairs import PairBank, Pairs
 from hypersiren.hypernets.gaussian.linear_algebra import append_bias
 
 SIZE = (12, 12)
@@ -131,6 +132,65 @@ def test_the_loss_of_the_bank_is_that_of_predict(channels):
     expected = torch.autograd.grad(total / batch.y.numel(), list(correction.parameters()))
     for one, other in zip(torch.autograd.grad(loss, list(correction.parameters())), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=2e-2, atol=2e-3 * other.abs().max().item())
+
+
+def normals(count, known, seed=0):
+    """Circles at random places: their points and normals, and their distances on a raster."""
+    generator = torch.Generator().manual_seed(seed)
+    centre, radius = 0.3 * torch.rand(count, 1, 2, generator=generator), 0.5
+    n = torch.nn.functional.normalize(torch.randn(count, known, 2, generator=generator), dim=-1)
+    mask = torch.rand(count, known, generator=generator) < 0.7
+    distance = (grid(SIZE) - centre).norm(dim=-1, keepdim=True) - radius
+    return Context(centre + radius * n, n, mask, surface=True), distance
+
+
+@pytest.mark.parametrize("case", ["mixture", "mixture of colours", "surfaces", "surfaces in double precision"])
+def test_the_loss_of_pairs_is_that_of_predict(case):
+    surfaces, channels = case.startswith("surfaces"), 3 if "colours" in case else 1
+    if surfaces:
+        torch.manual_seed(0)
+        siren = Siren(2, 1, hidden_features=(32, 64))
+        correction = Correction(64, 1, axes=24, inputs=12, width=32)
+        solve = LastLayerSolve(64, noise=1e-3, double="double" in case, correction=correction).eval()
+        solve.set_prior(siren, [normals(60, 1)[1].unflatten(1, SIZE)])
+        torch.nn.init.normal_(correction.last.weight, std=0.05)
+    else:
+        siren, solve = made(MixtureSolve, channels, priors=3, rank=60)
+    correction, seen = solve.correction, []
+
+    def draw(generator):
+        if surfaces:
+            context, y = normals(3, 7, seed=len(seen))
+        else:
+            y = smooth(4, channels, seed=20 + len(seen)).flatten(1, 2)
+            cells = torch.randperm(y.shape[1], generator=generator)[:30].expand(4, -1)
+            known = torch.ones_like(cells, dtype=torch.bool)
+            values = y[:, cells[0]]
+            context = Context(grid(SIZE)[cells], values, known, SIZE, cells, shared_points=True)
+        seen.append(Pairs(context, y, torch.linspace(0.5, 2, len(y))))
+        return seen[-1]
+
+    bank = PairBank(siren, solve, SIZE, draw, count=6 if surfaces else 3)
+    assert (len(bank), bank.each) == ((6, 1) if surfaces else (3, 4))
+    masks = torch.tensor([0, 1, 1, 5] if surfaces else [0, 0, 2, 1])
+    which = torch.zeros(4, dtype=torch.int64) if surfaces else torch.tensor([3, 1, 0, 2])
+    loss = bank.loss(correction, BankBatch(which, masks))
+    basis = torch.linalg.qr(append_bias(siren.features(grid(SIZE))) @ correction.axes)[0]
+    total = 0.0
+    for mask, number in zip(masks.tolist(), which.tolist(), strict=True):
+        pairs, i = (seen[mask // 3], mask % 3) if surfaces else (seen[mask], number)
+        found = solve(siren, None, {}, pairs.context.signals(slice(i, i + 1)))
+        left = basis.mT @ (pairs.y[i] - found.field(grid(SIZE))[0])
+        with solve.without_correction():
+            variance = solve(siren, None, {}, pairs.context).posterior.probed()[0].mean(-1)
+        variance = variance[i] if surfaces else (variance * pairs.weight).mean()
+        variance = variance * pairs.weight[i] if surfaces else variance
+        total += pairs.weight[i] * left.square().sum() / (variance + FLOOR)
+    expected = total / (4 * channels * SIZE[0] * SIZE[1])
+    torch.testing.assert_close(loss, expected, rtol=5e-3, atol=0)
+    gradients = torch.autograd.grad(expected, list(correction.parameters()))
+    for one, other in zip(torch.autograd.grad(loss, list(correction.parameters())), gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=3e-2, atol=5e-3 * other.abs().max().item())
 
 
 def test_a_share_of_a_batch_is_a_share_of_its_loss():

@@ -110,6 +110,17 @@ def test_samples_are_even_by_area_seeded_and_have_their_faces_normals():
         sample_surface(vertices, faces[2:], 5)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_samples_are_those_of_trimesh(dtype):
+    mesh = trimesh.Trimesh(
+        trimesh.creation.torus(1.0, 0.3).vertices.astype(dtype), trimesh.creation.torus(1.0, 0.3).faces
+    )
+    points, chosen = trimesh.sample.sample_surface(mesh, 5_000, seed=7)
+    found, normals = sample_surface(mesh.vertices.astype(dtype), mesh.faces, 5_000, seed=7)
+    np.testing.assert_array_equal(found, points)
+    np.testing.assert_allclose(normals, mesh.face_normals[chosen], atol=1e-12)
+
+
 def test_crosses_are_twice_the_area():
     mesh = ball()
     found = trimesh.Trimesh(mesh.vertices, mesh.faces)

@@ -61,6 +61,28 @@ def test_a_folder_of_meshes_names_what_it_skips(folder):
     assert sum(map(len, load_shapes("meshes", folder, count=3))) == 3
 
 
+def test_folders_of_meshes_are_their_splits(folder, caplog):
+    for name, meshes in (("Train", ("0", "1", "2")), ("testing", ("3",))):
+        (folder / name).mkdir()
+        for each in meshes:
+            (folder / f"{each}.off").rename(folder / name / f"{each}.off")
+    caplog.set_level("INFO", "hypersiren")
+    names = [s.names for s in load_shapes("meshes", folder)]
+    assert sorted(names[0] + names[1]) == ["Train/0.off", "Train/1.off", "Train/2.off"]
+    assert names[2] == ("testing/3.off",)
+    assert (
+        "testing is the split test, and val is 15 % of Train, at random: train 2, val 1, test 1 meshes" in caplog.text
+    )
+    (folder / "valid").mkdir()
+    (folder / "valid" / "twin.off").write_bytes((folder / "Train" / "0.off").read_bytes())
+    names = [s.names for s in load_shapes("meshes", folder)]
+    assert [len(n) for n in names] == [3, 1, 1]
+    assert "1 files of val and test are in train too, such as valid/twin.off = Train/0.off" in caplog.text
+    (folder / "valid" / "twin.off").write_text("nonsense")
+    with pytest.raises(SignalError, match=r"expected a closed mesh .* got 0; valid/twin.off: "):
+        load_shapes("meshes", folder)
+
+
 def test_too_few_meshes_are_an_error_of_one_line(folder, tmp_path):
     for i in range(3):
         (folder / f"{i}.off").unlink()

@@ -69,6 +69,20 @@ def test_log_spectral_distance_sees_what_snr_does_not():
     assert log_spectral_distance(torch.zeros_like(loud), 1e-4 * faint) == 0
 
 
+@pytest.mark.parametrize("size", [(11, 11, 1), (70, 45, 3)])
+def test_structural_similarity_is_that_of_scikit_image(size):
+    from skimage.metrics import structural_similarity
+
+    truth = torch.rand(size, generator=torch.Generator().manual_seed(0))
+    found = truth + 0.3 * torch.randn(size, generator=torch.Generator().manual_seed(1))
+    kwargs = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    expected = structural_similarity(
+        found.clamp(0, 1).double().numpy(), truth.double().numpy(), channel_axis=-1, data_range=1.0, **kwargs
+    )
+    assert ssim(found, truth) == pytest.approx(expected, rel=1e-12)
+    assert math.isnan(ssim(found[:10], truth[:10]))
+
+
 def test_pieces_and_strips_give_the_same(monkeypatch):
     prediction, truth = pair()
     image, other = torch.rand(2, 40, 30, 3, generator=torch.Generator().manual_seed(0))

@@ -199,7 +199,7 @@ def test_twice_the_size_needs_a_file_that_is_so_large():
 def test_a_network_of_siren_pytorch_is_our_field():
     start = Siren(2, 1, 16, 3, generator=torch.Generator().manual_seed(0))
     net, x = fit.other_siren(start, copied=False), torch.rand(20, 2)
-    torch.testing.assert_close(fit.as_siren(net, start)(x), net(x), atol=1e-5, rtol=0)
+    torch.testing.assert_close(fit.with_weights(start, net)(x), net(x), atol=1e-5, rtol=0)
 
 
 def test_a_missing_siren_pytorch_is_said_in_one_line(monkeypatch):

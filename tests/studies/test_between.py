@@ -6,14 +6,8 @@ import pytest
 import torch
 
 from hypersiren import grid
-from hypersiren.studies.benchmarks.between import (
-    KERNELS,
-    along,
-    double,
-    field_between,
-    interpolation_between,
-    taps,
-)
+from hypersiren.fields.interpolation import KERNELS, along, double, taps
+from hypersiren.studies.benchmarks.between import field_between, interpolation_between
 
 
 def wave(x):

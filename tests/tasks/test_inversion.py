@@ -12,6 +12,7 @@ from hypersiren.cli.main import main
 from hypersiren.fields.pixel_grid import PixelGrid
 from hypersiren.tasks.waves.inversion import cells_for, total_variation
 from hypersiren.tasks.waves.settings import InversionLoss
+from hypersiren.training.fit import resolve
 from hypersiren.waves.measurements import line_and_sides, make_inversion
 from hypersiren.waves.media import MEDIA, VelocityImage
 from tests.lines import refusal
@@ -55,6 +56,16 @@ def test_velocities_are_bounded_and_what_is_known_stays(task):
     assert cells[0, 0] == 1
     assert cells[16, 16] == pytest.approx(task.medium(constant(1.0), x)[0].item())
     assert (cells == 1).float().mean() == pytest.approx(0.75)
+
+
+def test_steps_and_prior_follow_the_number_of_frequencies(task):
+    assert resolve(task.defaults, task).training.steps == 350
+    given = task.defaults.replace(training=task.defaults.training.replace(steps=20))
+    assert resolve(given, task).training.steps == 20
+    assert InversionLoss().prior(7) == pytest.approx(5e-4)
+    assert InversionLoss().prior(1) == pytest.approx(3.5e-3)
+    assert InversionLoss(waves="network").prior(1) == 5e-4
+    assert InversionLoss(variation=0.0).prior(1) == 0
 
 
 def test_the_loss_has_the_gradient_of_finite_differences(task):

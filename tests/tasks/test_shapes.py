@@ -152,6 +152,28 @@ def test_the_signals_of_the_prior_are_signed_distances(task, sets):
     assert (step <= (x[1:] - x[:-1]).norm(dim=-1) + 0.05).all()
 
 
+def test_a_correction_of_shapes_is_trained_on_pairs_and_calibrated_on_distances(sets):
+    task = Shapes(*sets[:2], ShapeContext(fewest=10, most=40, evaluation=(20,)), batch_size=8, poses=POSES)
+    torch.manual_seed(0)
+    correction = {"axes": 24, "inputs": 12, "width": 16, "masks": 20, "rounds": 1}
+    solve = {"kind": "solve", "noise": 3e-6, "slope": 0.0, "double": True, "learned": False, "correction": correction}
+    model = build({"hidden_features": (16, 64)}, {"kind": "none"}, {}, 3, in_features=3, out_features=1, adapter=solve)
+    start_at_prior(model, task, Prior(copies=0, finer=1))
+    pairs = task.pairs(torch.Generator().manual_seed(0), 4)
+    assert pairs.y.shape == (4, 16**3, 1)
+    middle = pairs.y.unflatten(1, task.raster)[..., 0]
+    cells = ((pairs.context.x + 1) * 8).long().clamp(0, 15)
+    near = middle[torch.arange(4)[:, None], cells[..., 0], cells[..., 1], cells[..., 2]]
+    assert near[pairs.context.mask].abs().max() < 3**0.5 / 16 + 0.05  # known points lie on the surface
+    objective = HypernetObjective(model, task)
+    objective.begin()
+    assert objective(objective.sample(torch.Generator().manual_seed(0), 0.0))["mse"] > 0
+    model.eval()
+    objective.calibrate(model)
+    assert model.adapter.correction.amplitudes.tolist() == [0.0] * 16  # untrained, there is nothing to gain
+    assert model.adapter.spread.any()
+
+
 def test_evaluation_knows_a_good_field_from_a_bad_one(task, sets, model):
     shapes = posed_shapes(sets[0], 300, 3, **POSES)
     good, rough = judge(shapes, planes, 24), judge(shapes, ellipsoid, 24)

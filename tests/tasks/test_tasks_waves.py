@@ -13,7 +13,7 @@ from hypersiren.cli.main import main
 from hypersiren.fields.jets import Jet
 from hypersiren.fields.operators import diagonal_jet
 from hypersiren.plotting import draw_rows, figure_pixels
-from hypersiren.studies.benchmarks.steps import DoubleBackward
+from hypersiren.studies.benchmarks.derivatives import DoubleBackward
 from hypersiren.tasks.registry import open_task
 from hypersiren.tasks.waves.equation import VIEW, Equation, square_picture
 from hypersiren.tasks.waves.settings import ResidualLoss, WaveLoss
@@ -230,7 +230,7 @@ def test_a_pinn_has_its_own_size_and_optimizer(tmp_path, capsys):
         (["helmholtz", "--loss.source_points", "5000"], "expected loss.source_points below training.points"),
         (["wave", "nan.npy"], "expected finite velocities above 0"),
         (["wave", "--signal.source=[0, 1.5]"], "expected the source inside [-1, 1]²"),
-        (["wave", "--signal.variance", "1e-6"], "narrower than a grid of 384 x 384 cells can resolve"),
+        (["wave", "--signal.variance", "1e-6"], "narrower than a grid of 768 x 768 cells can resolve"),
         (["inversion", "lacking.mat"], "expected the arrays source, receivers, rec_val, got source"),
         (["inversion", "on.mat"], "expected receivers away from the sources"),
         (["inversion", "circle", "--signal.wavenumber", "200"], "cannot resolve"),

@@ -14,6 +14,7 @@ from hypersiren import Audio, Image, Inpaint, Poisson, Siren, Video, fit
 from hypersiren.errors import UserError
 from hypersiren.fields import window_solve
 from hypersiren.fields.compact_windows import CompactWindows
+from hypersiren.fields.memo import Memo
 from hypersiren.fields.settings import Network
 from hypersiren.fields.window_solve import fill
 from hypersiren.signals.image.filters import image_gradient, image_laplacian, integrate
@@ -52,6 +53,27 @@ TASKS = {
     "video": lambda: Video(clip(), 25),
     "poisson": lambda: Poisson(photograph()[..., :1]),
 }
+
+
+def test_signals_of_one_size_share_a_system_and_give_what_each_gives_alone(monkeypatch):
+    systems = []
+    real = window_solve._system
+    monkeypatch.setattr(window_solve, "_system", lambda *given: systems.append(given) or real(*given))
+    few = {"numbers": 0.3}
+    alone = [fit(Image(pixels), network=few) for pixels in (photograph(), -photograph())]
+    assert len(systems) == 2
+    memo = Memo()
+    for before in alone:
+        task = Image(before.task.pixels)
+        task.memo = memo
+        together = fit(task, network=few)
+        assert together.metrics == before.metrics
+        for name, value in before.field.state_dict().items():
+            assert torch.equal(together.field.state_dict()[name], value)
+    assert len(systems) == 3
+    task = Image(photograph(48))
+    task.memo = memo
+    assert fit(task, network=few).metrics == fit(Image(photograph(48)), network=few).metrics
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -8,10 +8,12 @@ from hypersiren.errors import UserError
 from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.settings import Network
 from hypersiren.tasks.registry import open_task
+from hypersiren.tasks.waves import wave as wave_task
 from hypersiren.tasks.waves.windows import smoothed, square_windows
 from hypersiren.training import solves
 from hypersiren.training.fit import resolve
 from hypersiren.waves.media import square, uniform
+from hypersiren.waves.windowed_wave import WaveSystem
 
 
 def helmholtz(path="uniform", loss=None, **signal):
@@ -102,3 +104,70 @@ def test_an_interrupted_solve_starts_again(monkeypatch, tmp_path):
     again = fit(task, network={"numbers": 0.1}, run_dir=tmp_path)
     assert again.metrics == fit(task, network={"numbers": 0.1}).metrics
     assert not (tmp_path / "solve.pt").exists()
+
+
+@pytest.fixture
+def small_frames(monkeypatch):
+    monkeypatch.setattr(wave_task, "VIEW", 24)
+
+
+def wave(path="uniform", loss=None, **signal):
+    signal = {"path": path, "variance": 0.01, "duration": 0.3, "cells": 96, **signal}
+    return open_task("wave", {"signal": signal, "loss": loss or {}, "training": {"points": 200}})
+
+
+def test_a_wave_is_solved(small_frames):
+    task = wave()
+    assert resolve(task.defaults, task).network.kind == "windowed"
+    assert fit(task).metrics["error"] < 2e-3
+
+
+def test_a_solved_wave_may_be_trained(small_frames):
+    task = wave()
+    solved = fit(task, network={"numbers": 0.06})
+    trained = fit(task, network={"numbers": 0.06}, steps=3, lr=1e-6, optimizer="adam")
+    assert {"loss/residual", "loss/values", "loss/rates"} <= set(trained.history[-1])
+    assert trained.metrics["error"] == pytest.approx(solved.metrics["error"], rel=0.2)
+
+
+def test_other_losses_and_widths_ask_for_one_network():
+    task = wave(loss={"norm": "l1"})
+    assert resolve(task.defaults, task).network.kind == "siren"
+    with pytest.raises(UserError, match="wave has no closed form for windows here"):
+        fit(task, network="windowed")
+    assert not wave(duration=90.0).windowed  # too many windows
+    task = wave()
+    one = task.defaults.replace(network=task.defaults.network.replace(hidden_features=8))
+    assert resolve(one, task).network.kind == "siren"
+    with pytest.raises(UserError, match=r"network.smoothness: expected none"):
+        fit(task, network={"smoothness": 1.0})
+
+
+def test_a_wave_that_is_interrupted_goes_on_with_its_slab(small_frames, monkeypatch, tmp_path):
+    """The slabs that are done are not solved again, and the numbers are the same to the bit."""
+    task, stopped, advanced = wave(duration=0.9), [], []
+    network = {"numbers": 0.06}
+    original, advance = solves.KeptSolve.save, WaveSystem.advance
+
+    def save(self, field, rows):
+        if rows[1] == 1 and not stopped:
+            stopped.append(rows)
+            self.stop.set()  # as Ctrl-C does, after the first slab
+        original(self, field, rows)
+
+    def count(self, *args):
+        advanced.append(args)
+        return advance(self, *args)
+
+    monkeypatch.setattr(solves.KeptSolve, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        fit(task, network=network, run_dir=tmp_path)
+    monkeypatch.setattr(WaveSystem, "advance", count)
+    again = fit(task, network=network, run_dir=tmp_path)
+    assert len(advanced) == again.field.windows.count[0] - 1 > 0
+    whole = fit(task, network=network)
+    assert torch.equal(again.field.coefficients, whole.field.coefficients)
+    assert again.metrics == whole.metrics
+    field = load(tmp_path)
+    assert isinstance(field, CompactWindows)
+    assert task.evaluate(field)["error"] == whole.metrics["error"]

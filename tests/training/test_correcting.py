@@ -12,6 +12,7 @@ from hypersiren.completion.objective import HypernetObjective
 from hypersiren.completion.train import make_objective, optimisation_of
 from hypersiren.hypernets.adapters.bank import BankBatch
 from hypersiren.hypernets.adapters.correction import Correction
+from hypersiren.hypernets.adapters.pairs import PairBank
 from hypersiren.settings.flags import load_settings
 from hypersiren.settings.section import ConfigError
 from hypersiren.training import checkpoints
@@ -35,11 +36,11 @@ def task(batch_size=32):
     return Completion(edges(120), edges(40, seed=1), context, batch_size=batch_size)
 
 
-def model(data, adapter=LastLayerSolve, **arguments):
+def model(data, adapter=LastLayerSolve, adapting=None, **arguments):
     torch.manual_seed(0)
     siren = Siren(2, 1, hidden_features=(32, 64))
     sizes = {"axes": 32, "inputs": 16, "width": 64, "masks": 60, "rounds": 1, **arguments}
-    made = HyperSiren(None, None, siren, adapter(64, correction=Correction(64, 1, **sizes)))
+    made = HyperSiren(None, None, siren, adapter(64, correction=Correction(64, 1, **sizes), **(adapting or {})))
     made.set_prior(data.prior_signals(copies=0, finer=1))
     return made
 
@@ -61,17 +62,49 @@ def test_a_correction_learns_what_no_gaussian_knows():
     assert Judge(data)(done.model)["change"] == pytest.approx(done.metrics["change"], abs=1e-5)
 
 
-@pytest.mark.parametrize("adapter", [LastLayerSolve, MixtureSolve])
-def test_where_there_is_no_bank_it_is_trained_through_predictions(adapter):
-    sounds = SoundCompletion(torch.sin(torch.linspace(0, 500, 3000)).view(-1, 60).numpy(), batch_size=8)
+class Outside(SoundCompletion):
+    """A task that no bank can be made of."""
+
+    pairs = None
+
+
+def tones(kind=SoundCompletion):
+    return kind(torch.sin(torch.linspace(0, 500, 3000)).view(-1, 60).numpy(), batch_size=8)
+
+
+def sound_model(data, adapter=MixtureSolve, **arguments):
     torch.manual_seed(0)
     siren = Siren(1, 1, hidden_features=(16, 48))
-    made = HyperSiren(None, None, siren, adapter(48, correction=Correction(48, 1, 1, axes=16, inputs=8, width=32)))
-    made.set_prior(sounds.prior_signals())
+    sizes = {"axes": 16, "inputs": 8, "width": 32, "masks": 20, "rounds": 0, **arguments}
+    made = HyperSiren(None, None, siren, adapter(48, correction=Correction(48, 1, 1, **sizes)))
+    made.set_prior(data.prior_signals())
+    return made
+
+
+def test_where_there_is_no_bank_it_is_trained_through_predictions():
+    sounds = tones(Outside)
+    made = sound_model(sounds)
     assert not CorrectionTraining.fits(made, sounds)
     done = train(made, sounds, steps=4, validate_every=4, progress=False)
     assert math.isfinite(done.metrics["change"])
     assert done.metrics["change"] <= 1e-6  # the best so far is kept, and the prior is the first
+
+
+@pytest.mark.parametrize("adapter", [LastLayerSolve, MixtureSolve])
+def test_sounds_are_trained_on_a_bank_of_pairs(adapter):
+    sounds = tones()
+    made = sound_model(sounds, adapter, rounds=1, dropout=0.1)
+    assert isinstance(CorrectionTraining(made, sounds).bank, PairBank)
+    done = train(made, sounds, steps=20, validate_every=20, warmup=2, progress=False)
+    assert done.metrics["change"] <= 1e-6
+    assert not torch.equal(made.adapter.correction.last.weight, torch.zeros_like(made.adapter.correction.last.weight))
+
+
+def test_images_under_a_mixture_are_trained_on_a_bank_of_pairs():
+    data = task()
+    made = model(data, MixtureSolve, {"priors": 2}, masks=60, dropout=0.1)
+    assert isinstance(CorrectionTraining(made, data).bank, PairBank)
+    assert train(made, data, steps=100, validate_every=50, progress=False).metrics["change"] < -0.003
 
 
 def test_a_run_cut_in_two_equals_a_straight_one(tmp_path):

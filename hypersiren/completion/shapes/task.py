@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
@@ -22,8 +22,10 @@ from hypersiren.completion.shapes.judging import PosedShape, judge, posed_shapes
 from hypersiren.completion.shapes.settings import ShapeContext, ShapeLoss, ShapeSettings
 from hypersiren.fields.coords import grid
 from hypersiren.fields.operators import Field
+from hypersiren.hypernets.adapters.base import HeldOut
+from hypersiren.hypernets.adapters.pairs import Pairs
 from hypersiren.hypernets.context import Context
-from hypersiren.shapes.sets.poses import random_poses
+from hypersiren.shapes.sets.poses import Poses, random_poses
 from hypersiren.shapes.sets.settings import ShapeData
 from hypersiren.shapes.sets.shapes import CELLS, HALF, ShapeSet, load_shapes
 from hypersiren.shapes.sides import signed_distances
@@ -34,6 +36,9 @@ from hypersiren.tasks.summary import Measure, Rows, panel_rows
 from hypersiren.tasks.task import content_digest
 
 LOG = logging.getLogger(__name__)
+
+TOGETHER = 4
+"""Shapes of a bank of pairs that are solved at a time: each has a system of its own, of some thousand equations."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Shapes(Kind):
     train: ShapeSet
     validation: ShapeSet
     criterion: str | None = "chamfer_l1"
+    raster = 16, 16, 16
 
     def __init__(
         self,
@@ -136,13 +142,12 @@ class Shapes(Kind):
             finer: A tenth of the cells along an axis.
         """
         size, device = (10 * finer,) * 3, self.train.points.device
-        x, generator = grid(size).numpy(), torch.Generator().manual_seed(0)
+        x, generator = grid(size), torch.Generator().manual_seed(0)
         points, normals = self.train.points.cpu(), self.train.normals.cpu()
         for copy in range(copies + 1):
             poses = random_poses(len(points), generator, **self.poses)
-            posed = zip(poses.points(points).numpy(), poses.normals(normals).numpy(), strict=True)
-            distances = np.stack([signed_distances(p, n, x).astype(np.float32) for p, n in posed])
-            yield torch.from_numpy(distances).view(-1, *size, 1).to(device)
+            distances = _distances(poses.points(points), poses.normals(normals), x)
+            yield distances.view(-1, *size, 1).to(device)
             LOG.debug("prior from data: pose %d of %d of each shape", copy + 1, copies + 1)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> ShapesBatch:
@@ -155,12 +160,7 @@ class Shapes(Kind):
             rows = torch.randint(shapes.points.shape[1], (b, count), generator=generator, device=device)
             return [value[index, rows] for value in values]
 
-        x, normals = draw(self.most, shapes.points, shapes.normals)
-        share = torch.rand(b, 1, generator=generator, device=device)
-        count = (self.fewest * ((self.most + 1) / self.fewest) ** share).floor().clamp(self.fewest, self.most)
-        mask = torch.arange(self.most, device=device) < count
-        context = Context(poses.points(x), poses.normals(normals), mask, surface=True)
-
+        context = self._context(index, poses, generator)
         on, off, near = self.count
         on_points, on_normals = draw(on, shapes.points, shapes.normals)
         near_points, near_side = draw(near, shapes.near, shapes.side)
@@ -176,6 +176,46 @@ class Shapes(Kind):
                 side if self.weights.side else None,
             ),
         )
+
+    def _context(self, index: Int[Tensor, "B 1"], poses: Poses, generator: torch.Generator) -> Context:
+        """Random points of posed training shapes, as many as are drawn log-uniformly."""
+        shapes, device = self.train, self.train.points.device
+        rows = torch.randint(shapes.points.shape[1], (len(index), self.most), generator=generator, device=device)
+        share = torch.rand(len(index), 1, generator=generator, device=device)
+        count = (self.fewest * ((self.most + 1) / self.fewest) ** share).floor().clamp(self.fewest, self.most)
+        mask = torch.arange(self.most, device=device) < count
+        x, normals = shapes.points[index, rows], shapes.normals[index, rows]
+        return Context(poses.points(x), poses.normals(normals), mask, surface=True)
+
+    def pairs(self, generator: torch.Generator, count: int) -> Pairs:
+        """`TOGETHER` training shapes in random poses, with contexts and distances on the raster, see
+        `hypersiren.completion.correcting`."""
+        device = self.train.points.device
+        index = torch.randint(len(self.train), (min(count, TOGETHER), 1), generator=generator, device=device)
+        poses = random_poses(len(index), generator, device, **self.poses)
+        context = self._context(index, poses, generator).compact()
+        rows = index[:, 0]
+        points, normals = poses.points(self.train.points[rows]), poses.normals(self.train.normals[rows])
+        y = _distances(points, normals, grid(self.raster))
+        return Pairs(context, y, torch.ones_like(y[:, 0, 0]))
+
+    def held_out(self, most: int = 32) -> Iterator[HeldOut]:
+        """Validation shapes, each in one pose, from each number of points, see `HyperSiren.calibrate`."""
+        x = grid(self.raster)
+        for count in self.evaluation:
+            posed = self._posed(count, most)
+            context = Context(
+                torch.cat([shape.context.x for shape in posed]),
+                torch.cat([shape.context.y for shape in posed]),
+                torch.cat([shape.context.mask for shape in posed]),
+                surface=True,
+            )
+            truth = [
+                _distances(torch.from_numpy(shape.points)[None], torch.from_numpy(shape.normals)[None], x)
+                for shape in posed
+            ]
+            y = torch.cat(truth).to(context.y.device)
+            yield context, x.to(y.device), y, torch.ones_like(y[..., 0], dtype=torch.bool)
 
     def loss(self, field: Field, batch: ShapesBatch) -> dict[str, Tensor]:
         """The terms of the task `sdf`, means over all shapes."""
@@ -206,6 +246,15 @@ class Shapes(Kind):
         """The panels, a row each."""
         rows = panel_rows({f"From {count} points": panel for count, panel in self.panels(predict).items()})
         return [{name: plot} for row in rows for name, plot in row.items()]
+
+
+def _distances(
+    points: Float[Tensor, "B N 3"], normals: Float[Tensor, "B N 3"], x: Float[Tensor, "P 3"]
+) -> Float[Tensor, "B P 1"]:
+    """Signed distances at x."""
+    pairs = zip(points.cpu().numpy(), normals.cpu().numpy(), strict=True)
+    found = np.stack([signed_distances(p, n, x.numpy()).astype(np.float32) for p, n in pairs])
+    return torch.from_numpy(found).unsqueeze(-1).to(points.device)
 
 
 def sides(height: Float[Tensor, "B G G G"], x: Float[Tensor, "B M 3"]) -> Float[Tensor, "B M"]:

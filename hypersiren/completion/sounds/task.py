@@ -30,6 +30,7 @@ from hypersiren.fields.coords import grid
 from hypersiren.fields.operators import Field
 from hypersiren.fields.shown import by_shape
 from hypersiren.hypernets.adapters.base import Prediction, posterior_of
+from hypersiren.hypernets.adapters.pairs import Pairs
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.calibration import negative_log_likelihood
 from hypersiren.plotting import Curve, Plot
@@ -40,6 +41,9 @@ from hypersiren.tasks.summary import Rows
 from hypersiren.tasks.task import content_digest
 
 LOG = logging.getLogger(__name__)
+
+LEAST_POWER = 0.01
+"""Of a window beside its known samples, where it is learned from: windows of less do not count for more."""
 
 MOST = 100
 """Validation windows that a model is judged on during training."""
@@ -169,15 +173,7 @@ class SoundCompletion(CaseTask):
         """
         device, n, b = self.train.waves.device, self.train.window, self.batch_size
         chosen = self.train.at(torch.randint(len(self.train), (b,), generator=generator, device=device))
-        draw = torch.rand(2, generator=_beside(generator)).tolist()
-        scores = torch.rand(b, n, generator=generator, device=device)
-        low, high = self.context.fewest, self.context.most
-        count = max(1, round(n * low * (high / low) ** draw[0]))
-        if draw[1] < self.context.gaps and (lost := round(n * self.context.gap)) < n:
-            count = n - lost
-            start = torch.randint(count + 1, (b, 1), generator=generator, device=device)
-            place = torch.arange(n, device=device)
-            scores = torch.where((place >= start) & (place < start + lost), scores - 1, scores)
+        scores, count = self._scores(generator, b)
         # Samples beyond the end of a recording come last.
         cells = torch.where(chosen.inside, scores, scores - 2).topk(count).indices
         mask, known = chosen.inside.gather(1, cells), chosen.waves.gather(1, cells)
@@ -190,6 +186,44 @@ class SoundCompletion(CaseTask):
         return SoundBatch(
             context, self.grid[target], y.gather(1, target.unsqueeze(-1)), chosen.inside.gather(1, target)
         )
+
+    def _scores(self, generator: torch.Generator, count: int) -> tuple[Float[Tensor, "B N"], int]:
+        """Random numbers, the largest of which are at known samples, and how many of these each window has."""
+        device, n = self.train.waves.device, self.train.window
+        draw = torch.rand(2, generator=_beside(generator)).tolist()
+        scores = torch.rand(count, n, generator=generator, device=device)
+        low, high = self.context.fewest, self.context.most
+        known = max(1, round(n * low * (high / low) ** draw[0]))
+        if draw[1] < self.context.gaps and (lost := round(n * self.context.gap)) < n:
+            known = n - lost
+            start = torch.randint(known + 1, (count, 1), generator=generator, device=device)
+            place = torch.arange(n, device=device)
+            scores = torch.where((place >= start) & (place < start + lost), scores - 1, scores)
+        return scores, known
+
+    @property
+    def raster(self) -> tuple[int, ...]:
+        """On which the errors of a correction are taken, see `hypersiren.completion.correcting`."""
+        return (self.train.window,)
+
+    def pairs(self, generator: torch.Generator, count: int) -> Pairs:
+        """`count` windows that are known at the same samples; windows that reach beyond their recording are left out,
+        unless all do.
+
+        Their errors count relative to their power, as those of the table do.
+        """
+        device, n = self.train.waves.device, self.train.window
+        whole = self.train.inside.all(1).nonzero().flatten()
+        rows = whole if len(whole) else torch.arange(len(self.train), device=device)
+        waves = self.train.waves[rows[torch.randint(len(rows), (count,), generator=generator, device=device)]]
+        scores, known = self._scores(generator, 1)
+        cells = scores.topk(known).indices.expand(count, -1)
+        everywhere = torch.ones_like(cells, dtype=torch.bool)
+        values = waves.gather(1, cells)
+        scale = rms(values, everywhere)
+        power = (waves / scale).square().mean(1)
+        context = Context(self.grid[cells], (values / scale).unsqueeze(-1), everywhere, (n,), cells, shared_points=True)
+        return Pairs(context, (waves / scale).unsqueeze(-1), 1 / power.clamp(min=LEAST_POWER))
 
     def loss(self, field: Field, batch: SoundBatch) -> dict[str, Tensor]:
         """The mean squared error over the target samples, relative to their power, the mean over windows."""

@@ -63,13 +63,13 @@ class BankBatch:
     """B signals and the masks that they are seen through; equal masks stand side by side.
 
     Attributes:
-        y: Their values on the raster.
-        masks: Which mask of the bank each has, on the processor.
+        y: Their values on the raster; of a `PairBank` which signal of its context each is, (B,).
+        masks: Which mask or context of the bank each has, on the processor.
         seed: Of the dropout.
         first, total: Where these signals stand among those of the whole batch; None: they are all.
     """
 
-    y: Float[Tensor, "B P C"]
+    y: Float[Tensor, "B P C"] | Int[Tensor, " B"]
     masks: Int[Tensor, " B"]
     seed: int = 0
     first: int = 0
@@ -166,6 +166,15 @@ class Bank:
 
     def __len__(self) -> int:
         return len(self.masks)
+
+    def examples(
+        self, correction: Correction, batch: BankBatch
+    ) -> tuple[Float[Tensor, "B I"], Float[Tensor, "B CK"], Float[Tensor, " B"]]:
+        """What the network reads of each signal, what the first solve leaves along the axes, and how much it counts."""
+        masks, inputs, left = zip(*self.pairs(correction, batch), strict=True)
+        parts = zip(masks, inputs, strict=True)
+        counts = [part.new_full((len(part),), 1 / (mask.variance + FLOOR)) for mask, part in parts]
+        return torch.cat(inputs), torch.cat(left).flatten(1), torch.cat(counts)
 
     @torch.no_grad()
     def pairs(

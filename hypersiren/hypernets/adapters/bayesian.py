@@ -1,10 +1,12 @@
 """What adapters share that take the last layer as a Gaussian: their prior, calibration and learning rates.
 
-Symbols: B signals, P points, C channels, F features, G = F + 1.
+Symbols: B signals, S linear systems (B, or 1 where all are known at the same points), P points, C channels, F features,
+G = F + 1, M priors, R columns of a prior's factor, K axes.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,11 +14,34 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hypersiren.fields.last_layers import last_width, without_last_layer
+from hypersiren.fields.shown import by_shape
 from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.adapters.base import Decode, HeldOut, Prediction
 from hypersiren.hypernets.adapters.correction import Correction, best_amplitude
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.calibration import fit_calibration
+
+
+@dataclass(frozen=True)
+class FirstSolve:
+    """What a first solve says of B signals, and what a second one around a changed mean would take back.
+
+    Attributes:
+        change: Of the last layers.
+        variance, prior: The posterior's variance at the points of `probes`, of each signal or system, and the prior's.
+        weights: The posterior probability of each of M priors; 1 of a single one.
+        explained: For each axis that the mean may move along, the second solve changes the last layer by minus S_m
+            times it, under each prior and for each system.
+    """
+
+    change: Float[Tensor, "B G C"]
+    variance: Float[Tensor, "V P"]
+    prior: Float[Tensor, " P"]
+    weights: Float[Tensor, "B M"]
+    explained: Float[Tensor, "M S R K"]
+
+    __repr__ = by_shape
+
 
 MATRIX = 2**25
 """Numbers of the matrices that calibration works on at a time: 128 MB."""
@@ -81,6 +106,16 @@ class BayesianLastLayer(nn.Module):
 
     def solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
         """As `forward`, of a SIREN that fits."""
+        raise NotImplementedError
+
+    def first_solve(self, siren: Siren, context: Context, axes: Float[Tensor, "G K"]) -> FirstSolve:
+        """The first solve alone, and what a second one says of changes of the mean along axes.
+
+        Args:
+            siren: The hypo-SIREN, whose own weights are all there is.
+            context: What is known of each signal.
+            axes: Changes of the last layer.
+        """
         raise NotImplementedError
 
     def calibrate(self, predict: Callable[[Context], Prediction], cases: Iterable[HeldOut]) -> None:

@@ -214,11 +214,16 @@ class Correction(nn.Module):
         if theta.shape[-1] != self.channels:
             raise UserError(f"expected fields of {self.channels} values for this correction, got {theta.shape[-1]}")
         with torch.no_grad():
-            ratios = (variance / prior.clamp(min=torch.finfo(prior.dtype).tiny)).sqrt()
-            remaining = (variance.mean(-1) / prior.mean()).clamp(LEAST, 1)
-            inputs = self.inputs(shared_product(self.read, theta), self.regions(ratios, probes(siren, theta)))
-            amplitude = self.amplitude(remaining)
+            inputs = self.read_off(siren, theta, variance, prior)
+            amplitude = self.amplitude((variance.mean(-1) / prior.mean()).clamp(LEAST, 1))
         return self(inputs) * amplitude.view(-1, 1, 1)
+
+    def read_off(
+        self, siren: Siren, theta: Float[Tensor, "B G C"], variance: Float[Tensor, "S P"], prior: Float[Tensor, " P"]
+    ) -> Float[Tensor, "B I"]:
+        """The network's inputs, before the metric, from a first solve: see `change`."""
+        ratios = (variance / prior.clamp(min=torch.finfo(prior.dtype).tiny)).sqrt()
+        return self.inputs(shared_product(self.read, theta), self.regions(ratios, probes(siren, theta)))
 
     def amplitude(self, remaining: Float[Tensor, " S"]) -> Float[Tensor, " S"]:
         """What v is multiplied by, where so much of the prior's variance remains; 1 in training."""

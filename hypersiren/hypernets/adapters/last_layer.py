@@ -24,10 +24,10 @@ from hypersiren.fields.last_layers import last_layer, with_last_layer
 from hypersiren.fields.savable import savable
 from hypersiren.fields.siren import Params, Siren
 from hypersiren.hypernets.adapters.base import Prediction
-from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer, initial_factor, set_mean
+from hypersiren.hypernets.adapters.bayesian import BayesianLastLayer, FirstSolve, initial_factor, set_mean
 from hypersiren.hypernets.adapters.correction import Correction
 from hypersiren.hypernets.context import Context
-from hypersiren.hypernets.gaussian.equations import equations
+from hypersiren.hypernets.gaussian.equations import Known, equations
 from hypersiren.hypernets.gaussian.gram import Gram
 from hypersiren.hypernets.gaussian.linear_algebra import shared_product
 from hypersiren.hypernets.gaussian.posterior import GaussianPosterior, effective_count
@@ -84,6 +84,22 @@ class LastLayerSolve(BayesianLastLayer):
         return self.factor.requires_grad
 
     def solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
+        known, change, gram, posterior = self._first(siren, params, context)
+        if self.correction is not None and not self.correction.off:
+            with torch.no_grad():
+                probed = posterior.probed()
+            factor = self.factor.to(change.dtype)
+            v = self.correction.change(siren, change.to(context.y.dtype), *probed)
+            moved = shared_product(self.correction.axes, v).to(change.dtype)
+            moved = moved - shared_product(factor, gram.explained(known.values(moved)))
+            theta = last_layer(siren, params).to(change.dtype) + change + moved
+            posterior = replace(posterior, params=with_last_layer(siren, params, theta.to(context.y.dtype)))
+        return Prediction(siren, posterior.params, z, posterior)
+
+    def _first(
+        self, siren: Siren, params: Params, context: Context
+    ) -> tuple[Known, Float[Tensor, "B G C"], Gram, GaussianPosterior]:
+        """The first solve: its equations, the change of the last layer, its matrices, and the posterior by it alone."""
         dtype = context.y.dtype
         work = torch.float64 if self.double_precision else dtype
         factor, full = self.factor.to(work), last_layer(siren, params).to(work)
@@ -93,16 +109,13 @@ class LastLayerSolve(BayesianLastLayer):
         w, gram = Gram.solve(known, factor, noise)
         change = shared_product(factor, w)
         solved = with_last_layer(siren, params, (full + change).to(dtype))
-        posterior = GaussianPosterior(siren, solved, factor.to(dtype), gram.to(dtype), self.spread)
-        if self.correction is not None and not self.correction.off:
-            with torch.no_grad():
-                probed = posterior.probed()
-            v = self.correction.change(siren, change.to(dtype), *probed)
-            moved = shared_product(self.correction.axes, v).to(work)
-            moved = moved - shared_product(factor, gram.explained(known.values(moved)))
-            solved = with_last_layer(siren, params, (full + change + moved).to(dtype))
-            posterior = replace(posterior, params=solved)
-        return Prediction(siren, solved, z, posterior)
+        return known, change, gram, GaussianPosterior(siren, solved, factor.to(dtype), gram.to(dtype), self.spread)
+
+    def first_solve(self, siren: Siren, context: Context, axes: Float[Tensor, "G K"]) -> FirstSolve:
+        known, change, gram, posterior = self._first(siren, {}, context)
+        explained = gram.explained(known.values(axes.to(change.dtype).expand(len(known.mask), -1, -1)))
+        weights = torch.ones_like(context.y[:, 0, :1])
+        return FirstSolve(change.to(axes), *posterior.probed(), weights, explained[None].to(axes))
 
     def noise_at(self, siren: Siren, x: Float[Tensor, "S N D"], mask: Bool[Tensor, "S N"]) -> Float[Tensor, " S"]:
         """s^2 of systems with these known points."""

@@ -1,28 +1,69 @@
 """How exactly a GPU convolves. PyTorch lets cuDNN round the factors to 10 bits, which is 1e-3 off a CPU's result."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import NamedTuple
 
 import torch
+
+CUDNN = torch.backends.cudnn
+
+
+class _Flags(NamedTuple):
+    """PyTorch's flags of cuDNN: an older one for all, None where the others contradict it, and two that are finer.
+
+    What asks for the older one, such as `torch.export`, fails while they differ.
+    """
+
+    all: bool | None
+    convolutions: str
+    recurrent: str
+
+
+_LOCK = threading.Lock()
+_ASKED: dict[object, _Flags] = {}
+"""What somebody is within, the newest last; the first are the flags of the process before them."""
 
 
 @contextmanager
 def convolutions(tf32: bool) -> Iterator[None]:
     """Within it, and not beyond, convolutions on a GPU are in TF32 (10 bits, fast) or in float32.
 
-    It is a flag of the process: other threads that convolve meanwhile have it too. The backward pass obeys the flag of
-    its own time, not that of the forward pass.
+    It is a flag of the process: other threads that convolve meanwhile have it too, and it is back when the last of them
+    leaves. The backward pass obeys the flag of its own time, not that of the forward pass.
 
     Example:
         >>> with convolutions(tf32=False):
         ...     torch.backends.cudnn.conv.fp32_precision
         'ieee'
     """
-    flags: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = flags.fp32_precision
-    flags.fp32_precision = "tf32" if tf32 else "ieee"
+    own = object()
+    with _LOCK:
+        if not _ASKED:
+            _ASKED[None] = _read()
+        _ASKED[own] = _Flags(tf32, *("tf32" if tf32 else "ieee",) * 2)
+        _set(_ASKED[own])
     try:
         yield
     finally:
-        flags.fp32_precision = before
+        with _LOCK:
+            del _ASKED[own]
+            _set(next(reversed(_ASKED.values())))
+            if len(_ASKED) == 1:
+                _ASKED.clear()
+
+
+def _read() -> _Flags:
+    try:
+        older = CUDNN.allow_tf32
+    except RuntimeError:
+        older = None
+    return _Flags(older, CUDNN.conv.fp32_precision, CUDNN.rnn.fp32_precision)  # type: ignore[attr-defined]
+
+
+def _set(flags: _Flags) -> None:
+    if flags.all is not None:
+        CUDNN.allow_tf32 = flags.all  # sets the finer ones, too
+    CUDNN.conv.fp32_precision = flags.convolutions  # type: ignore[attr-defined]
+    CUDNN.rnn.fp32_precision = flags.recurrent  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ Symbols: M shapes, K points each, G grid points along an axis.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -24,11 +24,15 @@ from hypersiren.shapes.sets.settings import RADIUS
 from hypersiren.shapes.sets.solids import solid_mesh
 from hypersiren.shapes.sides import SIGMA, cosines, from_nearest
 from hypersiren.signals.files import SignalError
+from hypersiren.signals.sets.splits import SPLITS, say_equal, say_splits, split_folders
 
 LOG = logging.getLogger(__name__)
 
 POINTS = 8192
 """Points K that are kept of each shape, on its surface and near it."""
+
+HELD_OUT = 0.15
+"""Share of the shapes that each split has which has to be made."""
 
 CELLS = 23
 """Cells along each axis of the grid of sides."""
@@ -89,6 +93,10 @@ def load_shapes(
 ) -> tuple[ShapeSet, ShapeSet, ShapeSet]:
     """Shapes to train on, to validate on and to test on: about 70, 15 and 15 %, no shape in two of them.
 
+    Subfolders train, val and test are the splits, by these names and others like them (see
+    `hypersiren.signals.sets.splits.NAMES`). Where one of val and test is missing, the other is the test split and val
+    is 15 % of train, at random. Without train, or with nothing beside it, all meshes are split at random.
+
     Args:
         kind: "solids" that are made here, or "meshes" of a folder.
         root: That folder; subfolders count too.
@@ -96,22 +104,47 @@ def load_shapes(
         seed: Of the solids, the choice and the split.
 
     Raises:
-        SignalError: If the folder holds fewer than three closed meshes that can be read.
+        SignalError: If the folder holds fewer than three closed meshes that can be read, or a split none.
+        DatasetError: If two folders are the same split.
     """
+    skipped: list[str] = []
+    held = max(1, round(HELD_OUT * count))
     if kind == "solids":
         pairs = [solid_mesh(i, seed) for i in range(count)]
         found = [(name, mesh.vertices, mesh.faces) for name, mesh in pairs]
-        skipped: list[str] = []
+        parts = _drawn(found, seed)
+    elif root is None:
+        raise SignalError("meshes need a root, the folder that holds them: --data.root DIR")
     else:
-        if root is None:
-            raise SignalError("meshes need a root, the folder that holds them: --data.root DIR")
-        found, skipped = _read_folder(Path(root), count, seed)
-    order = np.random.default_rng(seed).permutation(len(found)).tolist()
-    whole = make_shapes([found[i] for i in order], seed, skipped)
-    held = max(1, round(0.15 * len(whole)))
-    cuts = (0, len(whole) - 2 * held, len(whole) - held, len(whole))
-    train, validation, test = (whole.select(range(a, b)) for a, b in pairwise(cuts))
-    return train, validation, test
+        root = Path(root)
+        folders = split_folders(root) if root.is_dir() else {}
+        if "train" not in folders or len(folders) < 2:
+            parts = _drawn(_read_folder(root, root, count, seed, skipped, least=3), seed)
+        elif len(folders) == 3:
+            most = (count - 2 * held, held, held)
+            parts = [
+                _read_folder(root, root / folders[split], n, seed, skipped)
+                for split, n in zip(SPLITS, most, strict=True)
+            ]
+        else:
+            known = _read_folder(root, root / folders["train"], count - held, seed, skipped, least=2)
+            cut = len(known) - max(1, round(HELD_OUT * len(known)))
+            test = _read_folder(root, root / (folders.get("test") or folders["val"]), held, seed, skipped)
+            parts = [known[:cut], known[cut:], test]
+        names = {split: [name for name, *_ in part] for split, part in zip(SPLITS, parts, strict=True)}
+        say_splits(root, folders, {split: len(part) for split, part in names.items()}, "meshes", HELD_OUT)
+        say_equal(root, names)
+    whole = make_shapes([mesh for part in parts for mesh in part], seed, skipped)
+    cuts = (0, *accumulate(len(part) for part in parts))
+    train, validation, test_set = (whole.select(range(a, b)) for a, b in pairwise(cuts))
+    return train, validation, test_set
+
+
+def _drawn(found: Sequence[NamedMesh], seed: int) -> list[list[NamedMesh]]:
+    """Three splits at random."""
+    order = [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
+    held = max(1, round(HELD_OUT * len(order)))
+    return [order[: -2 * held], order[-2 * held : -held], order[-held:]]
 
 
 def make_shapes(
@@ -151,12 +184,15 @@ def centred(vertices: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
     return moved * (RADIUS / np.linalg.norm(moved, axis=1).max())
 
 
-def _read_folder(root: Path, count: int, seed: int) -> tuple[list[NamedMesh], list[str]]:
-    if not root.is_dir():
-        raise SignalError("no such folder", root)
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in MESHES and path.is_file())
+def _read_folder(
+    root: Path, folder: Path, count: int, seed: int, skipped: list[str], least: int = 1
+) -> list[NamedMesh]:
+    """At most so many closed meshes below a folder, a random choice; those that are left out are added to `skipped`."""
+    if not folder.is_dir():
+        raise SignalError("no such folder", folder)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MESHES and path.is_file())
     found: list[NamedMesh] = []
-    skipped: list[str] = []
+    before = len(skipped)
     for i in np.random.default_rng((seed, 1)).permutation(len(paths)):
         LOG.debug("reading meshes: %d of %d", len(found), min(count, len(paths)))
         name = str(paths[i].relative_to(root))
@@ -166,7 +202,8 @@ def _read_folder(root: Path, count: int, seed: int) -> tuple[list[NamedMesh], li
             skipped.append(f"{name}: {error.reason}")
         if len(found) == count:
             break
-    if len(found) < 3:
-        listed = "".join(f"; {line}" for line in skipped[:3])
-        raise SignalError(f"expected at least 3 closed meshes ({', '.join(MESHES)}), got {len(found)}{listed}", root)
-    return found, skipped
+    if len(found) < least:
+        listed = "".join(f"; {line}" for line in skipped[before : before + 3])
+        many = f"at least {least} closed meshes" if least > 1 else "a closed mesh"
+        raise SignalError(f"expected {many} ({', '.join(MESHES)}), got {len(found)}{listed}", folder)
+    return found

@@ -35,6 +35,9 @@ Crop = Literal["center", "none"]
 
 STORED = "store it in 8 or 16 bits"
 
+PNG = {"compress_level": 3}
+"""Of photographs as small as with Pillow's own 6, in half of the time."""
+
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in gray, ITU-R 601."""
 
@@ -394,10 +397,23 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
     kind = Image.registered_extensions().get(ending)
     if kind is None or kind not in Image.SAVE:
         raise SignalError(f"expected the ending of an image format, such as .png, got {ending!r}", path)
-    settings: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
+    settings: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else PNG if kind == "PNG" else {}
+    _write(path, lambda file: image.save(file, kind, **settings))
+
+
+def write_encoded(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write the bytes of an image file, such as those of `encode_png`; the file appears complete or not at all.
+
+    Raises:
+        SignalError: If it cannot be written.
+    """
+    _write(path, lambda file: file.write(content))
+
+
+def _write(path: str | os.PathLike[str], write: Callable[[Any], object]) -> None:
     try:
         with atomic_write(path) as file:
-            image.save(file, kind, **settings)
+            write(file)
     except (OSError, ValueError) as error:
         raise SignalError(f"cannot be written ({one_line(error)})", path) from error
 
@@ -405,7 +421,7 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
 def encode_png(pixels: np.ndarray) -> bytes:
     """A PNG file's bytes of (H, W, C) values in [0, 1] or uint8, C = 1 or 3."""
     file = io.BytesIO()
-    _from_array(to_uint8(pixels)).save(file, "PNG")
+    _from_array(to_uint8(pixels)).save(file, "PNG", **PNG)
     return file.getvalue()
 
 

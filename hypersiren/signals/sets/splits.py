@@ -60,17 +60,20 @@ def split_folders(root: Path) -> dict[str, str]:
     return found
 
 
-def say_splits(root: Path, folders: Mapping[str, str], counts: Mapping[str, int], unit: str) -> None:
-    """One line on which files became which split."""
+def say_splits(
+    root: Path, folders: Mapping[str, str], counts: Mapping[str, int], unit: str, held_out: float = 0.05
+) -> None:
+    """One line on which files became which split; `held_out` is the share of each that was drawn."""
+    share = round(100 * held_out)
     numbers = ", ".join(f"{split} {count}" for split, count in counts.items())
     if "train" not in folders or len(folders) < 2:
         others = f" (folders {', '.join(folders.values())} too)" if set(folders) - {"train"} else ""
-        how = f"all files{others} are split at random, 90/5/5 %"
+        how = f"all files{others} are split at random, {100 - 2 * share}/{share}/{share} %"
     elif len(folders) == 3:
         how = f"splits are the folders {', '.join(folders.values())}"
     else:
         other = folders.get("test") or folders["val"]
-        how = f"{other} is the split test, and val is 5 % of {folders['train']}, at random"
+        how = f"{other} is the split test, and val is {share} % of {folders['train']}, at random"
     LOG.info("%s: %s: %s %s", root, how, numbers, unit)
 
 

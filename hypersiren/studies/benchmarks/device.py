@@ -20,6 +20,7 @@ from hypersiren.fields.siren import Siren
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.encoders.conv_encoder import ConvEncoder
+from hypersiren.hypernets.encoders.precision import convolutions
 from hypersiren.studies.benchmarks.data import synthetic_pictures
 from hypersiren.studies.benchmarks.hypernet import open_task
 from hypersiren.studies.benchmarks.measure import (
@@ -156,7 +157,7 @@ def quantities(small: bool) -> dict[str, Quantity]:
 
     def encoded(tf32: bool) -> Quantity:
         def run(d: torch.device, t: torch.dtype) -> Tensor:
-            with torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32):
+            with convolutions(tf32):
                 return _at(encoder, d, t)(context(d, t))
 
         return run

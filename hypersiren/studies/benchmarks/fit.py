@@ -7,23 +7,24 @@ the `paper` preset. Seconds are processor time, on a GPU those of a clock.
 """
 
 import copy
-import importlib.util
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from hypersiren.fields.baselines import baseline
+from hypersiren.fields.interpolation import KERNELS
 from hypersiren.fields.siren import Siren
 from hypersiren.signals.image.opening import open_picture
 from hypersiren.signals.metrics import psnr
-from hypersiren.studies.benchmarks.between import COLUMNS, KERNELS, field_between, interpolation_between
+from hypersiren.studies.benchmarks.between import COLUMNS, field_between, interpolation_between
 from hypersiren.studies.benchmarks.measure import (
     Cell,
     Column,
@@ -53,6 +54,8 @@ NUMBERS = (0.25, 0.5, 1.15)
 """Numbers of windows for each value of the image."""
 
 MISSING = "siren-pytorch is not installed and therefore left out; pip install siren-pytorch adds it"
+
+N = TypeVar("N", bound=nn.Module)
 
 Course = list[tuple[float, float]]
 """Seconds of steps, and the PSNR in dB after them; of windows, seconds of solves with more and more numbers."""
@@ -94,16 +97,16 @@ def other_siren(siren: Siren, *, copied: bool) -> nn.Module:
     width, sines = siren.shapes["layers.0.bias"][0], len(siren.layers) - 1
     omegas = {"w0": siren.hidden_omega, "w0_initial": siren.first_omega}
     net = SirenNet(siren.in_features, width, siren.out_features, sines, **omegas)
-    if copied:
-        with torch.no_grad():
-            for own, given in zip(net.parameters(), siren.parameters(), strict=True):
-                own.copy_(given)
-    return net.to(next(siren.parameters()).device)
+    net.to(next(siren.parameters()).device)
+    return with_weights(net, siren) if copied else net
 
 
-def other_is_there() -> bool:
-    """Whether siren-pytorch is installed."""
-    return importlib.util.find_spec("siren_pytorch") is not None
+@torch.no_grad()
+def with_weights(net: N, other: nn.Module) -> N:
+    """The network, which gets the weights of one of the same sizes."""
+    for own, given in zip(net.parameters(), other.parameters(), strict=True):
+        own.copy_(given)
+    return net
 
 
 def plain_step(model: nn.Module, x: Float[Tensor, "N D"], y: Float[Tensor, "N C"], lr: float) -> Step:
@@ -143,7 +146,7 @@ def equal_steps(
     ways = {OURS: ours(False)}
     if compiled:
         ways[COMPILED] = ours(True)
-    if other_is_there():
+    if find_spec("siren_pytorch"):
         ways[OTHER] = plain(other_siren(siren, copied=True))
     ways[PLAIN] = plain(PlainSiren(siren))
     if compiled:
@@ -313,7 +316,7 @@ def fit_report(
 
     lr = paper.training.lr
     courses: dict[str, list[Course]] = {name: [] for name in steps if "compiled" not in name}
-    fields: dict[str, nn.Module] = {}  # those of the first seed
+    results: dict[str, tuple[float, float, nn.Module]] = {}  # seconds, PSNR and field, of the first seed
     for seed in range(fits):
         for name, found in courses.items():
             LOG.info("fitting with %s, for %g s of steps at most", name, limit)
@@ -323,25 +326,20 @@ def fit_report(
             else:
                 with seeded(seed):
                     net = PlainSiren(fresh(seed)) if name == PLAIN else other_siren(fresh(seed), copied=False)
-                course, field = plain_course(net, whole, lr, stop, every), as_siren(net, fresh(seed))
+                course, field = plain_course(net, whole, lr, stop, every), with_weights(fresh(seed), net)
             found.append(course)
-            fields.setdefault(name, field)
+            results.setdefault(name, (*course[-1], field))
     LOG.info("solving windows")
+    windows = {f"{WINDOWS}, {numbers:g}": solved(whole, settings.network, numbers) for numbers in NUMBERS}
+    courses[WINDOWS] = [[found[:2] for found in windows.values()]]
     rows: dict[str, dict[str, Cell]] = {}
-    solves: Course = []
     twice = twice_the_size(settings, (h, w))
-    for numbers in NUMBERS:
-        seconds, reached, field = solved(whole, settings.network, numbers)
-        solves.append((seconds, reached))
-        fields[f"{WINDOWS}, {numbers:g}"] = field
-    for name, field in fields.items():
-        seconds, reached = courses[name][0][-1] if name in courses else solves[len(rows) - len(courses)]
+    for name, (seconds, reached, field) in {**results, **windows}.items():
         weights = getattr(field, "numbers", None) or sum(p.numel() for p in field.parameters())
         rows[name] = {"numbers": weights / (h * w * c), "time": seconds, "pixels": reached}
         rows[name] |= field_between(whole.pixels, twice, field)
     for kind in KERNELS:
         rows[kind] = {"numbers": 1.0, "pixels": "exact", **interpolation_between(whole.pixels, twice, kind)}
-    courses[WINDOWS] = [solves]
     quality = quality_table(f"Seconds to a PSNR: {h} x {w} x {c} values", courses, thresholds, limit)
     columns = {
         "numbers": Column("a value", "lower"),
@@ -356,19 +354,11 @@ def fit_report(
         "Windows are solved in closed form, once for each number; seconds to a PSNR are those of the fewest numbers.",
         "Derivatives are compared with the cosine series through the pixels, relative to their range; twice the size "
         "with the picture opened at it, where its file is so large. Lanczos and cubic keep the pixels.",
-        *([] if other_is_there() else [MISSING]),
+        *([] if find_spec("siren_pytorch") else [MISSING]),
     ]
     told = {"picture": str(settings.signal.path), "limit in s": limit, "fits": fits}
     told |= {"rounds": rounds, "steps of a turn": repeats}
     return Report("fit", machine, told, [speed, quality, between], notes)
-
-
-def as_siren(net: nn.Module, siren: Siren) -> Siren:
-    """A `Siren` with the weights of a network of the same sizes, for its derivatives."""
-    with torch.no_grad():
-        for own, given in zip(siren.parameters(), net.parameters(), strict=True):
-            own.copy_(given)
-    return siren
 
 
 def twice_the_size(settings: Any, size: tuple[int, int]) -> Tensor | None:

@@ -7,6 +7,7 @@ variant that is compiled counts as the same mathematics does without.
 
 import gc
 import itertools
+import math
 import os
 import platform
 import time
@@ -148,7 +149,7 @@ def speed_table(
     device: torch.device,
     repeats: int = 1,
 ) -> Table:
-    """Speed, ratio, peak memory, operations a second, and the share of these that a bare matrix product reaches.
+    """Speed, ratio, peak memory; where operations are counted, also these as a share of a bare matrix product's.
 
     Args:
         title: What is measured.
@@ -159,13 +160,21 @@ def speed_table(
         device: Where.
         repeats: Steps of a turn.
     """
-    n = 1024 if device.type == "cpu" else 8192
-    a, b = torch.rand(2, n, n, device=device)
-    bare = f"matrix product {n} x {n}, fp32"
     steps: dict[str, Step] = {name: variant.step for name, variant in variants.items()}
     peaks = {name: peak_memory(step, device) for name, step in steps.items()}  # warms up and compiles, too
-    seconds = take_turns({**steps, bare: lambda: a @ b}, rounds=rounds, device=device, repeats=repeats)
-    limit = 2 * n**3 / seconds[bare]
+    columns = {
+        "speed": Column(f"{unit}/s", "higher"),
+        "ratio": Column("times", "higher"),
+        "peak memory": Column("MB", "lower"),
+    }
+    n = 1024 if device.type == "cpu" else 8192
+    bare = f"matrix product {n} x {n}, fp32"
+    if counted := any(variant.flops is not None for variant in variants.values()):
+        a, b = torch.rand(2, n, n, device=device)
+        steps[bare] = lambda: a @ b
+        columns |= {"model": Column("GFLOP/s", "higher"), "share": Column("% of the product", "higher")}
+    seconds = take_turns(steps, rounds=rounds, device=device, repeats=repeats)
+    limit = 2 * n**3 / seconds[bare] if counted else math.inf
     rows: dict[str, dict[str, Cell]] = {}
     for name, variant in variants.items():
         row: dict[str, Cell] = {"speed": variant.count / seconds[name], "peak memory": peaks[name] / 1e6}
@@ -174,14 +183,9 @@ def speed_table(
         if variant.flops is not None:
             row |= {"model": variant.flops / seconds[name] / 1e9, "share": 100 * variant.flops / seconds[name] / limit}
         rows[name] = row
-    columns = {
-        "speed": Column(f"{unit}/s", "higher"),
-        "ratio": Column("times", "higher"),
-        "peak memory": Column("MB", "lower"),
-        "model": Column("GFLOP/s", "higher"),
-        "share": Column("% of the product", "higher"),
-    }
-    return Table(title, columns, {**rows, bare: {"model": limit / 1e9, "share": 100.0}})
+    if counted:
+        rows[bare] = {"model": limit / 1e9, "share": 100.0}
+    return Table(title, columns, rows)
 
 
 def loop_step(objective: Objective, training: Any) -> Step:

@@ -7,30 +7,15 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from hypersiren.fields.coords import grid
 from hypersiren.fields.render import render_image
 from hypersiren.fields.settings import Network
 from hypersiren.fields.siren import Siren
 from hypersiren.studies.benchmarks.fit import PlainSiren
 from hypersiren.studies.benchmarks.measure import Report, Variant, count_flops, describe_machine, speed_table
 from hypersiren.tasks.windows import solve_windows
-
-
-@torch.no_grad()
-def plain_render(model: nn.Module, size: tuple[int, int], device: torch.device) -> Float[Tensor, "H W C"]:
-    """A field's values at the centres of all pixels, by one call.
-
-    Example:
-        >>> siren = Siren(2, 3, hidden_features=16).requires_grad_(False)
-        >>> found = plain_render(PlainSiren(siren), (4, 6), torch.device("cpu"))
-        >>> torch.allclose(found, render_image(siren, (4, 6)), atol=1e-5)
-        True
-    """
-    axes = [(torch.arange(n, device=device) + 0.5) * 2 / n - 1 for n in size]
-    x = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    return model(x.view(-1, 2)).view(*size, -1)
 
 
 def render_report(
@@ -53,18 +38,17 @@ def render_report(
     device = torch.device(device)
     machine = describe_machine(device)
     siren = Siren(2, channels, width).to(device).requires_grad_(False)
-    plain = PlainSiren(siren)
+    plain = PlainSiren(siren).requires_grad_(False)
     variants: dict[str, Variant] = {}
     against: dict[str, str] = {}
     for n in sizes:
         ours, other = f"{n} x {n}: hypersiren", f"{n} x {n}: one call"
-        flops = count_flops(lambda n=n: plain_render(plain, (n, n), device))  # type: ignore[misc]
+        flops = count_flops(lambda n=n: plain(grid((n, n), device=device)))  # type: ignore[misc]
         variants[ours] = Variant(lambda n=n: render_image(siren, (n, n), device=device), n * n / 1e6, flops)  # type: ignore[misc]
-        variants[other] = Variant(lambda n=n: plain_render(plain, (n, n), device), n * n / 1e6, flops)  # type: ignore[misc]
+        variants[other] = Variant(lambda n=n: plain(grid((n, n), device=device)), n * n / 1e6, flops)  # type: ignore[misc]
         against |= {ours: other, other: other}
         noise = torch.rand(n, n, channels, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        read = partial(_rows, noise)
-        windows = solve_windows((n, n), read, channels, Network(kind="windowed"), device)
+        windows = solve_windows((n, n), partial(_rows, noise), channels, Network(kind="windowed"), device)
         for side, words in ((n, "windows"), (n + 1, "windows, a pixel more")):  # in step with the windows, and not
             name = f"{n} x {n}: {words}"
             step = partial(render_image, windows, (side, side), device=device)

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from hypersiren.fields import operators
 from hypersiren.fields.coords import grid
+from hypersiren.fields.memo import Memo
 from hypersiren.fields.operators import Field
-from hypersiren.fields.raster import is_windowed, jet_strips
+from hypersiren.fields.raster import is_windowed, jet_strips, thinned_jet
 from hypersiren.plotting import Picture
 from hypersiren.signals.image.colours import draw_gradient, gradient_strength, gradient_wheel, percentile
 from hypersiren.signals.metrics import psnr
@@ -105,10 +106,13 @@ def shown_every(size: tuple[int, int]) -> int:
 
 
 def shown_derivatives(
-    field: Field, size: tuple[int, int], device: torch.device
+    field: Field, size: tuple[int, int], device: torch.device, memo: Memo | None = None
 ) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
-    """As `derivatives`, but of a large image at some of its pixels, see `shown_every`."""
+    """As `derivatives`, but of a large image at some of its pixels, see `shown_every`; `memo`: see `thinned_jet`."""
     every = shown_every(size)
+    if (jet := thinned_jet(field, size, every, memo)) is not None:
+        assert jet.gradient is not None and jet.hessian_diagonal is not None  # noqa: PT018
+        return jet.gradient, jet.hessian_diagonal.sum(-1)
     if is_windowed(field):
         return _on_raster(field, size, every)
     return _at(field, grid(size, device=device).unflatten(0, size)[::every, ::every])

@@ -162,7 +162,9 @@ class Image(FieldTask):
     def windowed_field(self, network: Network, keep: Keep | None = None) -> nn.Module:
         """The windowed field of the known pixels."""
         read = lambda a, b: self.pixels[a:b]  # noqa: E731
-        return solve_windows(self.size, read, self.out_features, network, self.device, known=self.known, keep=keep)
+        return solve_windows(
+            self.size, read, self.out_features, network, self.device, known=self.known, keep=keep, memo=self.memo
+        )
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random known pixels, or all of them."""
@@ -199,6 +201,9 @@ class Image(FieldTask):
 
     def panels(self, field: Field) -> dict[str, Panel]:
         """The fitted image."""
+        return self.once(field, self._panels)
+
+    def _panels(self, field: Field) -> dict[str, Panel]:
         fit = self.once(field, self.render)
         return {"fit": ImagePanel(fit if self.shown is None else self.shown(fit))}
 
@@ -228,7 +233,7 @@ class Image(FieldTask):
 
     def shown_derivatives(self, field: Field) -> tuple[Float[Tensor, "h w C D"], Float[Tensor, "h w C"]]:
         """Gradient and Laplacian at the pixels that a summary shows."""
-        return shown_derivatives(field, self.size, self.device)
+        return shown_derivatives(field, self.size, self.device, self.memo)
 
     @property
     def truth(self) -> Float[Tensor, "H W C"]:

@@ -102,7 +102,7 @@ class Inpaint(Image):
         whole = self.completed
         assert whole is not None
         read = lambda a, b: whole[a:b]  # noqa: E731
-        return solve_windows(self.size, read, self.out_features, network, self.device, keep=keep)
+        return solve_windows(self.size, read, self.out_features, network, self.device, keep=keep, memo=self.memo)
 
     def digest(self) -> str:
         return super().digest() if self.completed is None else content_digest(self.pixels, self.known, self.completed)

@@ -150,7 +150,14 @@ class Poisson(FieldTask):
         image = integrate(self.targets.y.unflatten(0, self.target_size), self.size)
         finer = self.target_size[0] // self.size[0]
         field = solve_windows(
-            self.target_size, lambda a, b: image[a:b], self.out_features, network, self.device, keep=keep, finer=finer
+            self.target_size,
+            lambda a, b: image[a:b],
+            self.out_features,
+            network,
+            self.device,
+            keep=keep,
+            memo=self.memo,
+            finer=finer,
         )
         with torch.no_grad():
             field.offset.add_((self.center.y - field(self.center.x)).squeeze(0))

@@ -99,7 +99,13 @@ class Audio(FieldTask):
     def windowed_field(self, network: Network, keep: Keep | None = None) -> nn.Module:
         """The windowed field of the wave."""
         return solve_windows(
-            self.samples, lambda a, b: self.wave[a:b], self.out_features, network, self.device, keep=keep
+            self.samples,
+            lambda a, b: self.wave[a:b],
+            self.out_features,
+            network,
+            self.device,
+            keep=keep,
+            memo=self.memo,
         )
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:

@@ -109,7 +109,13 @@ class Video(FieldTask):
     def windowed_field(self, network: Network, keep: Keep | None = None) -> nn.Module:
         """The windowed field of the clip."""
         return solve_windows(
-            self.samples, lambda a, b: self.pixels[a:b] / 127.5 - 1, self.out_features, network, self.device, keep=keep
+            self.samples,
+            lambda a, b: self.pixels[a:b] / 127.5 - 1,
+            self.out_features,
+            network,
+            self.device,
+            keep=keep,
+            memo=self.memo,
         )
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:

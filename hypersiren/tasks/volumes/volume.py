@@ -135,7 +135,7 @@ class Volume(FieldTask):
         """The windowed field of the volume."""
         return solve_windows(
             self.samples, lambda a, b: self.values[a:b], self.out_features, network, self.device,
-            known=self.valid, keep=keep,
+            known=self.valid, keep=keep, memo=self.memo,
         )  # fmt: skip
 
     @cached_property

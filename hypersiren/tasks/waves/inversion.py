@@ -167,6 +167,7 @@ class Inversion(FieldTask):
     ):
         self.data, self.true_medium, self.start, self.pml = data, truth, start, pml
         self.loss_settings, self.target = loss, math.hypot(noise, loss.tolerance)
+        self.trained_steps = 250 + 50 * len(data.wavenumbers)
         self.half = 1 - pml.width
         check_places(data, self.half)
         self.grid = grid((VIEW, VIEW), -self.half, self.half, device=device)
@@ -277,9 +278,9 @@ class Inversion(FieldTask):
             squares.append(torch.stack([frequency.misses(m).abs().square().mean() for m in media]).mean())
             self.misfits[i] = math.sqrt(squares[-1].item())
         terms["data"] = self.loss_settings.data * torch.stack(squares).mean()
-        if self.loss_settings.variation:
+        if prior := self.loss_settings.prior(len(self.frequencies)):
             variations = [total_variation(m) for m in media]
-            terms["variation"] = self.loss_settings.variation * torch.stack(variations).mean()
+            terms["variation"] = prior * torch.stack(variations).mean()
         return terms
 
     def advance(self, done: int, steps: int) -> bool:

@@ -113,7 +113,7 @@ class JointInversion(FieldTask):
                 "--signal.wavenumber, or --loss.waves solved"
             )
         self.true_medium, self.data_weight = truth, loss.data
-        self.pretrain, self.known_beyond, self.variation = loss.pretrain, loss.known_beyond, loss.variation
+        self.pretrain, self.known_beyond, self.variation = loss.pretrain, loss.known_beyond, loss.prior(1)
         self.points = self.batch_size = points
         self.out_features = 2 * len(data.sources) + 1
 

@@ -91,6 +91,9 @@ class WaveSignal(MediumSignal):
     """Variance of the pulse, a Gaussian whose peak is 1."""
     duration: PositiveFloat = 0.4
     """Last time; the first is 0."""
+    cells: Annotated[int, Field(ge=16)] = 768
+    """Cells along each axis of the finite differences that give the reference solution, if the medium is not uniform;
+    there the wave is known exactly."""
 
 
 class WaveLoss(Section):
@@ -115,7 +118,7 @@ class WaveSettings(FitSettings):
 
     signal: WaveSignal = WaveSignal()
     loss: WaveLoss = WaveLoss()
-    network: Network = Network(hidden_features=128, hidden_layers=2, first_omega=40.0)
+    network: Network = Network(kind=None, hidden_features=128, hidden_layers=2, first_omega=40.0, numbers=None)
     training: WaveTraining = WaveTraining(points=4096, lr=4e-3, decay="exponential")
 
     trained_steps: ClassVar[int] = 2000
@@ -171,8 +174,15 @@ class InversionLoss(ResidualLoss):
     """network: share of the training, at its start, that solves for the wavefields in the background."""
     known_beyond: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Coordinate beyond which the medium is known; the paper has 0.75."""
-    variation: NotNegative = 5e-4
-    """Times the medium's total variation; not in the paper; 0 leaves it out."""
+    variation: NotNegative | None = None
+    """Times the medium's total variation; not in the paper; 0 leaves it out. null: 5e-4 where waves are the network's;
+    else 3.5e-3 divided by the number of frequencies, over which the misfit is a mean."""
+
+    def prior(self, frequencies: int) -> float:
+        """`variation`, or what is chosen."""
+        if self.variation is not None:
+            return self.variation
+        return 5e-4 if self.waves == "network" else 3.5e-3 / frequencies
 
     @model_validator(mode="after")
     def _check(self) -> Any:
@@ -202,8 +212,8 @@ class InversionTraining(WaveTraining):
     """Steps between TensorBoard scalars."""
     validate_every: PositiveInt = 100
     """Steps between validations, pictures and checkpoints; there is one after each frequency, too."""
-    steps: PositiveInt = 600
-    """Optimiser updates at most."""
+    steps: PositiveInt | None = None  # type: ignore[assignment]
+    """Optimiser updates at most; null: 250, and 50 for each frequency; 600 where waves are the network's."""
 
 
 class InversionSettings(FitSettings):
@@ -213,3 +223,5 @@ class InversionSettings(FitSettings):
     loss: InversionLoss = InversionLoss()
     network: Network = Network(hidden_features=64, hidden_layers=3, first_omega=10.0)
     training: InversionTraining = InversionTraining()
+
+    trained_steps: ClassVar[int] = 600

@@ -2,10 +2,13 @@
 
     u_tt = c² (u_00 + u_11)        u(0, x) = u0(x)        u_t(0, x) = 0
 
-The start is either built into the field (`waves.initial_pulse`), or asked for by two more terms, as in the paper.
-Points are drawn from the cone that decides what happens in [-1, 1]² until the end, most of them where the pulse can
-have come to; times may be let grow over the training. Residuals are multiplied by the variance of the pulse, which
-makes them of the order of 1. The truth is leapfrog's (`hypersiren.waves.wave_solver`) and only compared with.
+By default the field is of windows, and the equation is solved in its weak form (`waves.windowed_wave`).
+
+For a network the start is either built into the field (`waves.initial_pulse`), or asked for by two more terms, as in
+the paper. Points are drawn from the cone that decides what happens in [-1, 1]² until the end, most of them where the
+pulse can have come to; times may be let grow over the training. Residuals are multiplied by the variance of the pulse,
+which makes them of the order of 1. The truth, exact in the uniform plane and leapfrog's elsewhere
+(`hypersiren.waves.wave_solver`), is only compared with.
 
 Symbols: N points (t, x_0, x_1), T frames, c velocity, v variance of the pulse.
 """
@@ -21,20 +24,28 @@ import torch
 from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from hypersiren.errors import UserError
+from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.coords import evaluate, grid
 from hypersiren.fields.operators import Field, diagonal_jet
+from hypersiren.fields.raster import is_windowed
+from hypersiren.fields.separable import is_separable, separable_raster
+from hypersiren.fields.settings import Network
+from hypersiren.fields.window_solve import Keep
 from hypersiren.plotting import Picture, film
 from hypersiren.tasks.panels import Panel, VideoPanel
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, content_digest
 from hypersiren.tasks.waves.equation import medium_values, misfit
 from hypersiren.tasks.waves.settings import WaveLoss, WaveSettings
+from hypersiren.tasks.waves.windows import MOST_WINDOWS, OVERLAP, moving_windows, ridge_of, tell_slabs, wave_width
 from hypersiren.waves.initial_pulse import InitialPulse
 from hypersiren.waves.media import Medium, cell_means, open_medium, uniform
 from hypersiren.waves.residuals import wave_residual
-from hypersiren.waves.wave_solver import solve_wave
+from hypersiren.waves.wave_solver import solve_wave, uniform_wave
+from hypersiren.waves.windowed_wave import RIDGE, solve_windowed_wave, wave_box, window_counts
 
 FRAMES, SHOWN = 20, 4
 """Frames after the first that are compared and move, and those of them that stand side by side."""
@@ -66,7 +77,7 @@ class Wave(FieldTask):
         variance: v, of the pulse; its peak is 1.
         duration: Times run from 0 to this.
         points: Random points a step.
-        cells: Cells along each axis of the finite differences that find the truth.
+        cells: Cells along each axis of the finite differences that find the truth, where the medium is not uniform.
         device: Where to compute.
 
     Raises:
@@ -101,7 +112,7 @@ class Wave(FieldTask):
         variance: float = 5e-4,
         duration: float = 0.4,
         points: int = 4096,
-        cells: int = 384,
+        cells: int = 768,
         device: torch.device | str = "cpu",
     ):
         self.medium, self.variance, self.duration, self.growth = medium, variance, duration, loss.growth
@@ -123,6 +134,10 @@ class Wave(FieldTask):
         self.velocity_there = medium(self.centre[None]).rsqrt().item()
         self.fastest = float(self._velocity.max())
         self.times = [duration * i / FRAMES for i in range(FRAMES + 1)]
+        self.box = wave_box(self.centre.tolist(), variance, self.fastest, duration)
+        self.width = wave_width(self.box, math.sqrt(variance), self.velocity_there, float(self._velocity.min()))
+        windows = math.prod(window_counts(self.box, self.width, OVERLAP))
+        self.windowed = loss == WaveLoss() and windows <= MOST_WINDOWS
         self.grid = grid((VIEW, VIEW), device=device)
 
     @classmethod
@@ -143,10 +158,24 @@ class Wave(FieldTask):
         return cls(medium, settings.loss, **shape, points=settings.training.points, device=device)
 
     def complete(self, field: Field) -> Field:
-        """The wave of a network: itself, or started exactly."""
-        if self.start_points:
+        """The wave of a network: itself, or started exactly. Windows start as they are solved."""
+        if self.start_points or is_windowed(field):
             return field
         return InitialPulse(field, self.centre, variance=self.variance, velocity=self.velocity_there)
+
+    def windowed_field(self, network: Network, keep: Keep | None = None) -> CompactWindows:
+        """The windowed field that solves the equation; slabs of time that are solved are kept.
+
+        Raises:
+            UserError: If a prior is asked for, which the equation does not have.
+        """
+        ridge = ridge_of(network, RIDGE)
+        fastest_turn = 3 * self.velocity_there / math.sqrt(self.variance)
+        field = moving_windows(network, self.box, self.width, self.duration, fastest_turn, self.samples)
+        solve_windowed_wave(
+            field.to(self.device), self.box, self.medium, self.pulse, ridge=ridge, keep=keep, progress=tell_slabs
+        )
+        return field.to(self.grid.dtype)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> WaveBatch:
         """Random points in the part of the cone that the training has come to, and at the start."""
@@ -170,11 +199,12 @@ class Wave(FieldTask):
         velocity = self.medium(batch.x[:, 1:]).rsqrt()
         residual = wave_residual(diagonal_jet(self.complete(field), batch.x), velocity)
         terms = {"residual": misfit(self.variance * residual, self.norm).mean()}
-        if self.start_points:
-            jet = diagonal_jet(field, batch.start)
+        if self.start_points or is_windowed(field):
+            start = batch.start if self.start_points else F.pad(batch.x[:, 1:], (1, 0))
+            jet = diagonal_jet(field, start)
             assert jet.gradient is not None
             rates = math.sqrt(self.variance) * jet.gradient[..., 0]
-            terms["values"] = self.values * misfit(jet.value - self.pulse(batch.start[:, 1:]), self.norm).mean()
+            terms["values"] = self.values * misfit(jet.value - self.pulse(start[:, 1:]), self.norm).mean()
             terms["rates"] = self.rates * misfit(rates, self.norm).mean()
         return terms
 
@@ -185,6 +215,10 @@ class Wave(FieldTask):
     @cached_property
     def truth(self) -> Float[Tensor, "T H W"]:
         """The frames, found when they are first asked for."""
+        if self.medium is uniform:
+            away = (self.grid - self.centre).double().norm(dim=1).cpu().numpy()
+            exact = uniform_wave(away, self.times, self.variance)
+            return torch.from_numpy(exact).float().view(-1, VIEW, VIEW).to(self.device)
 
         def start(x: np.ndarray) -> np.ndarray:
             return self.pulse(torch.from_numpy(x).to(self.device).flatten(0, 1)).view(x.shape[:-1]).cpu().numpy()
@@ -199,6 +233,10 @@ class Wave(FieldTask):
 
     def solve(self, field: Field) -> Float[Tensor, "T H W"]:
         """The frames of a field."""
+        if is_separable(field):
+            axis = self.grid[:VIEW, 1].double()
+            times = torch.tensor(self.times, dtype=torch.float64, device=self.device)
+            return separable_raster(field, [times, axis, axis]).squeeze(-1)  # type: ignore[arg-type]
         wave = self.complete(field)
         frames = [evaluate(wave, torch.cat([torch.full_like(self.grid[:, :1], t), self.grid], -1)) for t in self.times]
         return torch.stack(frames).view(-1, VIEW, VIEW)

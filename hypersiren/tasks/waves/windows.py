@@ -3,7 +3,9 @@
 Chosen on the uniform medium and the paper's square at wavenumber 20, for seconds and error; see eval/README.md.
 """
 
+import logging
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -16,6 +18,9 @@ from hypersiren.fields.lattice import lattice_siren
 from hypersiren.fields.row_solve import RIDGE
 from hypersiren.fields.settings import Network
 from hypersiren.waves.media import Medium
+from hypersiren.waves.windowed_wave import FREQUENCIES, TIME_OVERLAP, TURN, Box, wave_windows, window_counts
+
+LOG = logging.getLogger(__name__)
 
 OVERLAP = 0.45
 """Share of a window that it gives to each neighbour: the second derivatives of its weight are then small."""
@@ -31,6 +36,64 @@ STEP, WAVES = 0.14, 0.65
 
 DENSITY = 2.5
 """Points for each of a window's features, within a step."""
+
+
+WAVE_FEATURES, WAVE_STEPS, ENOUGH = 65, (4.0, 4.5, 5.0, 5.5, 6.0), 600
+"""Of a window of a wave in space; from window to window, in standard deviations of the pulse where it is shortest; and
+windows in space from which on the larger of these steps are taken."""
+
+MOST_WINDOWS = 2500
+"""Windows in space of a wave that is solved by default: their factors have some 3 GB."""
+
+
+def wave_width(box: Box, deviation: float, there: float, slowest: float) -> float:
+    """The width of a wave's windows: a pulse becomes shorter where the medium is slower.
+
+    Args:
+        box: What they must cover.
+        deviation: Standard deviation of the pulse.
+        there, slowest: Velocity where the pulse is, and the least.
+    """
+    shortest = deviation * min(1.0, slowest / there)
+    widths = [step * shortest / (1 - OVERLAP) for step in WAVE_STEPS]
+    return next((w for w in widths if math.prod(window_counts(box, w, OVERLAP)) <= ENOUGH), widths[-1])
+
+
+def moving_windows(
+    network: Network, box: Box, width: float, duration: float, fastest_turn: float, samples: Sequence[int]
+) -> CompactWindows:
+    """Windows of time and place, in double precision, without numbers.
+
+    Args:
+        network: Its `numbers` for each value of what is shown, its `window` in pixels of that, its `overlap` in space.
+        box: What they must cover.
+        width: Of a window in space, if the network does not say.
+        duration: Last time.
+        fastest_turn: Radians in a unit of time, of the highest frequency.
+        samples: Frames, and pixels along each axis, of what is shown.
+    """
+    overlap, features, values = network.overlap or OVERLAP, WAVE_FEATURES, math.prod(samples)
+    slab = 2 * TURN / fastest_turn
+    slabs = max(1, 1 + math.ceil((duration / slab - 1) / (1 - TIME_OVERLAP)))
+    each = 2 * FREQUENCIES * slabs
+
+    def counted(width: float) -> int:
+        return math.prod(window_counts(box, width, overlap))
+
+    if network.window is not None:
+        width = network.window * 2 / samples[-1]
+        if network.numbers is not None:
+            features = max(5, 2 * round(network.numbers * values / (each * counted(width))) - 1)
+    elif network.numbers is not None:
+        width, pairs = 2.0, (features + 1) // 2
+        while width > 1e-3 and each * pairs * counted(width) < network.numbers * values:
+            width *= 0.99
+    return wave_windows(box, width, overlap, features, duration, slabs)
+
+
+def tell_slabs(done: int, total: int) -> None:
+    """A line on the progress of a solve."""
+    LOG.info("solving windows: %d %%", 100 * done // total)
 
 
 def square_windows(
@@ -88,8 +151,8 @@ def smoothed(medium: Medium, x: Float[Tensor, "N 2"], width: float, samples: int
     return torch.stack([medium(x + offset) for offset in offsets]).mean(0)
 
 
-def ridge_of(network: Network) -> float:
-    """The ridge of a solve.
+def ridge_of(network: Network, ridge: float = RIDGE) -> float:
+    """The ridge of a solve, by default `ridge`.
 
     Raises:
         UserError: If a prior is asked for that rows of derivatives do not have.
@@ -98,4 +161,4 @@ def ridge_of(network: Network) -> float:
         raise UserError(
             "network.smoothness: expected none where an equation is solved, which says how smooth a field is"
         )
-    return RIDGE if network.noise is None else network.noise
+    return ridge if network.noise is None else network.noise
