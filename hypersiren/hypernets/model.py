@@ -162,7 +162,13 @@ class HyperSiren(nn.Module):
         return {name: p.to(dtype) for name, p in self.hypernet(z).items()}
 
     def predict(self, context: Context) -> Prediction:
-        """Encode, decode, adapt: the one path of training, evaluation and use."""
+        """Encode, decode, adapt: the one path of training, evaluation and use.
+
+        In evaluation mode points that are unknown of every signal are left out first, see `Context.compact`: a tenth of
+        the pixels of an image cost a ninth of the time. In training, all batches keep one shape and nothing waits.
+        """
+        if not self.training and not torch.compiler.is_compiling():
+            context = context.compact()
         channels = context.y.shape[-1]
         if self.adapter is not None and isinstance(context.kind, Values) and channels != self.siren.out_features:
             # One channel would be fitted by all of the field's, without a word.

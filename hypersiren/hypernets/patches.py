@@ -36,8 +36,8 @@ NOISE, RIDGE, BLUR = 1e-5, 2e-5, (1e-4, 1e-5)
 NUMBERS = 2**21
 """Numbers of the systems that are solved at a time."""
 
-SOME = 8192
-"""Windows of which likelihoods are computed at a time."""
+SOME, MANY = 8192, 2**15
+"""Windows of which likelihoods are computed at a time, and windows whose pixels are held at a time."""
 
 
 class PatchMixture(nn.Module):
@@ -99,20 +99,38 @@ class PatchMixture(nn.Module):
             known: Their known pixels.
         """
         b, _, h, w = guess.shape
-        covariances = self.covariances
-        wide = covariances + torch.tensor(LEVEL).to(guess).view(2, 1, 1, 1)
         one = _window_index(h, w, self.side, guess.device)
         index = (one + h * w * torch.arange(b, device=one.device).view(-1, 1, 1)).flatten(0, 1)
-        seen = known.flatten()[index]
+        values, seen = guess.movedim(1, 0).flatten(1), known.flatten()
+        covariances = self.covariances
+        total, squares, weights = torch.zeros_like(values), torch.zeros_like(values), torch.zeros_like(values[0])
+        for some in index.split(MANY):
+            self._add_windows(values, seen, some, covariances, total, squares, weights)
+        none = weights == 0
+        mean = torch.where(none, values, total / weights)
+        variance = torch.where(none, NOISE, squares / weights)
+        return tuple(each.unflatten(1, (b, h, w)).movedim(0, 1) for each in (mean, variance))
+
+    def _add_windows(
+        self,
+        values: Float[Tensor, "3 M"],
+        known: Bool[Tensor, " M"],
+        index: Int[Tensor, "N P"],
+        covariances: Float[Tensor, "2 K P P"],
+        total: Float[Tensor, "3 M"],
+        squares: Float[Tensor, "3 M"],
+        weights: Float[Tensor, " M"],
+    ) -> None:
+        """Add the weighted means and variances of windows, and their weights, to what others have added."""
+        seen = known[index]
         index, seen = (each[~seen.all(1)] for each in (index, seen))  # of others all is known
-        values = guess.movedim(1, 0).flatten(1)
         windows = values[:, index]
-        centred = windows - windows.mean(-1, keepdim=True)
-        best = _likelihoods(centred, covariances + _diagonal(BLUR, centred), self.logarithms)
-        best = best.topk(min(CANDIDATES, best.shape[1]), 1).indices
         # The level is relative to that of the first guess, so that one prior is right for dark and for light pictures.
         level = windows.mean(-1, keepdim=True)
-        total, squares, weights = torch.zeros_like(values), torch.zeros_like(values), torch.zeros_like(values[0])
+        centred = windows - level
+        best = _likelihoods(centred, covariances + _diagonal(BLUR, centred), self.logarithms)
+        best = best.topk(min(CANDIDATES, best.shape[1]), 1).indices
+        wide = covariances + torch.tensor(LEVEL).to(values).view(2, 1, 1, 1)
         for which, order, inside in _alike(seen):
             mean, variance = self._posterior(centred[:, which], order, inside, best[which], wide)
             weight = 1 / (variance.sum(0) + 1e-5)
@@ -121,10 +139,6 @@ class PatchMixture(nn.Module):
             for axis in range(3):
                 total[axis].index_add_(0, place, (weight * (mean[axis] + level[axis, which])).flatten())
                 squares[axis].index_add_(0, place, (weight * variance[axis]).flatten())
-        none = weights == 0
-        mean = torch.where(none, values, total / weights)
-        variance = torch.where(none, NOISE, squares / weights)
-        return tuple(each.unflatten(1, (b, h, w)).movedim(0, 1) for each in (mean, variance))
 
     def _posterior(
         self,

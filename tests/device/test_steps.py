@@ -38,7 +38,7 @@ BOUNDS = {
     "gradient steps": (648, 0),
     "mixture of 32": (204, 0),
     "images on disk": (229, 0),
-    "sounds": (360, 0),
+    "sounds": (75, 0),
 }
 """At most so many launches and waits of one step: ATen operations that are no views, and those that wait."""
 

@@ -50,6 +50,23 @@ def test_hypersiren_equals_a_loop_over_signals():
     torch.testing.assert_close(model.field(context)(x), torch.stack(loop), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("encoder", [{"kind": "none"}, {"kind": "set"}, {"kind": "conv", "widths": (8, 8)}])
+def test_in_evaluation_a_prediction_is_of_known_points_alone(encoder, monkeypatch):
+    """The same as of all points; in training, batches keep their shape."""
+    sizes, full = {"hidden_features": 16}, {"kind": "full", "hidden_features": 16}
+    model = build(sizes, encoder, full, channels=3, adapter={"kind": "solve"})
+    images, mask = 2 * torch.rand(3, 8, 8, 3) - 1, torch.rand(3, 8, 8) < 0.2
+    context, seen = Context.from_rasters(images, mask), []
+    solve = type(model.adapter).forward
+    monkeypatch.setattr(
+        type(model.adapter), "forward", lambda self, *words: seen.append(words[3].x.shape[1]) or solve(self, *words)
+    )
+    with torch.no_grad():
+        whole, few = (model.train(training)(context, context.x) for training in (True, False))
+    assert seen == [64, int(mask.flatten(1).sum(1).max())]
+    torch.testing.assert_close(whole, few, rtol=1e-4, atol=1e-4)
+
+
 def test_predicted_weights_are_not_trained_in_the_hypo_siren():
     model = build({"hidden_features": 8}, {"kind": "set"}, {"kind": "full"}, channels=1)
     assert not any(p.requires_grad for p in model.siren.parameters())

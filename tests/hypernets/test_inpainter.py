@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from hypersiren.errors import UserError
-from hypersiren.hypernets import inpainter
+from hypersiren.hypernets import inpainter, patches
 from hypersiren.hypernets.inpainter import Inpainter, draw_prior, to_axes, to_picture
 from hypersiren.hypernets.patches import BLUR, LEVEL, NOISE, PatchMixture
 
@@ -59,6 +59,15 @@ def test_a_mixture_is_a_posterior_of_each_window_by_itself():
         spread = sum(w * (each[a][1] + (each[a][0] - expected) ** 2) for w, each in zip(weights, found, strict=True))
         assert torch.allclose(mean[0, a].flatten().double(), expected + level[a], atol=2e-3)
         assert torch.allclose(variance[0, a].flatten().double(), spread, rtol=0.05, atol=1e-4)
+
+
+def test_a_mixture_takes_windows_some_at_a_time(monkeypatch):
+    guess, known = case(24, 32)
+    guess, known = guess.movedim(-1, 0)[None], known[None]
+    whole = PatchMixture(2)(guess, known)
+    monkeypatch.setattr(patches, "MANY", 50)
+    for part, expected in zip(PatchMixture(2)(guess, known), whole, strict=True):
+        torch.testing.assert_close(part, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 17), (40, 24), (33, 65)])

@@ -34,13 +34,13 @@ class SoundTraining(Training):
 
     batch_size: PositiveInt = 16
     """Batch size: windows of a step, before accumulation."""
-    steps: PositiveInt = 60
+    steps: PositiveInt = 600
     """Optimiser updates."""
     lr: PositiveFloat = 1e-3
     """Peak learning rate; for weights taken from data, relative to their size."""
-    ema: Share = 0.0
+    ema: Share = 0.99
     """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
-    validate_every: PositiveInt = 60
+    validate_every: PositiveInt = 300
     """Steps between validations, pictures and checkpoints."""
     target_points: PositiveInt | None = None
     """Random target samples for each window; null: all."""
@@ -56,6 +56,6 @@ class SoundSettings(SetSettings):
     siren: HypoSiren = HypoSiren(hidden_features=(256, 640), first_omega=300.0, hidden_omega=15.0)
     loss: PredictiveLoss = PredictiveLoss()
     adapter: Adapter = MixtureSolve(priors=32, rank=256, slope=-0.5, learned=False)
-    correction: Corrections = Correction(axes=128, inputs=64, width=256, rounds=0)
+    correction: Corrections = Correction(axes=128, inputs=64, width=256, masks=128, rounds=0)
     prior: Prior = Prior(shrinkage=0.9, copies=0, finer=1)
     training: SoundTraining = SoundTraining()

@@ -15,7 +15,7 @@ Symbols: B signals, K priors, N known points, P points of a raster, C channels, 
 import copy
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -33,7 +33,7 @@ from hypersiren.hypernets.adapters.correction import Correction
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.gaussian.calibration import deviation_factor
 from hypersiren.hypernets.gaussian.clusters import clusters, random_part
-from hypersiren.hypernets.gaussian.components import changes, portion, solve_under
+from hypersiren.hypernets.gaussian.components import Solved, changes, portion, solve_under
 from hypersiren.hypernets.gaussian.equations import Known, equations
 from hypersiren.hypernets.gaussian.gram import Gram
 from hypersiren.hypernets.gaussian.linear_algebra import append_bias, shared_product
@@ -42,6 +42,9 @@ from hypersiren.hypernets.gaussian.prior import Moments
 
 LOG = logging.getLogger(__name__)
 
+
+KEPT = 8
+"""Portions of priors, of `AT_A_TIME` numbers each, whose solved matrices are kept for a second solve at most."""
 
 EMPTY = -1e4
 """The logarithm of the weight of a prior that is not there."""
@@ -110,15 +113,15 @@ class MixtureSolve(BayesianLastLayer):
         return self.factor.requires_grad and self.correction is None
 
     def solve(self, siren: Siren, z: Tensor | None, params: Params, context: Context) -> Prediction:
-        posterior, mixed, some = self._first(siren, params, context)
+        posterior, mixed, solved = self._first(siren, params, context)
         if self.correction is not None and not self.correction.off:
-            posterior = self._corrected(posterior, self.correction, mixed, some)
+            posterior = self._corrected(posterior, self.correction, mixed, solved)
         return Prediction(siren, posterior.params, z, posterior)
 
     def _first(
         self, siren: Siren, params: Params, context: Context
-    ) -> tuple["MixturePosterior", Float[Tensor, "B G C"], int]:
-        """The posterior by the first solve, its change of the last layer, and how many priors to work on at a time."""
+    ) -> tuple["MixturePosterior", Float[Tensor, "B G C"], Sequence[Solved] | None]:
+        """The posterior by the first solve and its change of the last layer; and the solve, if it is small."""
         theta = last_layer(siren, params)
         known = equations(siren, params, theta, context, self.length, one_system=True)
         noise = self._noises(siren, context, len(known.mask))
@@ -127,35 +130,46 @@ class MixtureSolve(BayesianLastLayer):
         w, evidence = torch.cat([each.w for each in found]), torch.cat([each.evidence for each in found])
         weights = (self.tempering.exp() * (evidence.mT + self.shares.log_softmax(0))).softmax(1)
         mixed = changes(self.factor, weights.mT[..., None, None] * w).sum(0)
-        solved = with_last_layer(siren, params, theta + mixed)
-        return MixturePosterior(siren, solved, self, params, known, noise, weights.detach()), mixed, some
+        params_after = with_last_layer(siren, params, theta + mixed)
+        posterior = MixturePosterior(siren, params_after, self, params, known, noise, weights.detach())
+        return posterior, mixed, found if len(found) <= KEPT else None
 
     def first_solve(self, siren: Siren, context: Context, axes: Float[Tensor, "G K"]) -> FirstSolve:
-        first, change, some = self._first(siren, {}, context)
-        known = replace(first.known, residual=first.known.values(axes.expand(len(first.known.mask), -1, -1)))
+        first, change, solved = self._first(siren, {}, context)
+        values = first.known.values(axes.expand(len(first.known.mask), -1, -1))
+        return FirstSolve(change, *first.probed(solved), first.weights, self._explained(first, values, solved))
+
+    def _explained(
+        self, first: "MixturePosterior", values: Float[Tensor, "B N X"], solved: Sequence[Solved] | None
+    ) -> Float[Tensor, "K B R X"]:
+        """The solutions w under each prior for other values at the known points."""
+        if solved is not None:
+            return torch.cat([part.gram.explained(values) for part in solved])
+        known = replace(first.known, residual=values)
+        some = portion(known, self.factor)
         parts = zip(self.factor.split(some), first.noise.split(some), strict=True)
-        explained = torch.cat([solve_under(known, *part).w for part in parts])
-        return FirstSolve(change, *first.probed(), first.weights, explained)
+        return torch.cat([solve_under(known, *part).w for part in parts])
 
     def _corrected(
-        self, first: "MixturePosterior", correction: Correction, change: Float[Tensor, "B G C"], some: int
+        self,
+        first: "MixturePosterior",
+        correction: Correction,
+        change: Float[Tensor, "B G C"],
+        solved: Sequence[Solved] | None,
     ) -> "MixturePosterior":
         """Solved again around the corrected mean, the likelihoods of the priors as they were."""
         siren, known = first.siren, first.known
         with torch.no_grad():
-            probed = first.probed()
+            probed = first.probed(solved)
         moved = shared_product(correction.axes, correction.change(siren, change, *probed))
         values = known.values(moved)
-        parts = zip(self.factor.split(some), first.noise.split(some), first.weights.mT.split(some), strict=True)
-        lost: Tensor | float = 0.0
-        for factor, noise, weights in parts:
-            w = solve_under(replace(known, residual=values), factor, noise).w
-            lost = lost + changes(factor, weights[..., None, None] * w).sum(0)
+        w = self._explained(first, values, solved)
+        lost = changes(self.factor, first.weights.mT[..., None, None] * w).sum(0)
         before = last_layer(siren, first.prior_params) + moved
-        solved = with_last_layer(siren, first.params, last_layer(siren, first.params) + (moved - lost))
+        after = with_last_layer(siren, first.params, last_layer(siren, first.params) + (moved - lost))
         return replace(
             first,
-            params=solved,
+            params=after,
             prior_params=with_last_layer(siren, first.prior_params, before),
             known=replace(known, residual=known.residual - values),
         )
@@ -272,19 +286,19 @@ class MixturePosterior:
         """The variance of the fields' values at x: that within the priors and that between them."""
         return self.deviation_factor.square()[:, None, None] * self._variance(x)
 
-    def _variance(self, x: Float[Tensor, "*b P D"]) -> Float[Tensor, "B P C"]:
+    def _variance(self, x: Float[Tensor, "*b P D"], solved: Sequence[Solved] | None = None) -> Float[Tensor, "B P C"]:
+        """Before the calibration; of all priors as they are solved already, if they are."""
         features = append_bias(self.siren.features(x, without_last_layer(self.siren, self.params)))
         before, mean = (last_layer(self.siren, params) for params in (self.prior_params, self.params))
         priors = self.solver.factor, self.noise, self.weights.mT
         training = torch.is_grad_enabled() or self.solver.training
-        if not training or features.device.type == "cpu":  # a training step does not wait for a device
+        looks = not training or features.device.type == "cpu"  # a training step does not wait for a device
+        if solved is None and looks:
             priors = tuple(values[self.likely] for values in priors)  # type: ignore[assignment]
-        some, total = (
-            portion(self.known, priors[0], features.shape[-2]),
-            torch.zeros_like(features[..., :1] @ mean[:, :1]),
-        )
-        for factor, noise, weights in zip(*(values.split(some) for values in priors), strict=True):
-            found = solve_under(self.known, factor, noise)
+        some = portion(self.known, priors[0], features.shape[-2]) if solved is None else len(solved[0].w)
+        total = torch.zeros_like(features[..., :1] @ mean[:, :1])
+        for i, (factor, noise, weights) in enumerate(zip(*(values.split(some) for values in priors), strict=True)):
+            found = solve_under(self.known, factor, noise) if solved is None else solved[i]
             within = found.variance(features @ (factor if features.ndim == 2 else factor.unsqueeze(1)))
             apart = before + changes(factor, found.w) - mean
             if features.ndim == 2:  # one product for all signals and priors
@@ -300,11 +314,11 @@ class MixturePosterior:
         variance, prior = self.probed()
         return (variance.mean(1) / prior.mean()).clamp(1e-6, 1)
 
-    def probed(self) -> tuple[Float[Tensor, "B P"], Float[Tensor, " P"]]:
+    def probed(self, solved: Sequence[Solved] | None = None) -> tuple[Float[Tensor, "B P"], Float[Tensor, " P"]]:
         """As that of `GaussianPosterior`, the mean over channels; the prior is the mixture."""
         x = probes(self.siren, self.solver.factor)
         each = (append_bias(self.siren.features(x)) @ self.solver.factor).square().sum(-1)
-        return self._variance(x).mean(2), self.solver.shares.softmax(0) @ each
+        return self._variance(x, solved).mean(2), self.solver.shares.softmax(0) @ each
 
     @cached_property
     def deviation_factor(self) -> Tensor:

@@ -13,7 +13,7 @@ is the squared error of that along the axes, over the mean variance that the con
 `loss` is tested against `predict`, to which it is equal but for rounding.
 
 Symbols: B signals, E linear systems with a context each, b signals of each, P points of the raster, C channels, M
-priors, K axes, I inputs.
+priors, K axes, Q columns of the basis (K, or P where there are fewer points), I inputs.
 """
 
 from collections.abc import Callable
@@ -133,18 +133,28 @@ class PairBank:
 
     def examples(
         self, correction: Correction, batch: BankBatch
-    ) -> tuple[Float[Tensor, "B I"], Float[Tensor, "B CK"], Float[Tensor, " B"]]:
+    ) -> tuple[Float[Tensor, "B I"], Float[Tensor, "B CQ"], Float[Tensor, " B"]]:
         """What the network reads of each pair, what the first solve leaves along the axes, and how much it counts."""
-        place = batch.masks, batch.y
+        place = self._place(batch)
         return self.inputs[place], self.left[place].flatten(1), self.counts[place]
 
+    def _place(self, batch: BankBatch) -> tuple[Tensor, Tensor]:
+        """Where the pairs of a batch are; the device does not wait for it."""
+        device = self.inputs.device
+        place = torch.stack([batch.masks, batch.y])
+        if device.type == "cuda":
+            place = place.pin_memory()
+        contexts, signals = place.to(device, non_blocking=True)
+        return contexts, signals
+
     @torch.no_grad()
-    def after(self, batch: BankBatch) -> Float[Tensor, "B K K"]:
+    def after(self, batch: BankBatch) -> Float[Tensor, "B Q K"]:
         """From a change of the mean of each signal to its coefficients after the second solve."""
+        place = self._place(batch)
         if self.taken.shape[1] == 1:
-            return self.shape - self.taken[batch.masks, 0].to(self.shape)
+            return self.shape - self.taken[place[0], 0].to(self.shape)
         numbers, counts = torch.unique_consecutive(batch.masks, return_counts=True)
-        weights = self.weights[batch.masks, batch.y].split(counts.tolist())
+        weights = self.weights[place].split(counts.tolist())
         mixed = [
             weight @ self.taken[number].flatten(1).to(weight)
             for number, weight in zip(numbers.tolist(), weights, strict=True)

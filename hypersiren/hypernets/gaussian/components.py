@@ -35,17 +35,19 @@ class ComponentGram(Gram):
     Attributes:
         points: A of all cells of a raster and a row of zeros, (K, P + 1, R); or of the equations, (K, S, N, R).
         cells: Which of the raster's rows each system's equations are; that of zeros where there is none.
+        known: The equations.
         The rest: As of `Gram`, for each prior.
     """
+
+    known: Known
 
     @classmethod
     def of(cls, known: Known, factor: Float[Tensor, "K G R"], noise: Float[Tensor, "K S"]) -> "ComponentGram":
         """Those of known points, where factor has the S_k; not solved."""
         features, mask = known.features, known.mask
         if known.cells is None:
-            return cls(features @ factor.unsqueeze(1) * mask.unsqueeze(-1), None, mask, noise, None)
-        cells = torch.where(mask, known.cells, len(features))
-        return cls(pad(features, (0, 0, 0, 1)) @ factor, cells, mask, noise, None)
+            return cls(features @ factor.unsqueeze(1) * mask.unsqueeze(-1), None, mask, noise, None, known)
+        return cls(pad(features, (0, 0, 0, 1)) @ factor, known.rows_or_zero, mask, noise, None, known)
 
     @property
     def design(self) -> Float[Tensor, "K S N R"]:
@@ -65,6 +67,13 @@ class ComponentGram(Gram):
             w, square = solution, (residual.square().sum((-2, -1)) - square) / self.noise
             logarithm = logarithm + (self.mask.sum(1) - self.points.shape[-1]) * self.noise.log()
         return w, -0.5 * (square + residual.shape[-1] * logarithm), replace(self, lower=lower)
+
+    def _explained(self, values: Float[Tensor, "S N X"]) -> Float[Tensor, "K S R X"]:
+        assert self.lower is not None
+        values = (values * self.mask.unsqueeze(-1)).expand(len(self.noise), -1, -1, -1)
+        if not self.dual:
+            return torch.cholesky_solve(self._transposed(values), self.lower)
+        return self._transposed(torch.cholesky_solve(values, self.lower))
 
     def _solve_again(self, a: Float[Tensor, "K S P R"]) -> tuple[Float[Tensor, "K S M P"], Float[Tensor, "K S M P"]]:
         across = self.design @ a.mT if self.dual else a.mT
@@ -89,9 +98,8 @@ class ComponentGram(Gram):
         if cells is None or self.points.requires_grad or p**2 > len(cells) * cells.shape[1] ** 2:
             design = self.design
             return design @ design.mT
-        places = cells.unsqueeze(-1) * p + cells.unsqueeze(-2)
-        parts = (self.points @ self.points.mT).flatten(1).index_select(1, places.flatten())
-        return parts.unflatten(1, places.shape)
+        parts = (self.points @ self.points.mT).flatten(1).index_select(1, self.known.places)
+        return parts.unflatten(1, (*cells.shape, cells.shape[1]))
 
     def _transposed(self, y: Float[Tensor, "K B N X"]) -> Float[Tensor, "K B R X"]:
         """A^T y."""

@@ -8,7 +8,7 @@ raster, C channels, D coordinate dimensions, F features, G = F + 1, R columns.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -39,6 +39,18 @@ class Known:
     residual: Float[Tensor, "B N C"]
 
     __repr__ = by_shape
+
+    @cached_property
+    def rows_or_zero(self) -> Int[Tensor, "S N"]:
+        """Of equations on a raster their rows, and where there is none, that below the last."""
+        assert self.cells is not None
+        return torch.where(self.mask, self.cells, len(self.features))
+
+    @cached_property
+    def places(self) -> Int[Tensor, " X"]:
+        """Where the kernel of all pairs of equations stands in that of all rows and one more, both flat."""
+        rows = self.rows_or_zero
+        return (rows.unsqueeze(-1) * (len(self.features) + 1) + rows.unsqueeze(-2)).flatten()
 
     def rows(self, points: Float[Tensor, "*b P R"]) -> Float[Tensor, "S N R"]:
         """Of values at the features' points those of the equations, 0 where there is none."""

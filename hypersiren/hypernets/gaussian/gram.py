@@ -121,11 +121,11 @@ class Gram:
             change = change.gather(1, self.cells.unsqueeze(-1).expand(-1, -1, w.shape[-1]))
         return unstack_signals(w - self._explained(change + error), signals)
 
-    def explained(self, values: Float[Tensor, "B N X"]) -> Float[Tensor, "B R X"]:
+    def explained(self, values: Float[Tensor, "B N X"]) -> Float[Tensor, "*k B R X"]:
         """The solutions w for other values at the known points, by the same Cholesky factor."""
         return unstack_signals(self._explained(stack_signals(values, len(self.mask))), len(values))
 
-    def _explained(self, values: Float[Tensor, "S N Y"]) -> Float[Tensor, "S R Y"]:
+    def _explained(self, values: Float[Tensor, "S N Y"]) -> Float[Tensor, "*k S R Y"]:
         assert self.lower is not None
         values = values * self.mask.unsqueeze(-1)
         if not self.dual:

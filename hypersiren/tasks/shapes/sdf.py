@@ -15,6 +15,9 @@ slows the paper's training. The `fast` preset therefore adds a fifth, and points
 where c is the cosine between the normal of the nearest point p and the way x - p: only the sign of s is told, and
 nothing where c is in doubt. In a room, the ways from the sensor to the points are known to be free (c = 1).
 
+By default the field is of windows, which are linear in their numbers: they are solved for the distances that the points
+tell, and nothing is trained (`hypersiren.tasks.shapes.windows`).
+
 Symbols: N points on the surface, M off it, K near it.
 """
 
@@ -28,8 +31,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.errors import UserError
+from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.coords import evaluate, grid, strata
 from hypersiren.fields.operators import Field
+from hypersiren.fields.settings import Network
+from hypersiren.fields.window_solve import Keep
 from hypersiren.plotting import Picture, Plot
 from hypersiren.shapes.cloud import PointCloud, as_cloud, open_cloud
 from hypersiren.shapes.contours import contour_picture
@@ -41,6 +47,7 @@ from hypersiren.shapes.surface import place_cloud, surface
 from hypersiren.tasks.panels import ImagePanel, MeshPanel, Panel
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import SDFLoss, SDFSettings
+from hypersiren.tasks.shapes.windows import solve_shape
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, content_digest, share_of
 
@@ -93,6 +100,7 @@ class SDF(FieldTask):
     criterion: str | None = None
     in_features = 3
     out_features = 1
+    windowed = True
     samples: tuple[int, ...] = (256, 256, 256)
     measures = (
         Measure("chamfer_l1", "chamfer-L1 distance to held-out points", "% of the diagonal"),
@@ -133,6 +141,7 @@ class SDF(FieldTask):
         self.batch_size = sum(self.count)
         pool = min(POOL, 20 * len(kept))
         self.points, self.normals = self._tensor(surface_points), self._tensor(normals)
+        self.value_count = 4 * len(kept)  # a distance and its gradient
         anywhere, anywhere_side = _off_surface(cloud, surface_points, normals, pool, generator)
         around = surface_points[generator.integers(len(kept), size=pool)]
         around = (around + SIGMA * generator.normal(size=(pool, 3))).astype(np.float32)
@@ -160,6 +169,11 @@ class SDF(FieldTask):
         cloud = open_cloud(signal.path, seed=seed, **reading)
         shown = signal.model_dump(include={"resolution", "trim", "up"})
         return cls(cloud, settings.loss, points=settings.training.points, **shown, seed=seed, device=device)
+
+    def windowed_field(self, network: Network, keep: Keep | None = None) -> CompactWindows:
+        """The windowed field of the distances that the points tell, see `hypersiren.tasks.shapes.windows`."""
+        points, normals = self.points.cpu().numpy(), self.normals.cpu().numpy()
+        return solve_shape(points, normals, self.cloud.sensor, network, self.device, keep)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> ShapeBatch:
         """Points on, off and near the surface, evenly over each."""
