@@ -335,12 +335,11 @@ class Inpainter(nn.Module):
         device = self.calibration.device
         h, w = known.shape
         pad = [-n % COARSEST for n in (h, w)]
-        values = to_axes(picture.float().to(device))
         seen = F.pad(known.to(device), (0, pad[1], 0, pad[0]))
-        values = torch.where(seen, F.pad(values, (0, pad[1], 0, pad[0])), 0)
-        filled = fill(values.movedim(0, -1), seen).movedim(-1, 0)
+        values = F.pad(to_axes(picture.float().to(device)), (0, pad[1], 0, pad[0]))
+        filled = fill(values.masked_fill_(~seen, 0).movedim(0, -1), seen).movedim(-1, 0)
         del values
-        mean, deviation = filled.clone(), torch.zeros_like(filled)
+        mean, deviation = torch.empty_like(filled), torch.empty_like(filled)
         parts = [list(_parts(n + p)) for n, p in zip((h, w), pad, strict=True)]
         places = [(rows, columns) for rows in parts[0] for columns in parts[1]]
         for number, (rows, columns) in enumerate(places):
@@ -349,16 +348,12 @@ class Inpainter(nn.Module):
             window, mask = filled[:, top:bottom, left:right], seen[top:bottom, left:right]
             y, logarithm = self._turned(relax(window, mask), mask, turns)
             place = (..., slice(low, high), slice(west, east))
-            mean[place], deviation[place] = y[inner], (logarithm.exp() * self.scale(mask))[inner]
+            mean[place] = torch.where(mask, window, y)[inner]
+            deviation[place] = (logarithm.exp() * self.scale(mask)).masked_fill(mask, 0)[inner]
             progress(number + 1, len(places))
         deviation *= self._own_scale(filled, seen)
-        mean, deviation, seen = mean[:, :h, :w], deviation[:, :h, :w], seen[:h, :w]
-        return Inpainted(
-            torch.where(seen, filled[:, :h, :w], mean).contiguous(),
-            deviation.masked_fill(seen, 0).contiguous(),
-            seen,
-            channels,
-        )
+        whole = (..., slice(h), slice(w))
+        return Inpainted(mean[whole].contiguous(), deviation[whole].contiguous(), seen[whole], channels)
 
     def _own_scale(self, filled: Float[Tensor, "3 H W"], known: Bool[Tensor, "H W"]) -> float:
         """How much wider the deviations of this picture are than calibrated: fur and foliage err more than a sky.
