@@ -358,7 +358,9 @@ def test_description_of_a_task_tells_its_defaults(task):
     assert f"--training.lr [{TASKS[task].settings().training.lr}]" in text
     kind = TASKS[task].settings().network.kind
     assert kind == (
-        None if task in ("image", "audio", "video", "volume", "poisson", "sdf", "helmholtz", "wave") else "siren"
+        None
+        if task in ("image", "audio", "video", "volume", "poisson", "edit", "sdf", "helmholtz", "wave")
+        else "siren"
     )
     assert f"--network.kind [{kind or 'null'}]  siren | relu" in text
 

@@ -18,6 +18,7 @@ from hypersiren.cli.console import (
 )
 from hypersiren.cli.fit import check_signal, open_signal, read_settings, run_name, signal_files
 from hypersiren.cli.lines import LOG, announce, progress, show
+from hypersiren.errors import did_you_mean
 from hypersiren.settings.yaml import to_yaml
 from hypersiren.training.folders import check_folder, choose_folder, sign, to_json, unused, write_text
 from hypersiren.training.memory import keep_freed_memory
@@ -62,7 +63,7 @@ def compare(
     names = fields.split(",")
     known = [*BASELINES, "windowed", *comparison.OTHERS]
     if unknown := [name for name in names if name not in known]:
-        fail(f"--fields: expected some of {', '.join(known)}, got {unknown[0]!r}")
+        fail(f"--fields: expected some of {', '.join(known)}, got {unknown[0]!r}{did_you_mean(unknown[0], known)}")
     made, settings = open_signal(task, settings, device)
     record = {**settings.model_dump(mode="json"), "fields": fields}
     base = Path("runs") / f"compare-{run_name(task, settings)}"

@@ -50,6 +50,10 @@ def find_config(config: Path, tasks: Sequence[str]) -> Path:
     return shipped[config.name]
 
 
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""Devices by the names that PyTorch has for them; others of its names are tried too."""
+
+
 def choose_device(name: str) -> "torch.device":
     """The device of this name; from here on PyTorch is loaded."""
     import torch
@@ -65,6 +69,9 @@ def choose_device(name: str) -> "torch.device":
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
+        if name.split(":")[0] not in DEVICES:
+            hint = '; did you mean "cuda"?' if name.lower() in ("gpu", "nvidia") else did_you_mean(name, DEVICES)
+            fail(f'--device: expected auto or one of {", ".join(DEVICES)}, got "{name}"{hint}')
         fail(f'device "{name}" cannot be used: {str(error).splitlines()[0]}')
     return torch.device(name)
 

@@ -26,7 +26,7 @@ from hypersiren.cli.console import (
     stop_saved,
 )
 from hypersiren.cli.lines import LOG, announce, progress
-from hypersiren.errors import did_you_mean
+from hypersiren.errors import UserError, did_you_mean
 from hypersiren.fields.memo import Memo
 from hypersiren.settings.flags import load_settings
 from hypersiren.tasks.registry import TASKS, open_task
@@ -190,6 +190,8 @@ def read_settings(task: str, words: Sequence[str], preset: str, config: Path | N
     """The settings of a fit, from its preset or YAML file, the files named first, and flags."""
     if task not in TASKS:
         hint = did_you_mean(task, TASKS, f"; expected one of {', '.join(TASKS)}")
+        if os.path.exists(task):
+            hint += f": such as hypersiren fit image {task}"
         fail(f'unknown task "{task}"{hint}')
     files = next((i for i, word in enumerate(words) if word.startswith("--")), len(words))
     keys = TASKS[task].files
@@ -212,4 +214,7 @@ def check_signal(task: str, settings: FitSettings) -> None:
     defaults = files_of(TASKS[task].settings())
     check_files(files_of(settings), [*TASKS[task].examples, *map(str, defaults)])
     if settings.start is not None:
-        find(settings.start)
+        try:
+            find(settings.start)
+        except UserError as error:
+            fail(f"{error}{'; --signal.start is where to begin in the file' * (task in ('audio', 'video'))}")

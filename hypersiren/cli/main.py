@@ -115,8 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if not speaks():  # of several processes, one tells
                 raise SystemExit(1) from None
             raise
-    if arguments is None:  # Python would look through all of torch's objects once more, for seconds
-        gc.freeze()
+    # Python would look through all of torch's objects once more, for seconds. Triton complains of those that stay.
+    if arguments is None:
+        (gc.unfreeze if "triton" in sys.modules else gc.freeze)()
 
 
 def meet(words: Sequence[str]) -> None:

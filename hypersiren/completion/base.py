@@ -28,6 +28,9 @@ Predict = Callable[[Context], Field]
 """What a task on a set judges: a function from the contexts of signals to the fields predicted from them."""
 
 
+LEVELS = 2**16
+"""Values of validation signals that baselines complete for the lines beside a curve, in each context."""
+
 HELD_OUT = 2**23
 """Numbers of the linear systems of one context's validation signals that a correction's amplitude is chosen on."""
 
@@ -344,6 +347,30 @@ class CaseTask(Kind):
             ]
             errors[f"mse_{self.label(name)}"] = torch.cat(each).mean().item()
         return {"mse": sum(errors.values()) / len(errors), **errors}
+
+    @torch.no_grad()
+    def levels(self, key: str) -> dict[str, float]:
+        """What is reached on the validation signals without training: lines beside the curve of a number of `evaluate`.
+
+        Args:
+            key: The number: "mse", or "change", of which the prior alone has 0. Of others nothing is known.
+        """
+        if key == "change":
+            return {"prior alone": 0.0}
+        if key != "mse":
+            return {}
+        # Methods for every context; those that keep so many numbers of a whole signal are none.
+        fitted, choosing = self.baselines(1), self.choosing(100).to("cpu")
+        errors: dict[str, list[float]] = {}
+        for name in self.contexts:
+            judged, case = self.judged(name), self.case(choosing, self.mask(choosing, name))
+            few = min(len(judged), max(1, LEVELS // case.truth[0].numel()))
+            cases = list(self.cases(judged.spread(few).to("cpu"), name))
+            for method in fitted(case):
+                each = [self.error(case, method.complete(case)) for case in cases]
+                label = method.name if few == len(judged) else f"{method.name} ({few} {self.unit})"
+                errors.setdefault(label, []).append(torch.cat(each).mean().item())
+        return {name: sum(each) / len(each) for name, each in errors.items() if len(each) == len(self.contexts)}
 
     @torch.no_grad()
     def complete(self, predict: Predict, signals: Any, mask: Bool[Tensor, "M *size"]) -> Float[Tensor, "M P C"]:

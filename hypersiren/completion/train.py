@@ -2,8 +2,9 @@
 
 import logging
 import os
+import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from pydantic import ValidationError
 
-from hypersiren.completion.base import SetTask
+from hypersiren.completion.base import CaseTask, SetTask
 from hypersiren.completion.correcting import correction_of
 from hypersiren.completion.objective import HypernetObjective
 from hypersiren.completion.registry import SetRow, set_row
@@ -25,11 +26,12 @@ from hypersiren.hypernets.settings import Prior
 from hypersiren.plotting import ZOOM, figure_pixels
 from hypersiren.signals.image.files import write_image
 from hypersiren.tasks.settings import Optimisation
-from hypersiren.tasks.summary import draw_summary
+from hypersiren.tasks.summary import draw_summary, headline
 from hypersiren.tasks.task import check_task, digest_of
 from hypersiren.training import checkpoints
 from hypersiren.training.display import shows_progress
 from hypersiren.training.loop import OnLog, optimise_and_load
+from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
 from hypersiren.training.seeds import seeded
 
@@ -236,9 +238,29 @@ def draw_run(objective: Objective, run: Path) -> Path:
     LOG.info("drawing summary.png")
     device = next(objective.model.parameters()).device
     predict = objective.predictor(checkpoints.restore(best, device))
-    figure = draw_summary(objective.task, predict, best["metrics"], last.get("history", []))
+    task, history = objective.task, last.get("history", [])
+    levels: dict[str, float] = {}
+    measure = headline(task, best["metrics"])
+    rows = [row for row in history if measure is not None and f"validation/{measure.key}" in row]
+    if isinstance(task, CaseTask) and measure is not None and len(rows) > 1:
+        LOG.debug("evaluating baselines on validation %s", task.unit)
+        levels = task.levels(measure.key)
+        write_levels(run, f"validation/{measure.key}", levels, [int(row["step"]) for row in rows])
+    figure = draw_summary(task, predict, best["metrics"], history, levels)
     write_image(run / "summary.png", figure_pixels(figure, zoom=ZOOM))
     return run / "summary.png"
+
+
+def write_levels(run: Path, name: str, levels: Mapping[str, float], steps: Sequence[int]) -> None:
+    """Level lines in TensorBoard's chart of a scalar: runs of their own below a run, from first to last step."""
+    for level, value in levels.items():
+        folder = run / "baselines" / level.replace("/", " ")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        monitor = Monitor(folder)
+        for step in (steps[0], steps[-1]):
+            monitor.scalars(step, {name: value})
+        monitor.close()
 
 
 @dataclass(frozen=True)

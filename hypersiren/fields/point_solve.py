@@ -21,9 +21,6 @@ from torch import Tensor
 from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.raster import local_features
 
-MOST = 96
-"""Points of a window at most; of more, some are taken, for all of them."""
-
 NUMBERS = 2**25
 """Of the rows of windows that are solved at a time: 256 MB."""
 
@@ -41,6 +38,7 @@ def fit_points(
     prior_deviation: float,
     value_deviation: float,
     gradient_deviation: float,
+    most: int = 96,
     watch: Callable[[], object] = lambda: None,
 ) -> None:
     """Correct a field of one channel for values and gradients at points, in place.
@@ -52,6 +50,7 @@ def fit_points(
         local: Samples of a window along each axis, as the raster had.
         decay: S falls with a feature's frequency to this power, as in `hypersiren.fields.window_solve.solve_raster`.
         raster_deviation, prior_deviation, value_deviation, gradient_deviation: r, p, v, s.
+        most: Points of a window at most; of more, some are taken, for all of them.
         watch: Is called now and then, and may raise.
 
     Raises:
@@ -81,7 +80,7 @@ def fit_points(
     windows, counts = window.unique_consecutive(return_counts=True)
     starts = counts.cumsum(0) - counts
     order = counts.argsort(descending=True, stable=True)
-    sizes = counts[order].clamp(max=MOST).tolist()
+    sizes = counts[order].clamp(max=most).tolist()
     i = 0
     while i < len(sizes):
         watch()
@@ -93,7 +92,7 @@ def fit_points(
         chosen = order[i:j]
         i = j
         count = counts[chosen].unsqueeze(1)
-        taken = count.clamp(max=MOST)
+        taken = count.clamp(max=most)
         slot = torch.arange(m, device=count.device).expand(len(chosen), m)
         index = starts[chosen].unsqueeze(1) + torch.where(slot < taken, slot * count // taken, 0)
         # Each that is taken stands for as many.

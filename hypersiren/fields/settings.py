@@ -20,7 +20,7 @@ class Network(Section):
 
     kind: Kind | None = "siren"
     """siren, one for the whole signal; a baseline of as many weights; or windowed, small SIRENs that overlap, solved in
-    closed form (image, poisson, audio, video, sdf, helmholtz, wave). null: windowed, unless a width, a depth or
+    closed form (image, poisson, edit, audio, video, sdf, helmholtz, wave). null: windowed, unless a width, a depth or
     hidden_omega is given."""
     hidden_features: PositiveInt = 256
     """Width of the SIREN; a baseline's is chosen so that it has as many weights."""

@@ -19,11 +19,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from hypersiren.shapes.files.mesh import MESHES, read_triangles
-from hypersiren.shapes.files.ply import ply_faces
+from hypersiren.shapes.files.ply import ply_colours, ply_faces
 from hypersiren.shapes.files.points import POINTS, read_raw_points
 from hypersiren.shapes.files.tables import RawPoints, read_bytes
 from hypersiren.shapes.knot import knot
-from hypersiren.shapes.mesh import outward_faces, sample_surface
+from hypersiren.shapes.mesh import outward_faces, sample_surface, sample_triangles
 from hypersiren.shapes.normals import estimate, unique_rows
 from hypersiren.shapes.preparation import coarse_numbers, far_note, far_points, spread_evenly
 from hypersiren.signals.files import SignalError
@@ -48,6 +48,7 @@ class PointCloud:
         sensor: Where they were seen from, in the same frame as the points, if that is known.
         estimated: Whether the normals were estimated.
         notes: What is odd about the input, a line each.
+        colours: Red, green and blue of each point in [0, 1], if they are known.
     """
 
     points: Float[np.ndarray, "N 3"]
@@ -58,6 +59,7 @@ class PointCloud:
     sensor: Float[np.ndarray, " 3"] | None = None
     estimated: bool = False
     notes: tuple[str, ...] = ()
+    colours: Float[np.ndarray, "N 3"] | None = None
 
     def to_input(self, x: Float[np.ndarray, "M 3"]) -> Float[np.ndarray, "M 3"]:
         """From [-1, 1]^3 to the input's units, in double precision."""
@@ -126,9 +128,13 @@ def read_points(
             if points_kept is not None:
                 raise SignalError("expected no points_kept: a mesh is sampled, and count says at how many points")
             corners, faces = read_triangles(data, ending)
-            points, normals = sample_surface(corners, turned(corners, faces, f"{os.fspath(path)}: "), count, seed)
+            faces = turned(corners, faces, f"{os.fspath(path)}: ")
+            points, normals, chosen, weights = sample_triangles(corners, faces, count, seed)
+            colours = ply_colours(data) if ending == ".ply" else None
+            if colours is not None:
+                colours = (colours[faces[chosen]] * weights[..., None]).sum(1)
             return told(
-                make_cloud(points, normals, margin=margin, outliers=outliers),
+                make_cloud(points, normals, margin=margin, outliers=outliers, colours=colours),
                 path,
                 coarse_numbers(corners[np.unique(faces)]),
             )
@@ -138,7 +144,7 @@ def read_points(
         if sensor is None:
             seen_from, how = _seen_from(raw, reach)
         rules: Any = {"reach": reach, "margin": margin, "points_kept": points_kept, "outliers": outliers}
-        cloud = make_cloud(raw.points, raw.normals, sensor=seen_from, **rules)
+        cloud = make_cloud(raw.points, raw.normals, sensor=seen_from, colours=raw.colours, **rules)
         lines = [coarse_numbers(raw.points, raw.half)]
         if cloud.skipped:
             lines.append(f"{cloud.skipped} points are left out, not finite, or with a normal of no length")
@@ -200,6 +206,7 @@ def make_cloud(
     margin: float = 0.1,
     points_kept: int | None = None,
     outliers: Literal["keep", "drop"] = "keep",
+    colours: Float[np.ndarray, "N 3"] | None = None,
 ) -> PointCloud:
     """Points in any units as a cloud.
 
@@ -217,6 +224,7 @@ def make_cloud(
         points_kept: Keep at most so many points, at most one in each cell of a grid; None keeps all.
         outliers: "drop" leaves out points that are far from all others, see `hypersiren.shapes.preparation.far_points`;
             "keep" notes them.
+        colours: Red, green and blue of each point in [0, 1]; those that are not finite become gray.
 
     Raises:
         SignalError: If fewer than 10 rows remain, all at one place, or so far apart that no scale is finite; or if
@@ -232,22 +240,23 @@ def make_cloud(
         else:
             normals = None
     points, skipped = points[kept].astype(np.float64), int((~kept).sum())
+    colours = None if colours is None else np.nan_to_num(colours[kept], nan=0.5).clip(0, 1)
     if reach is not None:
         if sensor is None:
             raise SignalError("expected a sensor, from which the reach is measured, got none")
         distances = np.linalg.norm(points - np.asarray(sensor), axis=1)
         within = (distances >= reach[0]) & (distances <= reach[1])
-        points, normals = points[within], None if normals is None else normals[within]
+        points, normals, colours = _taken(within, points, normals, colours)
     notes = []
     if (far := far_points(points)) is not None:
         if outliers == "drop":
-            points, normals = points[~far], None if normals is None else normals[~far]
+            points, normals, colours = _taken(~far, points, normals, colours)
             notes.append(f"{far.sum()} points far from all others are left out")
         else:
             notes.append(far_note(points, far))
     if points_kept is not None and len(points) > points_kept:
         some = spread_evenly(points, points_kept)
-        points, normals = points[some], None if normals is None else normals[some]
+        points, normals, colours = _taken(some, points, normals, colours)
         notes.append(f"{len(points):,} of {len(kept):,} points are kept, spread evenly")
     if len(points) < _FEWEST:
         left_out = f", {skipped} left out as not finite or without a normal" if skipped else ""
@@ -275,9 +284,23 @@ def make_cloud(
                 "lines"
             )
     assert normals is not None
+    known = None if colours is None else colours.astype(np.float32)
     return PointCloud(
-        unit.astype(np.float32), normals.astype(np.float32), scale, centre, skipped, seen_from, estimated, tuple(notes)
+        unit.astype(np.float32),
+        normals.astype(np.float32),
+        scale,
+        centre,
+        skipped,
+        seen_from,
+        estimated,
+        tuple(notes),
+        known,
     )
+
+
+def _taken(index: np.ndarray, *arrays: Any) -> Any:
+    """Some rows of each array that is there."""
+    return [None if array is None else array[index] for array in arrays]
 
 
 def open_cloud(path: str | Path, *, count: int = 500_000, seed: int = 0, **arguments: Any) -> PointCloud:

@@ -63,6 +63,14 @@ def sample_surface(
         >>> points.sum(1).round(6).tolist(), normals[0].round(3).tolist()
         ([1.0, 1.0, 1.0, 1.0, 1.0], [0.577, 0.577, 0.577])
     """
+    points, normals, _, _ = sample_triangles(vertices, faces, count, seed)
+    return points, normals
+
+
+def sample_triangles(
+    vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], count: int, seed: int = 0
+) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"], Int[np.ndarray, " N"], Float[np.ndarray, "N 3"]]:
+    """As `sample_surface`, with the triangle of each point and the weights of its corners there."""
     corners = vertices.astype(np.float64)
     crosses = face_crosses(corners, faces)
     sums = np.cumsum(np.sqrt((crosses**2).sum(1)) / 2)
@@ -77,7 +85,9 @@ def sample_surface(
     first, *others = (corners[faces[chosen, i]] for i in range(3))
     sides = np.stack(others, 1) - first[:, None]
     normals = crosses[chosen]
-    return (sides * places).sum(1) + first, normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    weights = np.concatenate([1 - places.sum(1), places[..., 0]], 1)
+    points = (sides * places).sum(1) + first
+    return points, normals / np.linalg.norm(normals, axis=1, keepdims=True), chosen, weights
 
 
 def outward_faces(

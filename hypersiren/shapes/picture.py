@@ -90,7 +90,12 @@ def blank(size: tuple[int, int] = (600, 800)) -> Float[np.ndarray, "H W 3"]:
     return np.broadcast_to(_BACKGROUND, (*size, 3)).copy()
 
 
-def splats(points: Float[np.ndarray, "N 3"], normals: Float[np.ndarray, "N 3"], most: int = 30_000) -> Mesh:
+def splats(
+    points: Float[np.ndarray, "N 3"],
+    normals: Float[np.ndarray, "N 3"],
+    most: int = 30_000,
+    colours: Float[np.ndarray, "N 3"] | None = None,
+) -> Mesh:
     """Oriented points as a mesh to `render_mesh`: a disc (an octagon) across each normal, as large as points are apart.
 
     Example:
@@ -111,7 +116,8 @@ def splats(points: Float[np.ndarray, "N 3"], normals: Float[np.ndarray, "N 3"], 
     corners = [points + radius * (np.cos(a) * one + np.sin(a) * other) for a in np.pi / 4 * np.arange(8)]
     fan = np.stack([np.zeros(6, int), np.arange(1, 7), np.arange(2, 8)], 1)
     faces = (8 * np.arange(len(points))[:, None, None] + fan).reshape(-1, 3)
-    return Mesh(np.stack(corners, 1).reshape(-1, 3), faces, normals.repeat(8, axis=0))
+    shown = None if colours is None else colours[::step].repeat(8, axis=0)
+    return Mesh(np.stack(corners, 1).reshape(-1, 3), faces, normals.repeat(8, axis=0), shown)
 
 
 def _camera(view: tuple[float, float], up: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

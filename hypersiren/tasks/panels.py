@@ -122,12 +122,13 @@ class MeshPanel:
         return path
 
     def event(self, name: str) -> "list[Summary.Value]":
-        """For the mesh plugin, which knows no light: coloured by the normals."""
+        """For the mesh plugin, which knows no light: without colours of its own it has those of its normals."""
         from torch.utils.tensorboard.summary import mesh as summary
 
         centre = self.mesh.vertices.mean(0)
         vertices = (self.mesh.vertices - centre) / np.abs(self.mesh.vertices - centre).max()
-        colors = (127.5 + 127.5 * self.mesh.normals).astype(np.uint8)
+        own = self.mesh.colours is not None
+        colors = self.mesh.levels() if own else (127.5 + 127.5 * self.mesh.normals).astype(np.uint8)
         faces = self.mesh.faces.astype(np.int32)
         return list(summary(name, vertices.astype(np.float32)[None], colors[None], faces[None], None).value)
 

@@ -82,7 +82,13 @@ def headline(task: Any, metrics: Mapping[str, float]) -> Measure | None:
     return next((measure_of(task, key) for key in keys if key in metrics), None)
 
 
-def draw_summary(task: Any, field: Any, metrics: Mapping[str, float], history: History = ()) -> "Figure":
+def draw_summary(
+    task: Any,
+    field: Any,
+    metrics: Mapping[str, float],
+    history: History = (),
+    levels: Mapping[str, float] | None = None,
+) -> "Figure":
     """The summary of a fit: headline, the task's rows, and the course of loss and headline number.
 
     Args:
@@ -90,6 +96,7 @@ def draw_summary(task: Any, field: Any, metrics: Mapping[str, float], history: H
         field: The fitted field.
         metrics: What the task's `evaluate` says of it.
         history: Of the training.
+        levels: What other methods reach, by name: lines beside the course of the headline number.
 
     Example:
         >>> import torch
@@ -101,7 +108,7 @@ def draw_summary(task: Any, field: Any, metrics: Mapping[str, float], history: H
     """
     measure = headline(task, metrics)
     rows = [dict(row) for row in rows_of(task, field)]
-    curves = course(history, measure)
+    curves = course(history, measure, levels)
     if curves and rows and len(rows[-1]) == 1:
         rows[-1] |= curves
     elif curves:
@@ -135,8 +142,16 @@ def rows_of(task: Any, field: Any) -> Rows:
     return task.summary(field) if hasattr(task, "summary") else panel_rows(task.panels(field))
 
 
-def course(history: History, measure: Measure | None = None) -> dict[str, Curve]:
+FAR = 3.0
+"""A level so many times as high as a curve is no line beside it: it would be flat."""
+
+
+def course(
+    history: History, measure: Measure | None = None, levels: Mapping[str, float] | None = None
+) -> dict[str, Curve]:
     """Loss over steps, its terms too, and a measure over the seconds of training, where there are two values or more.
+
+    Levels, by name, are level lines beside the measure.
 
     Example:
         >>> history = [{"step": i, "seconds": i, "loss/total": 2.0, "validation/psnr": 9.0} for i in (1, 2)]
@@ -154,13 +169,17 @@ def course(history: History, measure: Measure | None = None) -> dict[str, Curve]
         plots["loss"] = Curve("Loss", terms, "step", "loss", log=True)
     if measure and len((series := _series(history, "seconds", f"validation/{measure.key}"))[0]) > 1:
         values = [measure.factor * value for value in series[1]]
+        lines = {measure.label: (series[0], values)}
+        ends = [series[0][0], series[0][-1]]
+        for name, level in (levels or {}).items():
+            if measure.factor * level <= FAR * max(values) or level == 0:
+                lines[name] = (ends, [measure.factor * level] * 2)
+        values = [value for _, line in lines.values() for value in line]
         top = max(values)
         # From 0, where there is one: the last digits of what hardly changes would fill the axes.
         limits = (0.0, 1.05 * top) if min(values) >= 0 < top else None
         label = "time in steps (s)"
-        plots["course"] = Curve(
-            _capital(measure.label), {measure.label: (series[0], values)}, label, measure.unit, y_limits=limits
-        )
+        plots["course"] = Curve(_capital(measure.label), lines, label, measure.unit, y_limits=limits)
     return plots
 
 

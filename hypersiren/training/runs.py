@@ -1,5 +1,6 @@
 """Which checkpoint is meant by the name of a run folder, a file, or a released model. Imports no torch."""
 
+from mimetypes import guess_type
 from pathlib import Path
 
 from hypersiren.errors import UserError, did_you_mean
@@ -57,8 +58,9 @@ def find(run: Path) -> Path:
         names = f", nor a released model ({', '.join(models)})" if models and alone else ""
         near = did_you_mean(str(run), words, did_you_mean(f"runs/{run}", words))
         raise CheckpointError(f"{run}: no such run folder or checkpoint{names}{near}")
-    if not run.is_file():
-        raise CheckpointError(f"{run}: expected {EXPECTED}")
+    signal = (guess_type(run.name)[0] or "").partition("/")[0] in ("image", "audio", "video", "text")
+    if not run.is_file() or signal:
+        raise CheckpointError(f"{run}: expected {EXPECTED}{', before the file' * signal}")
     return run
 
 

@@ -24,13 +24,19 @@ TEXT = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 def commands() -> list[list[str]]:
     """Those of the README, in its order, without what needs files or machines that nobody has."""
-    shown = re.findall(r"uv run hypersiren ([^`\n]+)|^\| \w+ \| `(fit [^`]+)`", TEXT, re.MULTILINE)
-    found = [shlex.split(one or other, comments=True) for one, other in shown]
-    return [words for words in found if not {"--data.root", "celeba_fast", "runs/celeba_fast", "data.mat"} & {*words}]
+    shown = re.findall(
+        r"uv run hypersiren ([^`\n]+)|^\| \w+ \| `(fit [^`]+)`|`hypersiren (compare [^`]+)`|`(mesh runs[^`]+)`",
+        TEXT,
+        re.MULTILINE,
+    )
+    found = [shlex.split("".join(parts), comments=True) for parts in shown]
+    found = [[word for word in words if word != "data.npz"] for words in found]  # without a file it is simulated
+    return [words for words in found if not {"--data.root", "celeba_fast", "runs/celeba_fast"} & {*words}]
 
 
 def make_files() -> None:
     """The files that the README's commands name."""
+    import nibabel
     import numpy as np
     from skimage import data
 
@@ -55,6 +61,8 @@ def make_files() -> None:
     clip = flight(coffee, 64, (68, 160))
     write_video(Path("clip.mp4"), iter(clip.pixels), clip.fps)
     write_mesh(Path("bunny.ply"), solid_mesh(0, resolution=48)[1])
+    volume = np.random.default_rng(0).integers(0, 1000, (32, 64, 64)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), "scan.nii.gz")
 
 
 def watch(words: list[str]) -> tuple[float, str, float, int]:

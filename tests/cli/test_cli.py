@@ -88,7 +88,7 @@ def test_complete_of_ones_own_pictures(trained, tmp_path, capsys):
         (["train", "--training.lr", "fast"], "training.lr: input should be a valid number"),
         (["train", "--data.kind", "FashionMINST"], "FashionMNIST"),
         (["train", "--data.kind", "folder"], "need a root"),
-        (["train", "--device", "warp"], 'device "warp" cannot be used'),
+        (["train", "--device", "warp"], '--device: expected auto or one of cpu, cuda, mps, xpu, got "warp"'),
         (["complete", "nowhere"], "nowhere: no such run folder"),
         (["complete", "RUN", "missing.png"], "missing.png"),
         (["complete", "RUN", "a.png", "--contxt", "3"], "Did you mean --context?"),

@@ -126,7 +126,8 @@ fit image a.png --config typo.yaml  ->  typo.yaml: unknown key "training.step"; 
 fit image a.png --config faces  ->  --config: no such file or configuration "faces"; expected a file, or one
 fit image a.png --config a.png  ->  a.png: cannot be read ('utf-8' codec can't decode byte 0x89 in position 0:
 fit image a.png --config folder  ->  folder: cannot be read ([Errno 21] Is a directory: 'folder')
-fit image a.png --device gpu  ->  device "gpu" cannot be used: Expected one of cpu, cuda, ipu, xpu, mkldnn,
+fit image a.png --device gpu  ->  --device: expected auto or one of cpu, cuda, mps, xpu, got "gpu"; did you mean "cuda"?
+fit audio a.wav --start 3  ->  3: no such run folder or checkpoint, nor a released model (faces, natural,
 fit image a.png --device  ->  --device: expected a value after it
 fit image a.png --signal.share 2  ->  signal.share: input should be less than or equal to 1, got 2
 fit image a.png --signal.range 5  ->  signal.range: input should be a valid tuple, got 5
@@ -201,7 +202,7 @@ train --out runs/image  ->  runs/image holds a run with other settings (training
 complete  ->  Command "complete" parameter --run requires an argument.
 complete missing  ->  missing: no such run folder or checkpoint
 complete photos  ->  photos: holds no checkpoint (best.pt or last.pt); expected a run folder of
-complete a.png  ->  a.png: not a readable checkpoint (expected a run folder of `hypersiren
+complete a.png  ->  a.png: expected a run folder of `hypersiren
 complete empty.pt  ->  empty.pt: not a readable checkpoint (an empty file)
 complete runs/image  ->  runs/image/best.pt: expected a run of `hypersiren train`, got a fitted
 complete runs/sdf a.png  ->  runs/sdf/best.pt: expected a run of `hypersiren train`, got a fitted
@@ -225,7 +226,7 @@ complete runs/faces --out photos  ->  photos: expected an empty folder or that o
 render  ->  Command "render" parameter --run requires an argument.
 render missing  ->  missing: no such run folder or checkpoint
 render photos  ->  photos: holds no checkpoint (best.pt or last.pt); expected a run folder of
-render a.png  ->  a.png: not a readable checkpoint (expected a run folder of `hypersiren
+render a.png  ->  a.png: expected a run folder of `hypersiren
 render runs/sdf  ->  runs/sdf/best.pt: expected a fitted image, sound, video or volume (hypersiren fit
 render runs/faces  ->  runs/faces/best.pt: expected a fitted image, sound, video or volume (hypersiren
 render runs/image --size 0  ->  expected --size above 0, got 0

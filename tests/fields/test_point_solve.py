@@ -59,7 +59,7 @@ def test_a_smooth_function_is_met_between_the_points_and_far_windows_stay():
     at = at[at[:, 0] < -0.2]
     jet = field.jet(at)
     assert (jet.value[:, 0] - (2 * at[:, 0]).sin() * at[:, 1]).abs().max() < 5e-3
-    assert (jet.gradient[:, 0, 1] - (2 * at[:, 0]).sin()).abs().mean() < 1e-2
+    assert (jet.gradient[:, 0, 1] - (2 * at[:, 0]).sin()).abs().mean() < 2e-2
     assert (field.coefficients.data.view(4, 4, -1)[3] == 0).all()
 
 

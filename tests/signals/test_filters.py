@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersiren.fields.coords import grid
-from hypersiren.signals.image.filters import image_gradient, image_laplacian
+from hypersiren.signals.image.filters import continue_smoothly, image_gradient, image_laplacian
 
 
 @settings(deadline=None)
@@ -57,3 +57,21 @@ def test_a_filter_makes_its_own_derivative_only():
         image_gradient(torch.zeros(4, 4, 1), "stencil")
     with pytest.raises(ValueError, match="for a Laplacian"):
         image_laplacian(torch.zeros(4, 4, 1), "sobel")
+
+
+def test_harmonic_functions_are_continued_and_values_kept():
+    y, x = np.mgrid[:14, :11].astype(float)
+    truth = torch.from_numpy(np.stack([x * y, x**2 - y**2, 3 * x - y], -1))
+    known = torch.ones(14, 11, dtype=torch.bool)
+    known[3:9, 2:9] = False
+    given_ = torch.where(known.unsqueeze(-1), truth, torch.full_like(truth, float("nan")))
+    torch.testing.assert_close(continue_smoothly(given_, known), truth)
+    assert continue_smoothly(truth, torch.ones(14, 11, dtype=torch.bool)) is truth
+
+
+def test_beyond_the_border_of_a_picture_nothing_is_known():
+    known = torch.zeros(5, 6, dtype=torch.bool)
+    known[0, 0], known[0, 1] = True, True
+    values = torch.full((5, 6, 1), 9.0)
+    values[0, :2] = 2.0
+    torch.testing.assert_close(continue_smoothly(values, known), torch.full((5, 6, 1), 2.0))

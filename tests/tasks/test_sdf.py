@@ -169,7 +169,8 @@ def test_a_hypernetwork_meets_the_task():
     points, normals = ball(400)
     shapes = [SDF(make_cloud(points * stretch, normals / stretch), points=60) for stretch in ([1, 1, 1], [1, 0.5, 0.5])]
     batches = [shape.sample(torch.Generator().manual_seed(0)) for shape in shapes]
-    batch = ShapeBatch(**{name: torch.stack([vars(b)[name] for b in batches]) for name in vars(batches[0])})
+    names = [name for name, value in vars(batches[0]).items() if value is not None]
+    batch = ShapeBatch(**{name: torch.stack([vars(b)[name] for b in batches]) for name in names})
     context = Context(
         torch.stack([shape.points for shape in shapes]),
         torch.stack([shape.normals for shape in shapes]),

@@ -167,6 +167,20 @@ def test_the_course_has_every_term_and_the_measure_over_seconds():
     assert list(course(alone)["loss"].lines) == ["total"]
 
 
+def test_what_other_methods_reach_are_level_lines_beside_the_measure():
+    history = [{"step": i, "seconds": 2.0 * i, "validation/mse": 0.5 - 0.1 * i} for i in (1, 2)]
+    measure = Measure("mse", "error", "%", factor=100)
+    curve = course(history, measure, {"linear": 0.6, "far": 5.0})["course"]
+    assert {name: list(map(list, line)) for name, line in curve.lines.items()} == {
+        "error": [[2.0, 4.0], [40.0, 30.0]],
+        "linear": [[2.0, 4.0], [60.0, 60.0]],
+    }
+    assert curve.y_limits == pytest.approx((0.0, 63.0))
+    changes = [{**row, "validation/change": -0.01 * row["step"]} for row in history]
+    curve = course(changes, Measure("change", "change", "%", factor=100), {"prior alone": 0.0})["course"]
+    assert curve.lines["prior alone"] == ([2.0, 4.0], [0.0, 0.0])
+
+
 def test_the_headline_is_of_the_step_that_it_was_measured_at():
     later = {"step": 15, "seconds": 2.0, "loss/total": 0.1, "validation/psnr": 30.0}
     for value, when in (

@@ -171,10 +171,11 @@ def test_cloning_has_no_colour_cast():
     mask = torch.zeros(16, 24, dtype=torch.bool)
     mask[5:11, 8:16] = True
     made = clone(target + torch.tensor([0.5, -0.3, 0.1]), target, mask)
-    result = fit(Edit(made), steps=200, lr=3e-3, network=SMALL)
-    y = evaluate(result.field, Edit(made).grid).view_as(target)
-    assert (y - target).square().mean() < 1e-3
-    assert result.metrics["kept_psnr"] > 25
+    for how, error, kept in (({"steps": 200, "lr": 3e-3, "network": SMALL}, 1e-3, 25), ({}, 1e-4, 45)):
+        result = fit(Edit(made), **how)
+        y = evaluate(result.field, Edit(made).grid).view_as(target)
+        assert (y - target).square().mean() < error
+        assert result.metrics["kept_psnr"] > kept
 
 
 def test_a_colour_of_each_direction():

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hypersiren.completion.images.settings import ContextSampling
 from hypersiren.completion.images.task import Completion
@@ -104,8 +105,6 @@ def test_the_best_checkpoint_completes_unseen_people_better_than_the_mean_face(f
 
 @pytest.mark.painted
 def test_tensorboard_holds_what_a_person_wants_to_see(faces, tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     run(faces, tmp_path, 20)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
@@ -126,6 +125,11 @@ def test_a_run_of_a_hypernetwork_has_a_summary_and_a_history(faces, tmp_path):
     assert [row["step"] for row in history] == [5, 10, 15, 20]
     assert json.loads((tmp_path / "history.json").read_text()) == history
     assert Image.open(draw_run(objective(faces), tmp_path)).width == 1200
+    names = ["Gaussian", "biharmonic", "linear", "mean colour", "nearest pixel"]
+    assert sorted(path.name for path in (tmp_path / "baselines").iterdir()) == names
+    events = EventAccumulator(str(tmp_path / "baselines" / "mean colour")).Reload().Scalars("validation/mse")
+    assert [e.step for e in events] == [10, 20]
+    assert events[0].value == events[1].value > 0
     task, model = objective(faces).task, checkpoints.load(tmp_path)
     figure = draw_summary(task, model.field, {"mse": 0.25}, history)
     assert " ".join(figure.get_suptitle().split()).startswith(

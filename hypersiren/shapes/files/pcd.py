@@ -71,7 +71,14 @@ def read_pcd(data: bytes) -> RawPoints:
         columns = _unpacked(body, header)
     else:
         raise SignalError(f"expected PCD data ascii, binary or binary_compressed, got {header.encoding!r}")
-    return from_columns(dict(zip(header.names, columns, strict=True)), header.sensor)
+    named = dict(zip(header.names, columns, strict=True))
+    for name in ("rgb", "rgba"):
+        if name in named and header.encoding != "ascii" and named[name].dtype.itemsize == 4:
+            packed = np.ascontiguousarray(named[name]).view(np.uint32)  # also of a float, which PCL makes of it
+            named |= {
+                key: (packed >> shift & 255).astype(np.uint8) for key, shift in zip("rgb", (16, 8, 0), strict=True)
+            }
+    return from_columns(named, header.sensor)
 
 
 def _unpacked(body: bytes, header: _Header) -> list[np.ndarray]:

@@ -91,6 +91,11 @@ def read_ply(data: bytes) -> RawPoints:
     raise SignalError("expected a PLY file with an element vertex, got none")
 
 
+def ply_colours(data: bytes) -> Float[np.ndarray, "V 3"] | None:
+    """The colours of the vertices of a PLY file in [0, 1]; None if it has none."""
+    return read_ply(data).colours
+
+
 def ply_triangles(data: bytes) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
     """Vertices and triangles of a PLY file; a SignalError if it is broken, truncated, or has no vertices or faces."""
     elements, encoding, body = _header(data)

@@ -24,12 +24,14 @@ class RawPoints:
         normals: Their normals, if the file has them.
         sensor: Where they were seen from, if the file says so.
         half: Whether they come in half precision.
+        colours: Red, green and blue of each in [0, 1], NaN where they are not known, if the file has them.
     """
 
     points: Float[np.ndarray, "N 3"]
     normals: Float[np.ndarray, "N 3"] | None = None
     sensor: Float[np.ndarray, " 3"] | None = None
     half: bool = False
+    colours: Float[np.ndarray, "N 3"] | None = None
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -78,15 +80,38 @@ def records(data: bytes, kinds: list[str], count: int) -> list[np.ndarray]:
 
 
 def from_columns(columns: dict[str, np.ndarray], sensor: np.ndarray | None = None) -> RawPoints:
-    """Points and normals among named columns; SignalError if there are no points."""
+    """Points, normals and colours among named columns; SignalError if there are no points."""
     points = _stacked(columns, ("x", "y", "z"))
     if points is None:
         raise SignalError(f"expected columns x, y and z, got {sorted(columns)}")
+    colours = None
+    for names in (("r", "g", "b"), ("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue")):
+        if (found := _stacked(columns, names)) is not None:
+            colours = as_colours(found, columns[names[0]].dtype)
     for names in (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z")):
         normals = _stacked(columns, names)
         if normals is not None:
-            return RawPoints(points, signed(normals, columns[names[0]].dtype), sensor)
-    return RawPoints(points, None, sensor)
+            return RawPoints(points, signed(normals, columns[names[0]].dtype), sensor, colours=colours)
+    return RawPoints(points, None, sensor, colours=colours)
+
+
+def as_colours(values: Float[np.ndarray, "N 3"], dtype: np.dtype | None = None) -> Float[np.ndarray, "N 3"] | None:
+    """Red, green and blue in [0, 1]; None where values have another range.
+
+    Whole numbers of a type of 8 or 16 bits span its range; others 0 to 1, 0 to 255 or 0 to 65535, the least of these
+    that holds them all.
+
+    Example:
+        >>> as_colours(np.array([[0.0, 51.0, 255.0]])).tolist(), as_colours(np.array([[0.0, -1.0, 2.0]]))
+        ([[0.0, 0.2, 1.0]], None)
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size or finite.min() < 0:
+        return None
+    if dtype is not None and dtype.kind == "u" and dtype.itemsize <= 2:
+        return values / np.iinfo(dtype).max
+    full = next((full for full in (1.0, 255.0, 65535.0) if finite.max() <= full), None)
+    return None if full is None else values / full
 
 
 def signed(normals: Float[np.ndarray, "N 3"], dtype: np.dtype) -> Float[np.ndarray, "N 3"]:

@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 from jaxtyping import Float
 
-from hypersiren.shapes.files.tables import RawPoints, from_columns
+from hypersiren.shapes.files.tables import RawPoints, as_colours, from_columns
 from hypersiren.signals.files import SignalError, one_line
 
 NAMES = {
@@ -82,7 +82,7 @@ def points_of(rows: Float[np.ndarray, "N C"], names: list[str] | None = None) ->
     whole = bool((finite == np.round(finite)).all())
     if not unit and least >= 0 and (most <= 1 or (most <= 255 and whole)):
         warnings.warn(f"columns 4 to 6 are taken as colours, from {least:g} to {most:g}; {HINT}", stacklevel=2)
-        return RawPoints(points)
+        return RawPoints(points, colours=as_colours(rest))
     raise SignalError(
         f"expected normals in columns 4 to 6, of length 1 with either sign, or colours, got lengths from "
         f"{lengths.min():.4g} to {lengths.max():.4g} and values from {least:.4g} to {most:.4g}; {HINT}"

@@ -10,8 +10,9 @@ import math
 from functools import reduce
 from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -123,6 +124,40 @@ def integrate(derivative: Float[Tensor, "FH FW C *D"], size: tuple[int, int]) ->
         return at[0] @ a @ at[1].mT
 
     return torch.stack([one(channel.to(work)).to(derivative.dtype) for channel in derivative.unbind(2)], dim=-1)
+
+
+def continue_smoothly(values: Float[Tensor, "H W C"], known: Bool[Tensor, "H W"]) -> Float[Tensor, "H W C"]:
+    """Values where they are known, and elsewhere the harmonic function that they border: each pixel is the mean of its
+    neighbours, of which there are fewer at the picture's border.
+
+    Args:
+        values: (H, W, C); those that are not known are not looked at.
+        known: (H, W), at least one.
+
+    Example:
+        >>> line = torch.tensor([0.0, 9.0, 9.0, 3.0]).view(1, 4, 1)
+        >>> continue_smoothly(line, torch.tensor([[True, False, False, True]])).flatten().tolist()
+        [0.0, 1.0, 2.0, 3.0]
+    """
+    from scipy import sparse
+    from scipy.sparse.linalg import splu
+
+    h, w = known.shape
+    place = np.arange(h * w).reshape(h, w)
+    one = np.concatenate([place[1:].ravel(), place[:, 1:].ravel()])
+    other = np.concatenate([place[:-1].ravel(), place[:, :-1].ravel()])
+    rows, columns = np.concatenate([one, other]), np.concatenate([other, one])
+    links = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), (h * w, h * w))
+    laplacian = sparse.diags(np.asarray(links.sum(1)).ravel()) - links
+    here = known.cpu().numpy().ravel()
+    free, fixed = (~here).nonzero()[0], here.nonzero()[0]
+    if not len(free):
+        return values
+    flat = values.detach().cpu().double().numpy().reshape(h * w, -1)
+    rest = laplacian.tocsr()[free]
+    found = flat.copy()
+    found[free] = splu(rest[:, free].tocsc()).solve(-(rest[:, fixed] @ flat[fixed]))
+    return torch.from_numpy(found).view(values.shape).to(values)
 
 
 def _series(n: int, samples: int) -> tuple[Float[Tensor, "N FN"], Float[Tensor, "N FN"]]:

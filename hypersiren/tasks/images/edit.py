@@ -10,12 +10,14 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_image, unit
+from hypersiren.fields.settings import Network
+from hypersiren.fields.window_solve import Keep
 from hypersiren.signals.files import SignalError
-from hypersiren.signals.image.filters import image_gradient
+from hypersiren.signals.image.filters import continue_smoothly, image_gradient, integrate
 from hypersiren.signals.image.opening import open_masked, open_picture
 from hypersiren.signals.metrics import psnr
 from hypersiren.tasks.images.derivatives import DERIVATIVES, gradient_row, image_row, shown_every
@@ -24,6 +26,7 @@ from hypersiren.tasks.images.settings import EditLoss, EditSettings, PoissonLoss
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import Points, content_digest, draw
+from hypersiren.tasks.windows import solve_windows
 
 Mix = Literal["source", "stronger"]
 
@@ -140,7 +143,6 @@ class Edit(Poisson):
         # A paste may go beyond [-1, 1]: only its gradient is asked for.
         self._pose(composition.pixels, PoissonLoss(anchor=anchor, refit=None), points)
         self.keep = composition.keep
-        self.windowed = self.keep is None  # values that are kept couple all windows
         self._supervise(composition.finer)
         self.at_pixels = composition.gradient
         self.kept = None
@@ -180,6 +182,18 @@ class Edit(Poisson):
         except ValueError as error:
             raise SignalError(str(error), signal.mask) from None
         return cls(composition, points=points, anchor=loss.anchor)
+
+    def windowed_field(self, network: Network, keep: Keep | None = None) -> nn.Module:
+        """The windowed field of the composed picture.
+
+        Where values are kept, Poisson's equation is solved for the others: the gradient is integrated over all of the
+        picture, and the difference from what is kept is continued by a harmonic function (Perez, Gangnet and Blake).
+        """
+        if self.keep is None:
+            return super().windowed_field(network, keep)
+        free = integrate(self.at_pixels, self.size)
+        picture = free + continue_smoothly(self.pixels - free, self.keep)
+        return solve_windows(self.size, lambda a, b: picture[a:b], self.out_features, network, self.device, keep=keep)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Any:
         values = None if self.kept is None else draw(self.kept, self.points, generator)

@@ -149,3 +149,4 @@ class EditSettings(FitSettings):
 
     signal: EditSignal = EditSignal()
     loss: EditLoss = EditLoss()
+    network: Network = Network(kind=None, numbers=2.0, noise=1e-10)

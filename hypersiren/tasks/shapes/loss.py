@@ -21,6 +21,7 @@ class ShapeBatch:
         off: Points anywhere in the box.
         near: Points near the surface.
         side: For `off` and then `near`, the cosine c whose sign is that of the distance; None if it is not asked for.
+        colours: Of the points on the surface, red, green and blue in [-1, 1]; None if they are not asked for.
     """
 
     on: Float[Tensor, "*batch N 3"]
@@ -28,6 +29,7 @@ class ShapeBatch:
     off: Float[Tensor, "*batch M 3"]
     near: Float[Tensor, "*batch K 3"]
     side: Float[Tensor, "*batch J"] | None
+    colours: Float[Tensor, "*batch N 3"] | None = None
 
     __repr__ = by_shape
 

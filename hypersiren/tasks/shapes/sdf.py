@@ -16,11 +16,16 @@ where c is the cosine between the normal of the nearest point p and the way x - 
 nothing where c is in doubt. In a room, the ways from the sensor to the points are known to be free (c = 1).
 
 By default the field is of windows, which are linear in their numbers: they are solved for the distances that the points
-tell, and nothing is trained (`hypersiren.tasks.shapes.windows`).
+tell, and nothing is trained (`hypersiren.tasks.shapes.windows`). With colours, or another loss, one SIREN is trained.
+
+With colours the field has four channels, the distance and red, green and blue in [-1, 1], and a sixth term:
+
+    colour       w mean |c - colour|             on the surface
 
 Symbols: N points on the surface, M off it, K near it.
 """
 
+import logging
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
@@ -43,13 +48,17 @@ from hypersiren.shapes.mesh import Mesh, components, is_watertight
 from hypersiren.shapes.metrics import eikonal_error, mesh_errors
 from hypersiren.shapes.picture import blank, render_mesh, splats
 from hypersiren.shapes.sides import SIGMA, facing, space_filling
-from hypersiren.shapes.surface import place_cloud, surface
+from hypersiren.shapes.surface import coloured, place_cloud, surface
+from hypersiren.signals.files import SignalError
+from hypersiren.signals.metrics import psnr
 from hypersiren.tasks.panels import ImagePanel, MeshPanel, Panel
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import SDFLoss, SDFSettings
 from hypersiren.tasks.shapes.windows import solve_shape
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, content_digest, share_of
+
+LOG = logging.getLogger(__name__)
 
 POOL = 200_000
 """At most so many points off the surface, and near it, are drawn once, with their sides, for the whole training."""
@@ -83,9 +92,10 @@ class SDF(FieldTask):
         up: The axis that points upwards in pictures, "x", "y" or "z".
         seed: Of what is held out, of the points off the surface, and of those sampled on a mesh.
         device: Where to train.
+        colours: Whether to fit the colours of the points too.
 
     Raises:
-        SignalError: If it is no shape, or cannot be read.
+        SignalError: If it is no shape, cannot be read, or has no colours where they are asked for.
 
     Example:
         >>> from hypersiren import Siren
@@ -100,7 +110,6 @@ class SDF(FieldTask):
     criterion: str | None = None
     in_features = 3
     out_features = 1
-    windowed = True
     samples: tuple[int, ...] = (256, 256, 256)
     measures = (
         Measure("chamfer_l1", "chamfer-L1 distance to held-out points", "% of the diagonal"),
@@ -110,6 +119,7 @@ class SDF(FieldTask):
         Measure("eikonal", "Eikonal error"),
         Measure("watertight", "watertight", "(1: yes)", ""),
         Measure("components", "components", better=""),
+        Measure("colour_psnr", "PSNR of the colours of held-out points", "dB", "higher"),
     )
 
     def __init__(
@@ -123,8 +133,16 @@ class SDF(FieldTask):
         up: str = "z",
         seed: int = 0,
         device: torch.device | str = "cpu",
+        colours: bool = False,
     ):
         cloud = as_cloud(shape, seed=seed)
+        if colours and cloud.colours is None:
+            raise SignalError(
+                "expected colours, got none: points with r, g and b (.ply, .pcd, tables), or a .ply mesh whose "
+                "vertices have red, green and blue"
+            )
+        self.out_features = 4 if colours else 1
+        self.windowed = not colours and loss == SDFLoss()  # what changes the loss wants it to be used
         self.device = torch.device(device)
         self.weights, self.resolution = loss, resolution
         generator = np.random.default_rng(seed)
@@ -142,6 +160,10 @@ class SDF(FieldTask):
         pool = min(POOL, 20 * len(kept))
         self.points, self.normals = self._tensor(surface_points), self._tensor(normals)
         self.value_count = 4 * len(kept)  # a distance and its gradient
+        self.colours, self.held_colours = None, None
+        if colours and cloud.colours is not None:
+            self.colours = self._tensor(2 * cloud.colours[kept] - 1)
+            self.held_colours = self._tensor(cloud.colours[held])
         anywhere, anywhere_side = _off_surface(cloud, surface_points, normals, pool, generator)
         around = surface_points[generator.integers(len(kept), size=pool)]
         around = (around + SIGMA * generator.normal(size=(pool, 3))).astype(np.float32)
@@ -167,7 +189,9 @@ class SDF(FieldTask):
             include={"count", "vertices", "sensor", "reach", "columns", "points_kept", "outliers"}
         )
         cloud = open_cloud(signal.path, seed=seed, **reading)
-        shown = signal.model_dump(include={"resolution", "trim", "up"})
+        if cloud.colours is not None and not signal.colours:
+            LOG.info("the points have colours: --signal.colours true fits them too")
+        shown = signal.model_dump(include={"resolution", "trim", "up", "colours"})
         return cls(cloud, settings.loss, points=settings.training.points, **shown, seed=seed, device=device)
 
     def windowed_field(self, network: Network, keep: Keep | None = None) -> CompactWindows:
@@ -182,11 +206,15 @@ class SDF(FieldTask):
             for x, count in zip((self.points, self.off, self.near), self.count, strict=True)
         )
         side = torch.cat([self.off_side[off], self.near_side[near]]) if self.weights.side else None
-        return ShapeBatch(self.points[on], self.normals[on], self.off[off], self.near[near], side)
+        colours = None if self.colours is None else self.colours[on]
+        return ShapeBatch(self.points[on], self.normals[on], self.off[off], self.near[near], side, colours)
 
     def loss(self, field: Field, batch: ShapeBatch) -> dict[str, Tensor]:
-        """The paper's four terms, and that of the side if the batch tells it."""
-        return sdf_loss(field, batch, self.weights)
+        """The paper's four terms, and those of the side and of the colours if the batch tells them."""
+        terms = sdf_loss(field, batch, self.weights)
+        if batch.colours is not None:
+            terms["colour"] = self.weights.colour * (field(batch.on)[..., 1:] - batch.colours).abs().mean()
+        return terms
 
     def share(self, batch: ShapeBatch, index: int, count: int) -> ShapeBatch:
         """A part of the points of each kind, with their sides."""
@@ -197,7 +225,8 @@ class SDF(FieldTask):
         return replace(points, side=torch.cat([share_of(side, index, count) for side in sides]))
 
     def digest(self) -> str:
-        return content_digest(self.cloud.points, self.cloud.normals, self.cloud.scale, self.cloud.centre)
+        colours = () if self.colours is None else (self.cloud.colours,)
+        return content_digest(self.cloud.points, self.cloud.normals, self.cloud.scale, self.cloud.centre, *colours)
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """The mesh at `resolution` against the points held out, and how nearly the field is a distance.
@@ -212,6 +241,9 @@ class SDF(FieldTask):
         x = self._tensor(np.asarray(self.off[:20_000].cpu()))
         watertight = {"watertight": float(mesh is not None and is_watertight(mesh))}
         parts = {"components": float(components(mesh)) if mesh is not None else 0.0}
+        if self.held_colours is not None and len(self.held_colours):
+            found = (evaluate(field, self._tensor(self.held_points))[:, 1:] + 1) / 2
+            parts["colour_psnr"] = psnr(found.clamp(0, 1), self.held_colours)
         return {**numbers, "eikonal": eikonal_error(field, x), **watertight, **parts}
 
     def panels(self, field: Field) -> dict[str, Panel]:
@@ -242,12 +274,14 @@ class SDF(FieldTask):
     @cached_property
     def _discs(self) -> Float[np.ndarray, "H W 3"]:
         """The picture of the points."""
-        return render_mesh(splats(self.cloud.points, self.cloud.normals), up=self.placement.up)
+        colours = None if self.colours is None else self.cloud.colours
+        return render_mesh(splats(self.cloud.points, self.cloud.normals, colours=colours), up=self.placement.up)
 
     def mesh(self, field: Field) -> Mesh | None:
         """The surface at `resolution`, in [-1, 1]^3; None if the field has none."""
         try:
-            return surface(field, self.placement, self.resolution, device=self.device).mesh
+            found = surface(field, self.placement, self.resolution, device=self.device).mesh
+            return coloured(found, field, self.device)
         except UserError:
             return None
 
@@ -258,7 +292,9 @@ class SDF(FieldTask):
         size = np.maximum(1, np.ceil(256 * sides / sides.max())).astype(int)
         middle = (lower + upper) / 2
         size[axis], lower[axis], upper[axis] = 1, middle[axis] - 1e-3, middle[axis] + 1e-3
-        values = evaluate(field, grid(size.tolist(), lower.tolist(), upper.tolist(), device=self.device))
+        values = evaluate(
+            lambda x: field(x)[..., :1], grid(size.tolist(), lower.tolist(), upper.tolist(), device=self.device)
+        )
         image = values.view(*size.tolist()).squeeze(axis).T.flip(0).cpu().numpy()
         across, above = (i for i in range(3) if i != axis)
         title = f"Slice {'xyz'[axis]} = {middle[axis]:.2f}"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hypersiren.fields.settings import Network
 from hypersiren.settings.section import NotNegative, Section
@@ -50,6 +50,8 @@ class ShapeSignal(Section):
     """For an open scan: cut meshes at this distance from the points, as a share of their longest side: 0.02."""
     up: Literal["x", "y", "z"] = "z"
     """The axis that points upwards in pictures."""
+    colours: bool = False
+    """Fit the colours of the points, or of a mesh's vertices, too: the field has four channels, its mesh colours."""
     resolution: PositiveInt = 96
     """Cells along the longest side of the mesh at each validation; `hypersiren mesh` makes finer ones."""
 
@@ -59,6 +61,8 @@ class SDFLoss(SDFTerms):
 
     near: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """Share of the points off the surface that is near it; not in the paper."""
+    colour: NotNegative = 1e2
+    """Times mean |c - colour| on the surface, in [-1, 1]; used with signal.colours."""
 
 
 class SDFSettings(FitSettings):
@@ -68,3 +72,9 @@ class SDFSettings(FitSettings):
     loss: SDFLoss = SDFLoss()
     network: Network = Network(kind=None, numbers=None)
     training: FitTraining = FitTraining(points=4096, optimizer="adam", lr=5e-4, warmup=20, clip=1.0)
+
+    @model_validator(mode="after")
+    def _used(self) -> "SDFSettings":
+        if not self.signal.colours and self.loss.colour != SDFLoss().colour:
+            raise ValueError(f"loss.colour: expected none without signal.colours, got {self.loss.colour:g}")
+        return self

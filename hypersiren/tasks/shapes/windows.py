@@ -49,6 +49,9 @@ CELLS = (32, 160)
 RASTER, PRIOR = 0.14, 3.2
 """Standard deviations of the raster's distances and of a window's numbers, in units of half a window."""
 
+MOST = (48, 192)
+"""Points of a window, at most, that it is corrected for, where they are exact and where they are noisy."""
+
 VALUE, GRADIENT = 0.01, 0.1
 """Standard deviations of the heights of points, in that unit, and of their normals, at least."""
 
@@ -97,6 +100,7 @@ def solve_shape(
         prior_deviation=PRIOR * half,
         value_deviation=max(VALUE * half, found.noise),
         gradient_deviation=min(1.0, max(GRADIENT, found.noise / found.spacing)),
+        most=MOST[found.noise > NOISY * found.spacing],
         watch=watch(field, keep),
     )
     return field

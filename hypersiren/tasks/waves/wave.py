@@ -13,6 +13,7 @@ which makes them of the order of 1. The truth, exact in the uniform plane and le
 Symbols: N points (t, x_0, x_1), T frames, c velocity, v variance of the pulse.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ from hypersiren.waves.media import Medium, cell_means, open_medium, uniform
 from hypersiren.waves.residuals import wave_residual
 from hypersiren.waves.wave_solver import solve_wave, uniform_wave
 from hypersiren.waves.windowed_wave import RIDGE, solve_windowed_wave, wave_box, window_counts
+
+LOG = logging.getLogger(__name__)
 
 FRAMES, SHOWN = 20, 4
 """Frames after the first that are compared and move, and those of them that stand side by side."""
@@ -138,6 +141,8 @@ class Wave(FieldTask):
         self.width = wave_width(self.box, math.sqrt(variance), self.velocity_there, float(self._velocity.min()))
         windows = math.prod(window_counts(self.box, self.width, OVERLAP))
         self.windowed = loss == WaveLoss() and windows <= MOST_WINDOWS
+        if windows > MOST_WINDOWS:
+            LOG.info("windows are not solved: %d in space would be needed, more than %d", windows, MOST_WINDOWS)
         self.grid = grid((VIEW, VIEW), device=device)
 
     @classmethod
