@@ -357,7 +357,9 @@ def test_description_of_a_task_tells_its_defaults(task):
     assert f"--training.steps [{'null' if steps is None else steps}]" in text
     assert f"--training.lr [{TASKS[task].settings().training.lr}]" in text
     kind = TASKS[task].settings().network.kind
-    assert kind == (None if task in ("image", "audio", "video", "volume", "poisson", "helmholtz", "wave") else "siren")
+    assert kind == (
+        None if task in ("image", "audio", "video", "volume", "poisson", "sdf", "helmholtz", "wave") else "siren"
+    )
     assert f"--network.kind [{kind or 'null'}]  siren | relu" in text
 
 

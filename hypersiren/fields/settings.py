@@ -20,8 +20,8 @@ class Network(Section):
 
     kind: Kind | None = "siren"
     """siren, one for the whole signal; a baseline of as many weights; or windowed, small SIRENs that overlap, solved in
-    closed form (image, poisson, audio, video, helmholtz, wave). null: windowed, unless a width, a depth or hidden_omega
-    is given."""
+    closed form (image, poisson, audio, video, sdf, helmholtz, wave). null: windowed, unless a width, a depth or
+    hidden_omega is given."""
     hidden_features: PositiveInt = 256
     """Width of the SIREN; a baseline's is chosen so that it has as many weights."""
     hidden_layers: Annotated[int, Field(ge=0)] = 3
@@ -31,17 +31,20 @@ class Network(Section):
     hidden_omega: PositiveFloat = 30.0
     """Frequency factor of the hidden layers."""
     numbers: PositiveFloat | None = 1.15
-    """windowed: numbers of the field for each value of the signal; null: as many as waves need."""
+    """windowed: numbers of the field for each value of the signal; null: as many as waves or a shape
+    need. A point with its normal has 4 values."""
     window: Annotated[int, Field(ge=2)] | None = None
-    """windowed: samples of a window along its longest axis; null: 32 pixels, 1000 samples of a sound, or as small as
-    the waves need."""
+    """windowed: samples of a window along its longest axis; null: 32 pixels, 1000 samples of a sound, 8 cells of a
+    shape, or as small as waves need."""
     overlap: Annotated[float, Field(gt=0, le=0.5)] | None = None
-    """windowed: share of a window that it gives to each neighbour; null: about a tenth, less for sounds."""
+    """windowed: share of a window that it gives to each neighbour; null: about a tenth, less for sounds, a quarter
+    for shapes."""
     smoothness: Annotated[float, Field(ge=0)] | None = None
     """windowed: the prior's standard deviation falls with frequency to this power, so that the field does not ring
-    between samples; null: 2.5 for images, 2 for videos, 0.5 for sounds."""
+    between samples; null: 2.5 for images, 2 for videos and shapes, 0.5 for sounds."""
     noise: PositiveFloat | None = None
-    """windowed: variance of the noise, relative to that of the prior at frequency 0; null: 1e-8, 1e-7, 1e-6."""
+    """windowed: variance of the noise, relative to that of the prior at frequency 0; null: 1e-8, 1e-7, 1e-6, for shapes
+    1e-6."""
 
     def chosen(self, windows: bool, defaults: "Network | None" = None) -> Kind:
         """The kind, chosen where it is null: windowed where the task solves `windows` and no width or depth is given

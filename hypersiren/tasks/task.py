@@ -68,6 +68,7 @@ class FieldTask:
         in_features, out_features: Coordinate dimensions D and channels C of the field. Must be given.
         name, unit, batch_size, criterion: See `Task`.
         samples: Samples of the signal along each coordinate, that a positional encoding has octaves for; () for 256.
+        value_count: Values of the signal; None: one for each of `samples` and channel.
         device: Where its tensors are, and the field that is made for it.
         playback: What a rendering must know beside the field, plain values. `kind` is "image", "sound", "video",
             "volume" or "shape", or another word for what nothing renders; a sound has `rate` and `scale` too, a video
@@ -107,6 +108,7 @@ class FieldTask:
     device: torch.device = torch.device("cpu")
     playback: Mapping[str, Any] = {}
     samples: Sequence[int] = ()
+    value_count: int | None = None
     first_omega: float | None = None
     trained_steps: int | None = None
     defaults: FitSettings = FitSettings()
@@ -290,6 +292,7 @@ LEAST_OMEGA = 30.0
 OPTIONAL = (
     "digest", "summary", "measures", "held_out", "refit_every", "refit", "share", "once", "renderings", "windowed",
     "trained_steps", "windowed_field", "evaluate_result", "finished", "advance", "state", "set_state",
+    "value_count",
 )  # fmt: skip
 """What a task from outside need not have."""
 

@@ -93,3 +93,11 @@ def solve_windows(
         keep=keep,
         memo=memo,
     )
+
+
+def watch(field: CompactWindows, keep: Keep | None) -> Callable[[], object]:
+    """What a solve calls now and then, so that it can be interrupted. Of the solve itself nothing is kept."""
+    if keep is None:
+        return lambda: None
+    keep.load(field, (0, field.windows.count[0]))
+    return lambda: keep.save(field, (0, 0))

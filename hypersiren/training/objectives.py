@@ -72,7 +72,8 @@ def numbers_per_value(field: nn.Module, task: Any) -> float | None:
     """How many numbers a windowed field has for each value of the signal; None for a field without windows."""
     if (numbers := getattr(field, "numbers", None)) is None:
         return None
-    return numbers / (math.prod(task.samples) * task.out_features)
+    values = getattr(task, "value_count", None) or math.prod(task.samples) * task.out_features
+    return numbers / values
 
 
 class FieldObjective(Objective):

@@ -12,7 +12,7 @@ from hypersiren.hypernets.encoders.set_encoder import SetEncoder
 from hypersiren.hypernets.full import FullHypernet
 from hypersiren.shapes.cloud import make_cloud, read_points
 from hypersiren.shapes.knot import RADIUS, knot
-from hypersiren.shapes.mesh import Mesh
+from hypersiren.shapes.mesh import Mesh, components, is_watertight
 from hypersiren.shapes.picture import render_mesh, splats
 from hypersiren.shapes.sides import facing, space_filling
 from hypersiren.shapes.surface import place_cloud, surface
@@ -289,6 +289,44 @@ def test_normals_of_no_length_and_degenerate_faces_are_left_out(tmp_path):
     sphere.export(tmp_path / "ball.obj")
     made = open_task("sdf", {"signal": {"path": tmp_path / "ball.obj", "count": 500}, "training": {"points": 50}})
     assert torch.allclose(made.normals.norm(dim=1), torch.ones(450), atol=1e-4)
+
+
+def test_windows_are_solved_for_points():
+    points, normals = ball(2000)
+    made = SDF(make_cloud(points * 30 + [100, 200, 300], normals), resolution=32)
+    field = made.windowed_field(made.defaults.network)
+    numbers = made.evaluate(field)
+    assert (numbers["watertight"], numbers["components"]) == (1, 1)
+    assert numbers["eikonal"] < 0.1
+    vertices = made.panels(field)["mesh"].mesh.vertices
+    off = np.linalg.norm(vertices - [100, 200, 300], axis=1) - 30
+    assert np.sqrt(np.square(off).mean()) < 0.05
+    outwards = field.jet(made.points).gradient[:, 0]
+    assert torch.cosine_similarity(outwards, made.normals).min() > 0.98
+
+
+def test_windows_of_a_noisy_cloud_average():
+    points, normals = ball(5000)
+    rng = np.random.default_rng(1)
+    noisy = normals + 0.2 * rng.normal(size=normals.shape)
+    made = SDF(make_cloud(points + 0.01 * rng.normal(size=points.shape), noisy), resolution=32)
+    mesh = made.mesh(made.windowed_field(made.defaults.network))
+    assert (is_watertight(mesh), components(mesh)) == (True, 1)
+    radii = np.linalg.norm(mesh.moved(made.cloud.scale, made.cloud.centre).vertices, axis=1)
+    assert np.sqrt(np.square(radii - 1).mean()) < 0.004
+
+
+def test_numbers_and_windows_are_chosen():
+    made = SDF(make_cloud(*ball(2000)))
+    few = made.windowed_field(made.defaults.network.replace(numbers=0.5))
+    assert 0.4 < few.numbers / made.value_count < 0.7
+    wide = made.windowed_field(made.defaults.network.replace(window=16, overlap=0.5))
+    assert wide.windows.overlap[0] == 0.5
+    assert len(wide.windows) < len(made.windowed_field(made.defaults.network).windows)
+    start = made.windowed_field(made.defaults.network.replace(numbers=0.5)).coefficients
+    repeated = SDF(make_cloud(*(part.repeat(2, axis=0) for part in ball(2000))))
+    assert repeated.windowed_field(made.defaults.network.replace(numbers=0.5)).coefficients.isfinite().all()
+    assert torch.equal(start, few.coefficients)
 
 
 def refused(capsys, words: list[str], expected: str) -> None:

@@ -15,9 +15,13 @@ slows the paper's training. The `fast` preset therefore adds a fifth, and points
 where c is the cosine between the normal of the nearest point p and the way x - p: only the sign of s is told, and
 nothing where c is in doubt. In a room, the ways from the sensor to the points are known to be free (c = 1).
 
-With colours the field has four channels, the distance and red, green and blue in [-1, 1], and a sixth term:
+With colours the field is one SIREN of four channels, the distance and red, green and blue in [-1, 1], and has a sixth
+term:
 
     colour       w mean |c - colour|             on the surface
+
+By default the field is of windows, which are linear in their numbers: they are solved for the distances that the points
+tell, and nothing is trained (`hypersiren.tasks.shapes.windows`).
 
 Symbols: N points on the surface, M off it, K near it.
 """
@@ -33,8 +37,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hypersiren.errors import UserError
+from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.coords import evaluate, grid, strata
 from hypersiren.fields.operators import Field
+from hypersiren.fields.settings import Network
+from hypersiren.fields.window_solve import Keep
 from hypersiren.plotting import Picture, Plot
 from hypersiren.shapes.cloud import PointCloud, as_cloud, open_cloud
 from hypersiren.shapes.contours import contour_picture
@@ -48,6 +55,7 @@ from hypersiren.signals.metrics import psnr
 from hypersiren.tasks.panels import ImagePanel, MeshPanel, Panel
 from hypersiren.tasks.shapes.loss import ShapeBatch, sdf_loss
 from hypersiren.tasks.shapes.settings import SDFLoss, SDFSettings
+from hypersiren.tasks.shapes.windows import solve_shape
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import FieldTask, content_digest, share_of
 
@@ -103,6 +111,7 @@ class SDF(FieldTask):
     criterion: str | None = None
     in_features = 3
     out_features = 1
+    windowed = True
     samples: tuple[int, ...] = (256, 256, 256)
     measures = (
         Measure("chamfer_l1", "chamfer-L1 distance to held-out points", "% of the diagonal"),
@@ -135,6 +144,7 @@ class SDF(FieldTask):
                 "vertices have red, green and blue"
             )
         self.out_features = 4 if colours else 1
+        self.windowed = not colours  # the solve is that of a distance alone
         self.device = torch.device(device)
         self.weights, self.resolution = loss, resolution
         generator = np.random.default_rng(seed)
@@ -155,6 +165,7 @@ class SDF(FieldTask):
         if colours and cloud.colours is not None:
             self.colours = self._tensor(2 * cloud.colours[kept] - 1)
             self.held_colours = self._tensor(cloud.colours[held])
+        self.value_count = 4 * len(kept)  # a distance and its gradient
         anywhere, anywhere_side = _off_surface(cloud, surface_points, normals, pool, generator)
         around = surface_points[generator.integers(len(kept), size=pool)]
         around = (around + SIGMA * generator.normal(size=(pool, 3))).astype(np.float32)
@@ -184,6 +195,11 @@ class SDF(FieldTask):
             LOG.info("the points have colours: --signal.colours true fits them too")
         shown = signal.model_dump(include={"resolution", "trim", "up", "colours"})
         return cls(cloud, settings.loss, points=settings.training.points, **shown, seed=seed, device=device)
+
+    def windowed_field(self, network: Network, keep: Keep | None = None) -> CompactWindows:
+        """The windowed field of the distances that the points tell, see `hypersiren.tasks.shapes.windows`."""
+        points, normals = self.points.cpu().numpy(), self.normals.cpu().numpy()
+        return solve_shape(points, normals, self.cloud.sensor, network, self.device, keep)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> ShapeBatch:
         """Points on, off and near the surface, evenly over each."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from hypersiren.fields.settings import Network
 from hypersiren.settings.section import NotNegative, Section
 from hypersiren.tasks.settings import FitSettings, FitTraining
 
@@ -69,6 +70,7 @@ class SDFSettings(FitSettings):
 
     signal: ShapeSignal = ShapeSignal()
     loss: SDFLoss = SDFLoss()
+    network: Network = Network(kind=None, numbers=None)
     training: FitTraining = FitTraining(points=4096, optimizer="adam", lr=5e-4, warmup=20, clip=1.0)
 
     @model_validator(mode="after")

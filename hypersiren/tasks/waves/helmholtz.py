@@ -45,7 +45,8 @@ from hypersiren.tasks.waves.equation import (
     wave_picture,
 )
 from hypersiren.tasks.waves.settings import HelmholtzSettings
-from hypersiren.tasks.waves.windows import border_grid, point_grid, ridge_of, smoothed, square_windows, watch
+from hypersiren.tasks.waves.windows import border_grid, point_grid, ridge_of, smoothed, square_windows
+from hypersiren.tasks.windows import watch
 from hypersiren.waves.complex_channels import to_channels
 from hypersiren.waves.helmholtz_solver import (
     cell_sources,

@@ -5,7 +5,7 @@ Chosen on the uniform medium and the paper's square at wavenumber 20, for second
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,6 @@ from hypersiren.fields.coords import grid
 from hypersiren.fields.lattice import lattice_siren
 from hypersiren.fields.row_solve import RIDGE
 from hypersiren.fields.settings import Network
-from hypersiren.fields.window_solve import Keep
 from hypersiren.waves.media import Medium
 from hypersiren.waves.windowed_wave import FREQUENCIES, TIME_OVERLAP, TURN, Box, wave_windows, window_counts
 
@@ -163,11 +162,3 @@ def ridge_of(network: Network, ridge: float = RIDGE) -> float:
             "network.smoothness: expected none where an equation is solved, which says how smooth a field is"
         )
     return ridge if network.noise is None else network.noise
-
-
-def watch(field: CompactWindows, keep: Keep | None) -> Callable[[], object]:
-    """What a solve calls now and then, so that it can be interrupted. Of the solve itself nothing is kept."""
-    if keep is None:
-        return lambda: None
-    keep.load(field, (0, field.windows.count[0]))
-    return lambda: keep.save(field, (0, 0))
