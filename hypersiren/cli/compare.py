@@ -64,7 +64,10 @@ def compare(
     known = [*BASELINES, "windowed", *comparison.OTHERS]
     if unknown := [name for name in names if name not in known]:
         fail(f"--fields: expected some of {', '.join(known)}, got {unknown[0]!r}{did_you_mean(unknown[0], known)}")
+    steps = settings.training.steps
     made, settings = open_signal(task, settings, device)
+    # Where they are left open each field has its own: windows, the default of a task, are solved without a step.
+    settings = settings.replace(training=settings.training.replace(steps=steps))
     record = {**settings.model_dump(mode="json"), "fields": fields}
     base = Path("runs") / f"compare-{run_name(task, settings)}"
     folder = out or choose_folder(base, record, made.digest())

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+from hypersiren.tasks.images.settings import PoissonSettings
 from tests.cli.test_cli import run
 from tests.lines import refusal
 
@@ -105,6 +106,15 @@ def test_compare_writes_a_table_and_a_picture(photo, capsys):
     assert set(numbers) == {"siren", "relu"}
     assert {"psnr", "ssim", "gradient_psnr", "laplacian_psnr", "weights", "seconds"} <= set(numbers["relu"])
     assert (folder / "comparison.png").exists()
+
+
+def test_compare_trains_by_default_what_fit_would_solve(photo, capsys, monkeypatch):
+    """Each field has the steps that suit it, where they are left open: windows none."""
+    monkeypatch.setattr(PoissonSettings, "trained_steps", 2)
+    small = ["--hidden-layers", 1, "--hidden-features", 8, "--points", 50, "--device", "cpu"]
+    code, out, err = run(capsys, "compare", "poisson", "a.png", "--fields", "siren,windowed", *small)
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["siren", "windowed"]
 
 
 def test_what_a_picture_would_overwrite_stays(photo, capsys):
