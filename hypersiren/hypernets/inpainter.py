@@ -103,6 +103,8 @@ class Inpainted:
 
     def samples(self, count: int, seed: int = 0) -> Iterator[Float[Tensor, "H W C"]]:
         """Pictures drawn from the posterior, on [0, 1]; they keep what is known, and have no seams."""
+        if count == 0:
+            return
         generator = torch.Generator().manual_seed(seed)
         like = self.axes_mean
         total = torch.zeros(self.known.shape)
@@ -338,7 +340,7 @@ class Inpainter(nn.Module):
         seen = F.pad(known.to(device), (0, pad[1], 0, pad[0]))
         values = F.pad(to_axes(picture.float().to(device)), (0, pad[1], 0, pad[0]))
         filled = fill(values.masked_fill_(~seen, 0).movedim(0, -1), seen).movedim(-1, 0)
-        del values
+        del values, picture
         mean, deviation = torch.empty_like(filled), torch.empty_like(filled)
         parts = [list(_parts(n + p)) for n, p in zip((h, w), pad, strict=True)]
         places = [(rows, columns) for rows in parts[0] for columns in parts[1]]

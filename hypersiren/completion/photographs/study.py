@@ -211,8 +211,7 @@ def outputs(
             said = time.monotonic()
             LOG.info("completing windows: %d %%", 100 * done // total)
 
-    picture = torch.from_numpy(pixels).float().div_(255)
-    found = model.complete(picture, known, progress=progress)
+    found = model.complete(torch.from_numpy(pixels).float().div_(255), known, progress=progress)
     completed = _bytes(found.mean)
     if size is not None:
         field = windowed_field(found)
