@@ -292,7 +292,7 @@ LEAST_OMEGA = 30.0
 OPTIONAL = (
     "digest", "summary", "measures", "held_out", "refit_every", "refit", "share", "once", "renderings", "windowed",
     "trained_steps", "windowed_field", "evaluate_result", "finished", "advance", "state", "set_state",
-    "value_count",
+    "value_count", "memo",
 )  # fmt: skip
 """What a task from outside need not have."""
 

@@ -148,7 +148,7 @@ def test_compare_writes_a_table_and_a_picture(task, clip, tone, tmp_path, capsys
         (["fit", "video", "cut.mp4"], "not a video"),
         (["fit", "video", "a.mp4", "--signal.start", 9], "a part within 0 to 0.5 s"),
         (
-            ["fit", "edit", "--signal.size", 8, "--network.first_omega", "null"],
+            ["fit", "edit", "--signal.size", 8, "--network.kind", "siren", "--network.first_omega", "null"],
             "first_omega: expected a num",
         ),
         (["render", "RUN", "--fps", 3], "--fps: not for the sound"),

@@ -89,7 +89,7 @@ def test_everything_but_the_siren_s_own_tokens_is_trained(adapter):
 
 
 def test_saved_and_loaded(tmp_path):
-    hyper = model(LastLayerSolve(24), stride=4)
+    hyper = model(LastLayerSolve(24), stride=4).eval()  # as what is loaded
     hypersiren.save(hyper, tmp_path / "model.safetensors")
     again = hypersiren.load(tmp_path / "model.safetensors")
     context = example()
