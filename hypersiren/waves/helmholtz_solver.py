@@ -235,6 +235,8 @@ def cell_equation(n: int, wavenumber: float, pml: PML = PML(), order: Literal[2,
     differences, averages, rows, columns = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     place, shape = (rows, columns), (n * n, n * n)
     laplacian, mass = (csc_array((values, place), shape=shape) for values in (differences, averages))
+    for matrix in (laplacian, mass):
+        matrix.sort_indices()  # or SciPy 1.13 does it to the arrays that all factorisations share
     along = np.repeat(np.arange(n * n), np.diff(mass.indptr))
     return CellEquation(n, wavenumber, (e_centre[:, None] * e_centre[None, :]).ravel(), laplacian, mass, along)
 

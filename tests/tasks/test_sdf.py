@@ -305,6 +305,14 @@ def test_windows_are_solved_for_points():
     assert torch.cosine_similarity(outwards, made.normals).min() > 0.98
 
 
+def test_of_many_points_some_are_taken(monkeypatch):
+    monkeypatch.setattr("hypersiren.tasks.shapes.windows.KEPT", 700)
+    points, normals = ball(2000)
+    made = SDF(make_cloud(points, normals), resolution=32)
+    vertices = made.mesh(made.windowed_field(made.defaults.network)).moved(made.cloud.scale, made.cloud.centre).vertices
+    assert np.abs(np.linalg.norm(vertices, axis=1) - 1).max() < 0.02
+
+
 def test_windows_of_a_noisy_cloud_average():
     points, normals = ball(5000)
     rng = np.random.default_rng(1)

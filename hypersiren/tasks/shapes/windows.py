@@ -49,6 +49,9 @@ CELLS = (32, 160)
 RASTER, PRIOR = 0.14, 3.2
 """Standard deviations of the raster's distances and of a window's numbers, in units of half a window."""
 
+KEPT = 1_000_000
+"""Points of a cloud at most: of more, every so many-th is taken. The finest cells have a dozen of these."""
+
 MOST = (48, 192)
 """Points of a window, at most, that it is corrected for, where they are exact and where they are noisy."""
 
@@ -76,9 +79,10 @@ def solve_shape(
         keep: Is asked whether to stop. Nothing of an interrupted solve is kept: it takes seconds.
     """
     once = np.sort(unique_rows(points)[0])
-    points, normals = points[once], normals[once]
+    some = once[:: -(-len(once) // KEPT)]
+    points, normals = points[some], normals[some]
     found = look_at(points, normals)
-    cells, (step, lap) = _cells(found, network, len(points)), _pixels(network)
+    cells, (step, lap) = _cells(found, network, len(once)), _pixels(network)
     LOG.info("measuring distances at %d x %d x %d cells", cells, cells, cells)
     values = torch.from_numpy(distance_raster(points, normals, cells, found, sensor)).unsqueeze(-1)
     size, decay = (cells,) * 3, SMOOTHNESS if network.smoothness is None else network.smoothness
