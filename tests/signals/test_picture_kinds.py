@@ -432,7 +432,7 @@ def test_cameras_that_say_adobe_rgb(tmp_path):
     exif.get_ifd(0x8769)[0xA005] = {1: "R03"}
     Image.fromarray(np.full((16, 16, 3), (200, 100, 50), np.uint8)).save(tmp_path / "a.jpg", exif=exif, quality=100)
     with Image.open(tmp_path / "a.jpg") as image:
-        if image.getexif().get_ifd(0xA005).get(1) != "R03":
+        if 0xA005 not in image.getexif().get_ifd(0x8769):
             pytest.skip("Pillow 11.0 cannot write what cameras write")
     with pytest.warns(UserWarning, match="Adobe RGB"):
         found = open_picture(tmp_path / "a.jpg")
