@@ -27,6 +27,7 @@ from hypersiren.hypernets.adapters.metric import learn_metric
 from hypersiren.hypernets.adapters.pairs import PairBank, Pairs
 from hypersiren.hypernets.context import Context
 from hypersiren.hypernets.model import HyperSiren
+from hypersiren.training.seeds import host_generator
 
 LOG = logging.getLogger(__name__)
 
@@ -167,12 +168,13 @@ class CorrectionTraining:
         return self._batch(generator, self.task.batch_size)
 
     def _batch(self, generator: Generator, count: int) -> BankBatch:
-        host = generator if generator.device.type == "cpu" else torch.Generator().manual_seed(generator.initial_seed())
-        bank = self.bank
+        bank, each = self.bank, EACH
         if isinstance(bank, PairBank):
-            each, y = min(EACH, bank.each), torch.randint(bank.each, (count,), generator=host)
+            host, each = host_generator(generator), min(EACH, bank.each)
+            y = torch.randint(bank.each, (count,), generator=host)
         else:
-            each, y = EACH, self.task.draw(generator, count, self.correction.jitter)
+            y = self.task.draw(generator, count, self.correction.jitter)
+            host = host_generator(generator)  # after that, so as not to begin as what it drew
         masks = torch.randint(len(bank), (-(-count // each),), generator=host)
         seed = int(torch.randint(2**31, (), generator=host))
         return BankBatch(y, masks.repeat_interleave(each)[:count], seed)
@@ -187,7 +189,7 @@ def raster_pairs(
 ) -> Pairs:
     """Training signals of a raster that are known at the points of one mask, for a bank of pairs."""
     y = task.draw(generator, SIGNALS, jitter)
-    host = generator if generator.device.type == "cpu" else torch.Generator().manual_seed(generator.initial_seed())
+    host = host_generator(generator)
     cells = draw_mask(tuple(task.size), fewest, most, regular, host).flatten().nonzero().flatten().to(y.device)
     x = grid(tuple(task.size), device=y.device, dtype=y.dtype)[cells].expand(len(y), -1, -1)
     known = torch.ones(x.shape[:2], dtype=torch.bool, device=y.device)

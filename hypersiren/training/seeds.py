@@ -1,6 +1,7 @@
 """Random numbers of a training, without touching the caller's, nor those of another thread."""
 
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -50,3 +51,17 @@ class seeded(TorchFunctionMode):
 def step_seed(seed: int, step: int, part: int = 0) -> int:
     """The seed of all that is random in one part (accumulated batch) of one step."""
     return (seed * 1_000_003 + step) * 1_009 + part
+
+
+def host_generator(generator: torch.Generator) -> torch.Generator:
+    """A generator of the processor for numbers that the host must know: of a device's, one from the state it is in.
+
+    What a device draws would have to be waited for.
+
+    Example:
+        >>> host_generator(torch.Generator()).device
+        device(type='cpu')
+    """
+    if generator.device.type == "cpu":
+        return generator
+    return torch.Generator().manual_seed(crc32(generator.get_state().numpy().tobytes()))

@@ -1,12 +1,28 @@
 """What a GPU does otherwise than a CPU, by rule: how exactly it convolves, how many parts a batch has, who decodes."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image as Picture
 
-from hypersiren import Completion, Context, ConvEncoder, FullHypernet, HyperSiren, Image, Siren, fit, train
+from hypersiren import (
+    Completion,
+    Context,
+    ConvEncoder,
+    FullHypernet,
+    HyperSiren,
+    Image,
+    MixtureSolve,
+    Siren,
+    fit,
+    train,
+)
+from hypersiren.completion.correcting import raster_pairs
 from hypersiren.fields.coords import grid
+from hypersiren.hypernets.adapters.correction import Correction
+from hypersiren.hypernets.adapters.pairs import PairBank
 from hypersiren.signals.image.filters import image_gradient, image_laplacian
 from hypersiren.signals.sets import decoding
 from hypersiren.signals.sets.sources import Target, folder
@@ -127,3 +143,17 @@ def test_the_same_images_are_drawn_from_memory_and_from_disk_on_a_gpu():
         assert batch.y.shape == (4, 64, 3)
         assert batch.y.device == grid((2, 2), device="cuda").device
         assert not cuda.counts.waits
+
+
+def test_pairs_of_a_bank_differ_though_what_they_draw_on_the_host_leaves_the_devices_generator_as_it_is():
+    with FakeCuda():
+        images = torch.randint(0, 256, (40, 8, 8, 1), dtype=torch.uint8, device="cuda")
+        task = Completion(images, batch_size=4, augmentation={})
+        draw = partial(raster_pairs, task, fewest=5, most=30, regular=0.0, jitter=0.0)
+        siren = Siren(2, 1, hidden_features=(8, 16)).to("cuda")
+        solve = MixtureSolve(16, priors=2, correction=Correction(16, 1, axes=4, inputs=2, width=8)).to("cuda")
+        solve.set_prior(siren, [torch.rand(20, 8, 8, 1, device="cuda")])
+        drawn = []
+        PairBank(siren, solve, (8, 8), lambda generator: drawn.append(draw(generator)) or drawn[-1], count=3)
+        masks = {tuple(pairs.context.cells[0].cpu().tolist()) for pairs in drawn}
+    assert len(drawn) == len(masks) == 3

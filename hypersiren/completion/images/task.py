@@ -33,6 +33,7 @@ from hypersiren.signals.sets.splits import SPLITS
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Rows, panel_rows
 from hypersiren.tasks.task import content_digest
+from hypersiren.training.seeds import host_generator
 
 LOG = logging.getLogger(__name__)
 
@@ -185,7 +186,7 @@ class Completion(CaseTask):
         """
         device = self.train.pixels.device
         # On the CPU, where a set may stay: nothing waits for a GPU, and the next batch is read while it computes.
-        host = generator if device.type == "cpu" else torch.Generator().manual_seed(generator.initial_seed())
+        host = host_generator(generator)
         index = torch.randint(len(self.train), (count,), generator=host, pin_memory=device.type == "cuda")
         y = augment(self.train.images(index), generator, **self.augmentation).flatten(1, 2)
         if not jitter:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import torch
@@ -39,6 +38,7 @@ from hypersiren.signals.sound.cosines import resampled
 from hypersiren.tasks.panels import ImagePanel, Panel, SoundPanel
 from hypersiren.tasks.summary import Rows
 from hypersiren.tasks.task import content_digest
+from hypersiren.training.seeds import host_generator
 
 LOG = logging.getLogger(__name__)
 
@@ -66,16 +66,6 @@ class SoundBatch:
     inside: Bool[Tensor, "B P"]
 
     __repr__ = by_shape
-
-
-def _beside(generator: torch.Generator) -> torch.Generator:
-    """A generator of the processor for numbers that the host must know: of a device's, one in the same state.
-
-    What a device draws would have to be waited for.
-    """
-    if generator.device.type == "cpu":
-        return generator
-    return torch.Generator().manual_seed(crc32(generator.get_state().numpy().tobytes()))
 
 
 class SoundCompletion(CaseTask):
@@ -190,7 +180,7 @@ class SoundCompletion(CaseTask):
     def _scores(self, generator: torch.Generator, count: int) -> tuple[Float[Tensor, "B N"], int]:
         """Random numbers, the largest of which are at known samples, and how many of these each window has."""
         device, n = self.train.waves.device, self.train.window
-        draw = torch.rand(2, generator=_beside(generator)).tolist()
+        draw = torch.rand(2, generator=host_generator(generator)).tolist()
         scores = torch.rand(count, n, generator=generator, device=device)
         low, high = self.context.fewest, self.context.most
         known = max(1, round(n * low * (high / low) ** draw[0]))

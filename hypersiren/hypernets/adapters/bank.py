@@ -90,6 +90,12 @@ class BankBatch:
         first, total = self.first + index * part, self.total or len(self.y)
         return replace(self, y=self.y[rows], masks=self.masks[rows], first=first, total=total)
 
+    def changes(self, correction: Correction, inputs: Float[Tensor, "B I"], autocast: bool) -> Float[Tensor, "B C K"]:
+        """How a correction changes the mean for what it reads of these signals, in bfloat16 if `autocast`."""
+        generator = torch.Generator(inputs.device).manual_seed(self.seed)
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=autocast):
+            return correction(inputs, generator, self.first, self.total).mT
+
 
 class Bank:
     """Masks of a raster with the gains of their solves.
@@ -198,10 +204,7 @@ class Bank:
     def loss(self, correction: Correction, batch: BankBatch, autocast: bool = False) -> Float[Tensor, ""]:
         """The mean over signals, points and channels of the squared error along the axes, over the variance left."""
         masks, inputs, targets = zip(*self.pairs(correction, batch), strict=True)
-        device = batch.y.device
-        generator = torch.Generator(device).manual_seed(batch.seed)
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            found = correction(torch.cat(inputs), generator, batch.first, batch.total).mT
+        found = batch.changes(correction, torch.cat(inputs), autocast)
         errors = [
             (self.after(mask, v) - target).square().sum() / (mask.variance + FLOOR)
             for mask, v, target in zip(masks, found.split([len(target) for target in targets]), targets, strict=True)

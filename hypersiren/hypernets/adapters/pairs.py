@@ -64,7 +64,6 @@ class PairBank:
         size: The raster on which errors are taken.
         draw: Draws pairs.
         count: E.
-        generator: Handed to `draw`.
 
     Example:
         >>> from hypersiren import MixtureSolve
@@ -91,7 +90,6 @@ class PairBank:
         draw: DrawPairs,
         *,
         count: int,
-        generator: Generator | None = None,
     ):
         correction = solve.correction
         assert correction is not None
@@ -103,9 +101,11 @@ class PairBank:
         across = along @ factor
         self.points = len(features)
         kept: list[tuple[Tensor, ...]] = []
-        generator = torch.Generator(factor.device).manual_seed(0) if generator is None else generator
+        generator = torch.Generator(factor.device).manual_seed(0)
         found = 0
         while found < count:
+            if generator.device.type != "cpu":  # what the host draws beside it leaves it as it is, and would come again
+                generator.manual_seed(found)
             pairs = draw(generator)
             first = solve.first_solve(siren, pairs.context, correction.axes)
             systems = first.explained.shape[1]
@@ -164,8 +164,6 @@ class PairBank:
     def loss(self, correction: Correction, batch: BankBatch, autocast: bool = False) -> Float[Tensor, ""]:
         """The mean over signals, points and channels of the squared error along the axes, over the variance left."""
         inputs, left, counts = self.examples(correction, batch)
-        generator = torch.Generator(inputs.device).manual_seed(batch.seed)
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=autocast):
-            v = correction(inputs, generator, batch.first, batch.total).mT
+        v = batch.changes(correction, inputs, autocast)
         errors = ((v @ self.after(batch).mT).flatten(1) - left).square().sum(1) * counts
         return errors.sum() / (len(v) * v.shape[1] * self.points)
