@@ -164,11 +164,18 @@ class SDF(FieldTask):
         if colours and cloud.colours is not None:
             self.colours = self._tensor(2 * cloud.colours[kept] - 1)
             self.held_colours = self._tensor(cloud.colours[held])
-        anywhere, anywhere_side = _off_surface(cloud, surface_points, normals, pool, generator)
+        anywhere, self._free = _off_surface(cloud, surface_points, pool, generator)
         around = surface_points[generator.integers(len(kept), size=pool)]
-        around = (around + SIGMA * generator.normal(size=(pool, 3))).astype(np.float32)
-        self.off, self.off_side = self._tensor(anywhere), self._tensor(anywhere_side)
-        self.near, self.near_side = self._tensor(around), self._tensor(facing(surface_points, normals, around))
+        around = around + SIGMA * generator.normal(size=(pool, 3))
+        self.off, self.near = self._tensor(anywhere), self._tensor(around)
+
+    @cached_property
+    def _sides(self) -> tuple[Float[Tensor, " M"], Float[Tensor, " K"]]:
+        """Of the points off the surface and near it. A solve has no use for them."""
+        points, normals = self.points.cpu().numpy(), self.normals.cpu().numpy()
+        off, near = (facing(points, normals, x.cpu().numpy()) for x in (self.off, self.near))
+        off[self._free] = 1.0
+        return self._tensor(off), self._tensor(near)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
@@ -205,7 +212,10 @@ class SDF(FieldTask):
             strata(len(x), count, generator, self.device)
             for x, count in zip((self.points, self.off, self.near), self.count, strict=True)
         )
-        side = torch.cat([self.off_side[off], self.near_side[near]]) if self.weights.side else None
+        side = None
+        if self.weights.side:
+            off_side, near_side = self._sides
+            side = torch.cat([off_side[off], near_side[near]])
         colours = None if self.colours is None else self.colours[on]
         return ShapeBatch(self.points[on], self.normals[on], self.off[off], self.near[near], side, colours)
 
@@ -303,21 +313,16 @@ class SDF(FieldTask):
 
 
 def _off_surface(
-    cloud: PointCloud,
-    points: Float[np.ndarray, "N 3"],
-    normals: Float[np.ndarray, "N 3"],
-    pool: int,
-    generator: np.random.Generator,
-) -> tuple[Float[np.ndarray, "M 3"], Float[np.ndarray, " M"]]:
-    """Points in the box with their sides: those at hand of the surface, and on the ways from the sensor free ones."""
+    cloud: PointCloud, points: Float[np.ndarray, "N 3"], pool: int, generator: np.random.Generator
+) -> tuple[Float[np.ndarray, "M 3"], slice]:
+    """Points in the box, and which of them are known to be free: those on the ways from the sensor."""
     lower, upper = cloud.points.min(0) - EDGE, cloud.points.max(0) + EDGE
     x = generator.uniform(lower, upper, (pool, 3)).astype(np.float32)
-    side = facing(points, normals, x)
     if cloud.sensor is None:
-        return x, side
+        return x, slice(0)
     ways = points[generator.integers(len(points), size=pool // 2)] - cloud.sensor
     # In a cone the volume grows with the cube of the distance; short of the point by what its normal may be wrong.
     share = generator.random((pool // 2, 1)) ** (1 / 3)
-    x[::2] = cloud.sensor + np.minimum(share, 1 - SIGMA) * ways
-    side[::2] = 1.0
-    return x, side
+    free = slice(0, None, 2)
+    x[free] = cloud.sensor + np.minimum(share, 1 - SIGMA) * ways
+    return x, free
