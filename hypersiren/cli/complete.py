@@ -50,8 +50,8 @@ def complete(
     """Complete your images, shapes or sounds with a trained run, or evaluate it on its test set.
 
     Args:
-        run: Run folder of `hypersiren train`, a checkpoint, or the name of a model that hypersiren ships: faces,
-            photographs, natural.
+        run: Run folder of `hypersiren train`, a checkpoint, or the name of a model that hypersiren ships: faces or
+            photographs.
         files: Pictures to complete; for a run on shapes, files of points or meshes; for one on sounds, recordings.
             Without files, the test set is evaluated and the completion table printed.
         context: Number of known random pixels of each picture, at the model's resolution, or a share of them such as

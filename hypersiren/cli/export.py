@@ -29,7 +29,7 @@ def export(
     """Export a field for use without hypersiren: as a web page, ONNX, a program of torch.export, or a shader.
 
     Args:
-        run: Run folder of `hypersiren fit`, or of `hypersiren train` on images, or a released model: faces, natural.
+        run: Run folder of `hypersiren fit`, or of `hypersiren train` on images, or a released model: faces.
         picture: File that a trained hypernetwork completes; the field is then the completion.
         html: One page for any browser that works offline: pan and zoom at any resolution, gradient and Laplacian,
             slices of videos and shapes, sounds to play, completions from few to all pixels.

@@ -267,7 +267,7 @@ def load(
 
     Args:
         path: A run folder of `hypersiren train` (a HyperSiren) or of `hypersiren fit` (a field), a checkpoint file, a
-            .safetensors file, or the name of a released model where no such folder exists: faces, natural.
+            .safetensors file, or the name of a released model where no such folder exists: faces, photographs.
         device: Where to put it.
         like: "siren-pytorch" or "vsitzmann", the code that has trained and written the weights in a file.
         corners: With `like`, the samples of its grid along each axis, such as (256, 256): theirs has points at -1 and

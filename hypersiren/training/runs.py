@@ -9,6 +9,12 @@ from hypersiren.training.folders import is_run
 RELEASED = Path(__file__).parents[1] / "released"
 """Models that come with the package, one .safetensors file each; README.md there describes them."""
 
+RETIRED = {
+    "natural": "it is no longer released: photographs completes pictures at their own size, and "
+    "`hypersiren train --config photos` trains a model like it"
+}
+"""What to use instead of models that were released once."""
+
 EXPECTED = "a run folder of `hypersiren fit` or `hypersiren train`, or a checkpoint in it (best.pt, last.pt)"
 
 
@@ -20,7 +26,7 @@ def released() -> dict[str, Path]:
     """The files of released models by their names.
 
     Example:
-        >>> {"faces", "natural"} <= set(released())
+        >>> {"faces", "photographs"} <= set(released())
         True
     """
     return {path.stem: path for path in sorted(RELEASED.glob("*.safetensors"))}
@@ -51,6 +57,8 @@ def find(run: Path) -> Path:
         models = released()
         if str(run) in models:
             return models[str(run)]
+        if str(run) in RETIRED:
+            raise CheckpointError(f"{run}: {RETIRED[str(run)]}")
         words = {str(path) for path in runs_in(run.parent)}
         alone = len(run.parts) == 1
         if alone:

@@ -127,7 +127,8 @@ fit image a.png --config faces  ->  --config: no such file or configuration "fac
 fit image a.png --config a.png  ->  a.png: cannot be read ('utf-8' codec can't decode byte 0x89 in position 0:
 fit image a.png --config folder  ->  folder: cannot be read ([Errno 21] Is a directory: 'folder')
 fit image a.png --device gpu  ->  --device: expected auto or one of cpu, cuda, mps, xpu, got "gpu"; did you mean "cuda"?
-fit audio a.wav --start 3  ->  3: no such run folder or checkpoint, nor a released model (faces, natural,
+fit audio a.wav --start 3  ->  3: no such run folder or checkpoint, nor a released model (faces,
+complete natural a.png  ->  natural: it is no longer released: photographs completes pictures at their own size, and
 fit image a.png --device  ->  --device: expected a value after it
 fit image a.png --signal.share 2  ->  signal.share: input should be less than or equal to 1, got 2
 fit image a.png --signal.range 5  ->  signal.range: input should be a valid tuple, got 5
