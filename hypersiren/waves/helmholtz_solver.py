@@ -16,7 +16,7 @@ Symbols: N points, S sources, n cells along an axis, h their width, k wavenumber
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import Any, Literal
@@ -181,19 +181,82 @@ class CellEquation:
     averages: Any
     columns: Int[np.ndarray, " entries"]
 
-    def factorise(self, squared_slowness: Float64[np.ndarray, "n n"] | Complex128[np.ndarray, "n n"]) -> Any:
-        """The sparse LU factors of L + k² W e m: `solve(b)` and, of the adjoint, `solve(b, trans="H")`."""
+    def matrix(self, squared_slowness: Float64[np.ndarray, "n n"] | Complex128[np.ndarray, "n n"]) -> Any:
+        """L + k² W e m, compressed by columns."""
         from scipy.sparse import csc_array
-        from scipy.sparse.linalg import splu
 
         mass = self.wavenumber**2 * squared_slowness.ravel() * self.e
         entries = self.differences.data + self.averages.data * mass[self.columns]
-        matrix = csc_array((entries, self.averages.indices, self.averages.indptr), shape=self.averages.shape)
-        return splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        return csc_array((entries, self.averages.indices, self.averages.indptr), shape=self.averages.shape)
+
+    def factorise(self, squared_slowness: Float64[np.ndarray, "n n"] | Complex128[np.ndarray, "n n"]) -> Any:
+        """The sparse LU factors of L + k² W e m: `solve(b)` and, of the adjoint, `solve(b, trans="H")`."""
+        return _factors(self.matrix(squared_slowness))
+
+    def within(
+        self, squared_slowness: Float64[np.ndarray, "n n"] | Complex128[np.ndarray, "n n"], square: slice
+    ) -> "CellEquation":
+        """The equation on the cells of a square, `square` along each axis, in a medium that is known beyond it.
+
+        With A = L + k² W e m, I the cells of the square and O the others, u on I is the same as on all cells:
+
+            (A_II - A_IO A_OO^-1 A_OI) u_I = -W_II f_I
+
+        if m changes, and f is not 0, only in cells of the square that have no neighbour beyond it. Schur's complement
+        is dense between the cells along the square's border, and is found once.
+
+        Args:
+            squared_slowness: m on all cells; in the square any.
+            square: Its first cell, and the one after its last.
+
+        Example:
+            >>> m, f = np.ones((32, 32)), np.zeros((1, 32, 32), dtype=complex)
+            >>> m[12:20, 12:20], f[0, 15, 13] = 2.0, 1.0
+            >>> whole, part = cell_equation(32, 5.0), slice(10, 22)
+            >>> inner = whole.within(np.ones((32, 32)), part)
+            >>> u = inner.factorise(m[part, part]).solve(inner.right_side(f[:, part, part]))
+            >>> expected = whole.factorise(m).solve(whole.right_side(f)).reshape(32, 32)[part, part]
+            >>> bool(np.allclose(u.reshape(12, 12), expected, rtol=0, atol=1e-12 * abs(expected).max()))
+            True
+        """
+        from scipy.sparse import csc_array
+
+        cells = np.arange(self.n**2).reshape(self.n, self.n)
+        inside = cells[square, square].ravel()
+        outside = np.setdiff1d(cells, inside)
+        if not len(outside):
+            return self
+        matrix = self.matrix(squared_slowness)
+        into, out = matrix[inside][:, outside].tocsr(), matrix[outside][:, inside].tocsc()
+        border = np.flatnonzero(np.diff(out.indptr))
+        factors = _factors(matrix[outside][:, outside].tocsc())
+        parts = np.array_split(border, math.ceil(len(border) / 64))  # else right sides fill the memory
+        complement = np.hstack([into[border] @ factors.solve(out[:, part].toarray()) for part in parts])
+        rows, columns = (index.ravel() for index in np.meshgrid(border, border, indexing="ij"))
+
+        def with_border(whole: Any, values: np.ndarray) -> Any:
+            part = whole[inside][:, inside].tocoo()
+            place = (np.concatenate([part.row, rows]), np.concatenate([part.col, columns]))
+            found = csc_array((np.concatenate([part.data, values]), place), shape=part.shape)
+            found.sort_indices()
+            return found
+
+        differences = with_border(self.differences, -complement.ravel())
+        averages = with_border(self.averages, np.zeros(len(rows)))  # entries in the same places
+        along = np.repeat(np.arange(len(inside)), np.diff(averages.indptr))
+        return replace(
+            self, n=len(cells[square]), e=self.e[inside], differences=differences, averages=averages, columns=along
+        )
 
     def right_side(self, sources: Complex128[np.ndarray, "S n n"]) -> Complex128[np.ndarray, "cells S"]:
         """-W f, as `solve` wants it."""
         return -(self.averages @ sources.reshape(len(sources), -1).T)
+
+
+def _factors(matrix: Any) -> Any:
+    from scipy.sparse.linalg import splu
+
+    return splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
 
 
 @lru_cache(maxsize=32)

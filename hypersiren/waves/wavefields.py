@@ -13,17 +13,21 @@ Symbols: S sources, R points, n cells along an axis, h their width, k wavenumber
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Float, Float64, Int
+from jaxtyping import Bool, Complex, Complex128, Float, Float64, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hypersiren.errors import UserError
 from hypersiren.waves.helmholtz_solver import CellEquation, cell_equation, cell_sources, check_resolution
 from hypersiren.waves.pml import PML
+
+NOTHING = 1e-12
+"""A source is not solved for where it is less than this part of its peak."""
 
 LAGRANGE = 6
 """Cells along each axis from which a value between them is interpolated: exact for polynomials of degree 5."""
@@ -120,6 +124,11 @@ class Sampling(NamedTuple):
         """The wavefields at the points."""
         return (wavefields.flatten(1)[:, self.cells] * self.weights).sum(-1).T
 
+    def within(self, n: int, square: slice) -> "Sampling":
+        """The same of wavefields on the cells of a square alone, out of n x n."""
+        row, column = self.cells // n - square.start, self.cells % n - square.start
+        return Sampling((square.stop - square.start) * row + column, self.weights)
+
 
 def sampling(n: int, points: Float64[np.ndarray, "R 2"], device: torch.device | str = "cpu") -> Sampling:
     """Sampling of n x n cells at points, by Lagrange's polynomials through 6 x 6 cells.
@@ -142,6 +151,58 @@ def sampling(n: int, points: Float64[np.ndarray, "R 2"], device: torch.device | 
     cells = n * nodes[:, 0, :, None] + nodes[:, 1, None, :]
     flat = (torch.from_numpy(each.reshape(len(points), -1)).to(device) for each in (cells, both))
     return Sampling(*flat)
+
+
+@dataclass(frozen=True)
+class InnerWavefields:
+    """What is measured in a medium that is known but for some cells: waves are solved for around these alone.
+
+    A square holds the unknown cells, sources and receivers. The cells beyond it are eliminated once, exactly, see
+    `CellEquation.within`; a factorisation is then of a small matrix.
+
+    Attributes:
+        square: Its cells along each axis.
+        equation: In the square.
+        sources: f there.
+        receivers: Sample wavefields there.
+    """
+
+    square: slice
+    equation: CellEquation
+    sources: Complex128[Tensor, "S b b"]
+    receivers: Sampling
+
+    @classmethod
+    def around(
+        cls,
+        unknown: Bool[Tensor, "n n"],
+        squared_slowness: Float64[Tensor, "n n"] | Complex128[Tensor, "n n"],
+        sources: Complex128[Tensor, "S n n"],
+        receivers: Sampling,
+        wavenumber: float,
+        pml: PML = PML(),  # noqa: B008 - frozen
+    ) -> "InnerWavefields":
+        """Of the cells that are unknown.
+
+        Args:
+            unknown: Cells whose medium may change.
+            squared_slowness: m, where it is known.
+            sources: f on the cells.
+            receivers: Of n x n cells.
+            wavenumber: k.
+            pml: The absorbing layer.
+        """
+        n = len(unknown)
+        needed = unknown.cpu() | (sources.abs() > NOTHING * sources.abs().amax((1, 2), keepdim=True)).any(0).cpu()
+        along = torch.cat([*needed.nonzero().T, receivers.cells.ravel() // n, receivers.cells.ravel() % n])
+        square = slice(max(0, int(along.min()) - 1), min(n, int(along.max()) + 2))
+        equation = cell_equation(n, wavenumber, pml, order=4).within(squared_slowness.numpy(), square)
+        return cls(square, equation, sources[:, square, square], receivers.within(n, square))
+
+    def __call__(self, squared_slowness: Float[Tensor, "n n"] | Complex[Tensor, "n n"]) -> Complex128[Tensor, "R S"]:
+        """The wavefields at the receivers, which can be differentiated by m in the unknown cells, once."""
+        m = squared_slowness.cpu()[self.square, self.square]
+        return self.receivers(_Wavefields.apply(m, self.sources, self.equation))
 
 
 def point_sources(

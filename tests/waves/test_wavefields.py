@@ -13,7 +13,7 @@ from hypersiren.fields.coords import grid
 from hypersiren.waves.helmholtz_solver import cell_sources, solve_helmholtz, uniform_wavefield
 from hypersiren.waves.media import cell_means, square
 from hypersiren.waves.pml import PML
-from hypersiren.waves.wavefields import helmholtz_wavefields, point_sources, sampling
+from hypersiren.waves.wavefields import InnerWavefields, helmholtz_wavefields, point_sources, sampling
 
 SOURCES = np.array([[-0.3, 0.13], [0.11, -0.27]])
 POINTS = np.array([[0.31, 0.4], [-0.22, -0.41], [0.07, 0.02]])
@@ -38,6 +38,30 @@ def test_the_adjoint_gradient_is_that_of_finite_differences(absorbs, pml):
     m, f = m.requires_grad_(), sources(10).requires_grad_()
     read = sampling(10, POINTS)
     assert gradcheck(lambda m, f: read(helmholtz_wavefields(m, f, 2.0, pml)), (m, f), atol=1e-9, rtol=1e-5)
+
+
+@pytest.mark.parametrize("absorbs", [False, True])
+@pytest.mark.parametrize(("half", "variance"), [(0.2, 1e-4), (0.2, 2e-3), (0.6, 1e-4), (1.0, 1e-4), (0.2, 1.0)])
+def test_waves_around_unknown_cells_are_those_of_all_cells(half, variance, absorbs):
+    """Data, and their gradient by the unknown cells, although the others are eliminated once, in another medium."""
+    n, k, pml = 40, 6.0, PML(0.4, 8.0)
+    x = grid((n, n), dtype=torch.float64)
+    unknown = ((x - torch.tensor([0.0, 0.1])).abs().amax(-1) < half).view(n, n)
+    known = 1 + 0.3 * torch.rand(n, n, dtype=torch.float64, generator=generator())
+    if absorbs:
+        known = known - 0.2j * torch.rand(n, n, dtype=torch.float64, generator=generator(5))
+    f, read = point_sources(n, SOURCES, k, variance=variance), sampling(n, POINTS)
+    inner = InnerWavefields.around(unknown, known, f, read, k, pml)
+    assert (inner.equation.n == n) == (half == 1.0 or variance == 1.0)
+    change = torch.where(unknown, 0.5 * torch.rand(n, n, dtype=torch.float64, generator=generator(1)), 0.0)
+    found = []
+    for solve in (inner, lambda m: read(helmholtz_wavefields(m, f, k, pml))):
+        m = (known + change).requires_grad_()
+        data = solve(m)
+        (data - 0.1).abs().square().sum().backward()
+        found.append((data.detach(), m.grad[unknown]))
+    for one, other in zip(*found, strict=True):
+        assert (one - other).abs().max() < 1e-10 * other.abs().max()
 
 
 def test_the_gradient_reaches_the_weights_of_a_network():

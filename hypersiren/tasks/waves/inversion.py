@@ -55,7 +55,7 @@ from hypersiren.waves.measurements import (
 )
 from hypersiren.waves.media import Medium, cell_means, open_medium, uniform
 from hypersiren.waves.pml import PML
-from hypersiren.waves.wavefields import Sampling, helmholtz_wavefields, point_sources, sampling
+from hypersiren.waves.wavefields import InnerWavefields, Sampling, helmholtz_wavefields, point_sources, sampling
 
 LOG = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Frequency:
         free: Which of them are searched.
         start: The squared slowness of the start medium.
         sources: f on the cells.
-        receivers: Samples a wavefield.
+        found: What is found at the receivers in a medium on the cells, which is the start medium where it is known.
         measured: What was measured, less what the grid gets wrong in the start medium.
         scale: Root mean square of what was measured.
         pml: The absorbing layer.
@@ -93,7 +93,7 @@ class Frequency:
     free: Bool[Tensor, " cells"]
     start: Float64[Tensor, "n n"]
     sources: Complex128[Tensor, "S n n"]
-    receivers: Sampling
+    found: InnerWavefields
     measured: Complex128[Tensor, "R S"]
     scale: float
     pml: PML
@@ -104,7 +104,7 @@ class Frequency:
 
     def misses(self, m: Float[Tensor, "n n"]) -> Complex128[Tensor, "R S"]:
         """What is found at the receivers less what was measured, relative to the data."""
-        return (self.receivers(self.wavefields(m)) - self.measured) / self.scale
+        return (self.found(m) - self.measured) / self.scale
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,8 @@ class Inversion(FieldTask):
         x = grid((n, n), device=self.device)
         free = x.abs().amax(-1) <= shape.known_beyond
         measured = torch.from_numpy(data.values[i]) + wrong
-        return Frequency(k, x, free, m, f, receivers, measured, float(data.scales[i]), self.pml)
+        found = InnerWavefields.around(free.view(n, n), m, f, receivers, k, self.pml)
+        return Frequency(k, x, free, m, f, found, measured, float(data.scales[i]), self.pml)
 
     def velocity(self, field: Field, x: Float[Tensor, "N 2"]) -> Float[Tensor, "*batch N 1"]:
         """c of a field, wherever it is searched for: that of the start medium where the field is 0."""
