@@ -9,6 +9,7 @@ from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.settings import Network
 from hypersiren.tasks.registry import open_task
 from hypersiren.tasks.waves import wave as wave_task
+from hypersiren.tasks.waves import windows
 from hypersiren.tasks.waves.windows import smoothed, square_windows
 from hypersiren.training import solves
 from hypersiren.training.fit import resolve
@@ -51,7 +52,7 @@ def test_which_windows():
         return square_windows(Network(kind="windowed", **{"numbers": None, **network}), shortest, 0.5, 128, "cpu")
 
     assert count().windows.count == (14, 14)
-    assert count(shortest=0.1).windows.count == (30, 30)
+    assert count(shortest=0.1).windows.count == (22, 22)
     assert count(numbers=0.2).windows.count == (6, 6)
     wide = count(window=64, numbers=0.2)
     assert max(wide.windows.width) <= 0.5
@@ -59,6 +60,22 @@ def test_which_windows():
     assert count(overlap=0.2).windows.overlap == (0.2, 0.2)
     assert smoothed(uniform, torch.rand(3, 2), 0.1).tolist() == [[1.0]] * 3
     assert smoothed(square, torch.tensor([[0.3, 0.3]]), 0.1).item() == pytest.approx(1 - 0.75 / 4)
+
+
+def test_a_solve_says_what_it_costs_or_is_refused(monkeypatch, caplog):
+    def field(shortest):
+        return square_windows(Network(kind="windowed", numbers=None), shortest, 0.5, 128, "cpu")
+
+    with caplog.at_level("INFO"):
+        monkeypatch.setattr(windows, "free_memory", lambda device: 8 * 2**30)
+        windows.tell_cost(field(0.3))
+        assert not caplog.records
+        windows.tell_cost(field(0.0785))
+        assert "28 x 28 windows need some 5.1 GiB of memory, and some 1.3 minutes" in caplog.text
+    with pytest.raises(UserError, match=r"^56 x 56 windows need some 24.4 GiB of memory, and 8.0 GiB are free: expec"):
+        windows.tell_cost(field(0.0393))
+    monkeypatch.setattr(windows, "free_memory", lambda device: None)
+    windows.tell_cost(field(0.0393))
 
 
 def test_a_width_asks_for_one_network():

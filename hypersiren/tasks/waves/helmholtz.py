@@ -45,7 +45,7 @@ from hypersiren.tasks.waves.equation import (
     wave_picture,
 )
 from hypersiren.tasks.waves.settings import HelmholtzSettings
-from hypersiren.tasks.waves.windows import border_grid, point_grid, ridge_of, smoothed, square_windows
+from hypersiren.tasks.waves.windows import border_grid, point_grid, ridge_of, smoothed, square_windows, tell_cost
 from hypersiren.tasks.windows import watch
 from hypersiren.waves.complex_channels import to_channels
 from hypersiren.waves.helmholtz_solver import (
@@ -136,7 +136,8 @@ class Helmholtz(FieldTask):
         Jumps of the medium are smoothed over two points. Nothing of an interrupted solve is kept: it takes seconds.
 
         Raises:
-            UserError: If the loss is not of squares, or has no near field, which windows do not resolve.
+            UserError: If the loss is not of squares, or has no near field, which windows do not resolve; or if the
+                memory does not suffice.
         """
         known, k = self.equation, self.equation.wavenumber
         if known.loss.norm != "l2":
@@ -147,6 +148,7 @@ class Helmholtz(FieldTask):
             )
         shortest = 2 * math.pi / (k * math.sqrt(self._m.max().item()))
         field = square_windows(network, shortest, 1 - known.pml.width, VIEW, self.device)
+        tell_cost(field)
         x, distance = point_grid(field)
         m = smoothed(self.medium, x, 2 * distance)
 

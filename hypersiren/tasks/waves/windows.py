@@ -17,6 +17,7 @@ from hypersiren.fields.coords import grid
 from hypersiren.fields.lattice import lattice_siren
 from hypersiren.fields.row_solve import RIDGE
 from hypersiren.fields.settings import Network
+from hypersiren.signals.sets.disk import free_memory
 from hypersiren.waves.media import Medium
 from hypersiren.waves.windowed_wave import FREQUENCIES, TIME_OVERLAP, TURN, Box, wave_windows, window_counts
 
@@ -31,8 +32,11 @@ PERIOD = 4.0
 FEATURES = 100
 """Of a window in the plane."""
 
-STEP, WAVES = 0.14, 0.65
+STEP, WAVES = 0.14, 0.9
 """Between windows in the plane, at most: in coordinates, and in the shortest wavelengths."""
+
+TOLD = 2 * 2**30
+"""Bytes from which on a solve says what it costs."""
 
 DENSITY = 2.5
 """Points for each of a window's features, within a step."""
@@ -121,6 +125,29 @@ def square_windows(
         count = math.ceil(2 / min(STEP, WAVES * shortest) - overlap / (1 - overlap))
     siren = lattice_siren(2, 2, features, PERIOD)
     return CompactWindows(siren, (count, count), overlap, counts=(features, features)).double().to(device)
+
+
+def tell_cost(field: CompactWindows) -> None:
+    """Say what the equations of windows over a square cost, where that is much.
+
+    The number of products and of the factors' blocks is that of nested dissection; the constants are measured, see
+    eval/README.md.
+
+    Raises:
+        UserError: If the memory is not free.
+    """
+    side, features = field.windows.count[0], field.counts[0]
+    size = 9 * 16 * features**2 * side**2 * math.log2(max(side, 2))
+    minutes = 6e-11 * (features * side) ** 3
+    if size < TOLD:
+        return
+    what = f"{side} x {side} windows need some {size / 2**30:.1f} GiB of memory"
+    if (free := free_memory(field.coefficients.device)) is not None and size > free:
+        raise UserError(
+            f"{what}, and {free / 2**30:.1f} GiB are free: expected a lower wavenumber, fewer --network.numbers, or "
+            "--network.kind siren, which is trained"
+        )
+    LOG.info("%s, and some %.2g minutes of a processor's core", what, minutes)
 
 
 def point_grid(field: CompactWindows) -> tuple[Float[Tensor, "N 2"], float]:
