@@ -124,6 +124,10 @@ class Sampling(NamedTuple):
         """The wavefields at the points."""
         return (wavefields.flatten(1)[:, self.cells] * self.weights).sum(-1).T
 
+    def to(self, device: torch.device | str) -> "Sampling":
+        """The same on a device."""
+        return Sampling(self.cells.to(device), self.weights.to(device))
+
     def within(self, n: int, square: slice) -> "Sampling":
         """The same of wavefields on the cells of a square alone, out of n x n."""
         row, column = self.cells // n - square.start, self.cells % n - square.start
@@ -185,7 +189,7 @@ class InnerWavefields:
         """Of the cells that are unknown.
 
         Args:
-            unknown: Cells whose medium may change.
+            unknown: Cells whose medium may change, on the device of such media.
             squared_slowness: m, where it is known.
             sources: f on the cells.
             receivers: Of n x n cells.
@@ -197,11 +201,11 @@ class InnerWavefields:
         along = torch.cat([*needed.nonzero().T, receivers.cells.ravel() // n, receivers.cells.ravel() % n])
         square = slice(max(0, int(along.min()) - 1), min(n, int(along.max()) + 2))
         equation = cell_equation(n, wavenumber, pml, order=4).within(squared_slowness.numpy(), square)
-        return cls(square, equation, sources[:, square, square], receivers.within(n, square))
+        return cls(square, equation, sources[:, square, square], receivers.within(n, square).to(unknown.device))
 
     def __call__(self, squared_slowness: Float[Tensor, "n n"] | Complex[Tensor, "n n"]) -> Complex128[Tensor, "R S"]:
         """The wavefields at the receivers, which can be differentiated by m in the unknown cells, once."""
-        m = squared_slowness.cpu()[self.square, self.square]
+        m = squared_slowness[self.square, self.square]
         return self.receivers(_Wavefields.apply(m, self.sources, self.equation))
 
 

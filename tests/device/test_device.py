@@ -162,9 +162,11 @@ def wave():
 
 @case
 def inversion():
-    small = (*HELMHOLTZ, "--sources", 2, "--receivers", 4)
-    fit("inversion", "--preset", "paper", small=small)
-    fit("inversion", small=small)
+    few = ("--signal.cells", 64, "--sources", 2, "--receivers", 4)
+    fit("inversion", "--preset", "paper", "--points", 300, "--wavenumber", 5, *few)
+    fit("inversion", "square", "--wavenumber", "3,5", "--loss.cells", 32, *few)
+    words = ("square", "--wavenumber", 5, "--loss.cells", 32, "--steps", 2, *few, *SMALL)
+    cli("compare", "inversion", *words, "--fields", "siren,pixels", "--out", "compared")
 
 
 def stop(step, values):

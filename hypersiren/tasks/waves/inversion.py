@@ -241,7 +241,7 @@ class Inversion(FieldTask):
         )
         x = grid((n, n), device=self.device)
         free = x.abs().amax(-1) <= shape.known_beyond
-        measured = torch.from_numpy(data.values[i]) + wrong
+        measured = (torch.from_numpy(data.values[i]) + wrong).to(self.device)
         found = InnerWavefields.around(free.view(n, n), m, f, receivers, k, self.pml)
         return Frequency(k, x, free, m, f, found, measured, float(data.scales[i]), self.pml)
 
@@ -337,7 +337,7 @@ class Inversion(FieldTask):
     @torch.no_grad()
     def fits(self, field: Field) -> list[Complex128[Tensor, "R S"]]:
         """The misses of every frequency."""
-        return [each.misses(self.on_cells(field, each)) for each in self.frequencies]
+        return [each.misses(self.on_cells(field, each)).cpu() for each in self.frequencies]
 
     def evaluate(self, field: Field) -> dict[str, float]:
         """Relative misfit of the data, of each frequency too; and errors of the velocity in the open square.
@@ -381,7 +381,7 @@ class Inversion(FieldTask):
     def summary(self, field: Field) -> Rows:
         """The velocity beside the true one; the first wavefield, and at the receivers; the misfit of each frequency."""
         last, misses = self.frequencies[-1], self.once(field, self.fits)
-        u = last.wavefields(self.on_cells(field, last))[:1]
+        u = last.wavefields(self.on_cells(field, last).cpu())[:1]
         n, half = u.shape[-1], self.half
         shown = sampling(n, self.grid.double().cpu().numpy())(u)[:, 0].real
         full = np.quantile(shown.abs(), 0.99).item() or 1.0
