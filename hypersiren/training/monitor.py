@@ -19,10 +19,10 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 
 from hypersiren.tasks.panels import Panel
+from hypersiren.training.records import record
 
 FIGURE_SECONDS = 10.0
 """Between figures for TensorBoard, at least."""
@@ -110,7 +110,7 @@ class Monitor:
             return
         event.wall_time = time.time()
         try:
-            RecordWriter(self._file).write(event.SerializeToString())
+            self._file.write(record(event.SerializeToString()))
             self._file.flush()
             os.stat(self._path)  # a folder that was deleted takes whatever is written
         except OSError as error:

@@ -69,10 +69,10 @@ def test_values_that_are_not_finite_do_not_blame_the_learning_rate(start, tmp_pa
 
 
 def test_a_full_disk_for_tensorboard_is_one_warning(tmp_path, monkeypatch):
-    def full(self, data):
+    def full(content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(monitor.RecordWriter, "write", full)
+    monkeypatch.setattr(monitor, "record", full)
     with pytest.warns(UserWarning, match="No space left on device") as heard:
         assert fit(Image(torch.zeros(6, 6, 1)), run_dir=tmp_path, steps=4, network=NETWORK, validate_every=1).finished
     assert len(heard) == 1
