@@ -169,10 +169,10 @@ def open_signal(name: str, settings: FitSettings, device: "torch.device") -> tup
 
 def complete_first(task: Any, start: Path) -> None:
     """Complete a task's image with a model of photographs, so that windows are solved for it."""
-    from hypersiren.completion.train import open_run
     from hypersiren.hypernets.inpainter import Inpainter
+    from hypersiren.training.checkpoints import load
 
-    model = open_run(start, task.device).model
+    model = load(start, task.device)
     if not isinstance(model, Inpainter):
         fail(f"--start {start}: expected a model of photographs, such as the released photographs")
     completed = model.complete((task.pixels + 1) / 2, task.known)

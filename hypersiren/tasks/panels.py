@@ -1,4 +1,7 @@
-"""Panels: what a task shows a person. A panel writes itself to a folder and to TensorBoard."""
+"""Panels: what a task shows a person. A panel writes itself to a folder and to TensorBoard.
+
+What writes sounds, clips and surfaces is imported where it is needed: a picture does without.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +14,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from hypersiren.shapes.files.mesh import write_mesh
-from hypersiren.shapes.mesh import Mesh
 from hypersiren.signals.image.files import encode_png, write_encoded
-from hypersiren.signals.sound.files import encode_wav, write_sound
-from hypersiren.signals.video.files import encode_gif, video_ending, write_video
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
+
+    from hypersiren.shapes.mesh import Mesh
 
 CLIP_FRAMES = 40
 """Frames of a clip that TensorBoard gets at most."""
@@ -70,12 +71,16 @@ class SoundPanel:
     rate: int
 
     def write(self, folder: Path, name: str) -> Path:
+        from hypersiren.signals.sound.files import write_sound
+
         path = folder / f"{name}.wav"
         write_sound(path, self.wave.cpu().numpy(), self.rate)
         return path
 
     def event(self, name: str) -> "list[Summary.Value]":
         """(`add_audio` of torch knows one channel.)"""
+        from hypersiren.signals.sound.files import encode_wav
+
         wave = self.wave.cpu().numpy()
         samples, channels = wave.shape
         audio = _summary().Audio(
@@ -97,12 +102,16 @@ class VideoPanel:
         return ImagePanel(self.frames[len(self.frames) // 2] / 255)
 
     def write(self, folder: Path, name: str) -> Path:
+        from hypersiren.signals.video.files import video_ending, write_video
+
         path = folder / f"{name}{video_ending()}"
         write_video(path, self.frames.cpu().numpy(), self.fps)
         return path
 
     def event(self, name: str) -> "list[Summary.Value]":
         """A GIF, which TensorBoard plays where it expects an image. (`add_video` of torch needs moviepy.)"""
+        from hypersiren.signals.video.files import encode_gif
+
         every = -(-len(self.frames) // CLIP_FRAMES)
         frames = self.frames[::every].cpu().numpy()
         height, width = frames.shape[1:3]
@@ -114,9 +123,11 @@ class VideoPanel:
 class MeshPanel:
     """A surface, in the units of the signal."""
 
-    mesh: Mesh
+    mesh: "Mesh"
 
     def write(self, folder: Path, name: str) -> Path:
+        from hypersiren.shapes.files.mesh import write_mesh
+
         path = folder / f"{name}.ply"
         write_mesh(path, self.mesh)
         return path

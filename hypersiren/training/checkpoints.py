@@ -24,8 +24,6 @@ from hypersiren.fields.peers import from_peer, to_peer
 from hypersiren.fields.render import kind_of
 from hypersiren.fields.savable import describe, rebuild
 from hypersiren.fields.siren import BoundSiren
-from hypersiren.hypernets.inpainter import Inpainter  # noqa: F401 - so that `restore` knows it
-from hypersiren.hypernets.model import build
 from hypersiren.signals.files import atomic_write, check_library
 from hypersiren.training.runs import EXPECTED, RELEASED, CheckpointError, find, results_folder  # noqa: F401 - as ours
 
@@ -169,8 +167,16 @@ def restore(content: dict[str, Any], device: torch.device | str = "cpu") -> nn.M
         )
     try:
         if "class" in description:
-            model = rebuild(description)
+            try:
+                model = rebuild(description)
+            except UserError:  # hypernetworks take a while to import, and a field needs none
+                from hypersiren.hypernets.inpainter import Inpainter  # noqa: F401 - so that `rebuild` knows it
+                from hypersiren.hypernets.model import HyperSiren  # noqa: F401 - likewise
+
+                model = rebuild(description)
         else:  # as version 0.1 wrote them
+            from hypersiren.hypernets.model import build
+
             model = baseline(**description["field"]) if "field" in description else build(**description)
         model.load_state_dict(content["ema"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
