@@ -39,8 +39,11 @@ LOG = logging.getLogger(__name__)
 RIDGE = 1e-6
 """lambda, relative to the samples of a window: the variance of the noise in units of the values' squares."""
 
-LOOKED_AT = 256
-"""Windows from which axes and numbers of the channels are chosen."""
+LOOKED_AT = 128
+"""Windows from which axes and numbers of the channels are chosen; 256 choose no better."""
+
+BLOCK = 512
+"""Columns of a Gram matrix that are made at a time, each from the diagonal down."""
 
 KERNELS = 2**24
 """Numbers of the systems of windows known in part that are solved at a time: 128 MB."""
@@ -253,7 +256,9 @@ def _system(
     scale = ((1 + frequency_sizes(siren)) ** -decay).to(phi)
     # In double precision: the features are nearly dependent.
     a = (phi * scale).to(phi.dtype if phi.device.type == "mps" else torch.float64)
-    gram = a.mT @ a
+    gram = a.new_zeros(a.shape[1], a.shape[1])  # its lower half, which is what a Cholesky factor is made of
+    for i in range(0, len(gram), BLOCK):
+        gram[i:, i : i + BLOCK] = a[:, i:].mT @ a[:, i : i + BLOCK]
     gram.diagonal().add_(ridge * len(a))
     return siren, phi, scale, a, torch.linalg.cholesky(gram)
 
