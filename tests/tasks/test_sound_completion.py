@@ -126,6 +126,16 @@ def test_windows_whose_known_samples_are_silent_calibrate_nothing(task):
         assert unknown.sum(1).tolist() == [8, 8, 0, 8]
 
 
+def test_windows_say_which_recording_they_are_of(task):
+    sounds = as_sounds(list(tones(5, n=150)), window=64)
+    cases = list(SoundCompletion(sounds, sounds).held_out())
+    assert len(cases) == 4
+    for context, *_ in cases:
+        assert context.source.tolist() == sounds.recording.tolist()
+        assert context.signals(slice(2, 4)).source.tolist() == sounds.recording[2:4].tolist()
+    assert sounds.recording.bincount().tolist() == [3] * 5
+
+
 def test_the_prior_is_from_whole_windows_of_one_loudness():
     task = SoundCompletion(as_sounds([*tones(20), tones(1)[0][:30]]), tones(4))
     (signals,) = task.prior_signals()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -250,6 +250,9 @@ class Completion(CaseTask):
 
     def mask(self, signals: ImageSet, context: str, seed: int = 0) -> Bool[Tensor, "M H W"]:
         return context_masks(signals, [context], seed)[context]
+
+    def source(self, signals: ImageSet) -> Int[Tensor, " M"] | None:
+        return signals.source
 
     def case(self, signals: ImageSet, mask: Bool[Tensor, "M H W"]) -> Case:
         return image_case(signals.unit, mask)

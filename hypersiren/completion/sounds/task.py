@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hypersiren.completion.base import Baseline, Case, CaseTask, Predict, share_signals
@@ -234,6 +234,9 @@ class SoundCompletion(CaseTask):
 
     def mask(self, signals: SoundSet, context: str, seed: int = 0) -> Bool[Tensor, "M N"]:
         return context_masks(signals, [context], self.context.gap, seed)[context]
+
+    def source(self, signals: SoundSet) -> Int[Tensor, " M"]:
+        return signals.recording
 
     def case(self, signals: SoundSet, mask: Bool[Tensor, "M N"]) -> Case:
         return sound_case(signals, mask)

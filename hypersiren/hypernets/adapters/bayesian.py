@@ -150,7 +150,7 @@ class BayesianLastLayer(nn.Module):
             share, error = torch.cat(remaining).mean(), torch.cat(errors)
             if changes:
                 change = torch.where(unknown.unsqueeze(-1), torch.cat(changes), 0)
-                amplitude = best_amplitude((error * change).sum((1, 2)), change.square().sum((1, 2)))
+                amplitude = best_amplitude((error * change).sum((1, 2)), change.square().sum((1, 2)), context.source)
                 amplitudes.append((share.item(), amplitude))
                 error = error - amplitude * change
             found.append((share, (error.abs() / torch.cat(deviations))[unknown].flatten()))

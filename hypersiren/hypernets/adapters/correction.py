@@ -18,11 +18,12 @@ Symbols: B signals, S linear systems (B, or 1 where all signals are known at the
 dimensions, P points, G features and a constant, R columns of a prior's factor, K axes, k leading ones, I inputs.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
@@ -271,21 +272,27 @@ class Correction(nn.Module):
             self.fixed = before
 
 
-def best_amplitude(error: Float[Tensor, " B"], own: Float[Tensor, " B"]) -> float:
+def best_amplitude(
+    error: Float[Tensor, " B"], own: Float[Tensor, " B"], source: Int[Tensor, " B"] | None = None
+) -> float:
     """The amplitude in [0, 1.2] that lowers the squared error of signals most; 0 where that may be chance.
 
     Args:
         error: Of each signal, the sum of (truth - prior's completion) times the change.
         own: The sum of the squared change.
+        source: Which photograph, person or recording each is from: what is gained must be more than a standard error
+            over these, as signals of one source are alike. None: each is from its own.
 
     Example:
-        >>> best_amplitude(torch.tensor([0.5, 0.6, 0.4]), torch.ones(3))
-        0.5
-        >>> best_amplitude(torch.tensor([1.0, -0.9, 0.1]), torch.ones(3))
-        0.0
+        >>> error, own = torch.tensor([0.5] * 9 + [-0.5]), torch.ones(10)
+        >>> best_amplitude(error, own), best_amplitude(error, own, torch.tensor([0] * 9 + [1]))
+        (0.4, 0.0)
     """
     total = own.sum().item()
     amplitude = min(LARGEST, max(0.0, error.sum().item() / total)) if total > 0 else 0.0
     gains = 2 * amplitude * error - amplitude**2 * own
-    chance = gains.std().item() * len(gains) ** 0.5 if len(gains) > 1 else 0.0
+    if source is not None:
+        _, place = source.unique(return_inverse=True)
+        gains = torch.zeros_like(gains).index_add(0, place, gains)[: int(place.max()) + 1]
+    chance = gains.std().item() * len(gains) ** 0.5 if len(gains) > 1 else math.inf
     return amplitude if gains.sum().item() > chance else 0.0

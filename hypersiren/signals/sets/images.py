@@ -49,6 +49,7 @@ class ImageSet:
         pixels: (M, H, W, C) in 0..255.
         name: What people call it, e.g. "faces/train".
         skipped: "path: reason" for each file that could not be read.
+        source: Which photograph or person each image is of, where several are of one; None if that is not known.
 
     Example:
         >>> images = ImageSet(torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1), "demo")
@@ -61,6 +62,7 @@ class ImageSet:
     pixels: UInt8[Tensor, "M H W C"] | DiskPixels
     name: str
     skipped: tuple[str, ...] = ()
+    source: Integer[Tensor, " M"] | None = None
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.pixels.shape[1:]))
@@ -82,7 +84,8 @@ class ImageSet:
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """The same set on another device; one on disk stays there, and its images come to the device."""
-        return replace(self, pixels=self.pixels.to(device))
+        source = None if self.source is None else self.source.to(device)
+        return replace(self, pixels=self.pixels.to(device), source=source)
 
     @property
     def unit(self) -> Float[Tensor, "M H W C"]:
@@ -92,12 +95,14 @@ class ImageSet:
     def at(self, index: Integer[Tensor, " B"] | Bool[Tensor, " M"]) -> "ImageSet":
         """Some of the images, on disk if these are."""
         pixels = self.pixels
-        return replace(self, pixels=pixels.at(index) if isinstance(pixels, DiskPixels) else pixels[index])
+        chosen = pixels.at(index) if isinstance(pixels, DiskPixels) else pixels[index]
+        return replace(self, pixels=chosen, source=None if self.source is None else self.source[index])
 
     def spread(self, count: int) -> "ImageSet":
         """So many images (or all there are) from all over the set, the first and the last among them, on the device."""
         index = torch.linspace(0, len(self) - 1, min(count, len(self)), device=self.pixels.device).long()
-        return ImageSet(self.pixels[index], self.name)
+        source = None if self.source is None else self.source[index]
+        return ImageSet(self.pixels[index], self.name, source=source)
 
     def images(self, index: Integer[Tensor, " B"]) -> Float[Tensor, "B H W C"]:
         """The images at these places, as float32 in [-1, 1]: -1 is 0, 1 is 255."""
@@ -200,7 +205,9 @@ def load_images(
     pixels, skipped = cached
     if held:
         pixels = pixels[:]
-    return ImageSet(pixels.to(device), source.label, (*source.dropped, *skipped))
+    # Of files that were skipped nothing says which they are among the others.
+    of = None if source.source is None or skipped else torch.tensor(source.source, device=device)
+    return ImageSet(pixels.to(device), source.label, (*source.dropped, *skipped), of)
 
 
 def find_source(

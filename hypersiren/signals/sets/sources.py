@@ -78,6 +78,7 @@ class ImageSource:
         read: From an index and a Target to (H, W, C) uint8; raises SignalError. Can be sent to another process.
         key: All that the pixels depend on, as plain values.
         dropped: "name: reason" for each file that was left out before the splits were drawn; told of train only.
+        source: Which photograph or person each image is of, where several are of one.
     """
 
     label: str
@@ -85,6 +86,7 @@ class ImageSource:
     read: Callable[[int, Target], np.ndarray]
     key: Mapping[str, Any] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
+    source: Sequence[int] | None = None
 
 
 def faces(split: str) -> ImageSource:
@@ -105,7 +107,8 @@ def faces(split: str) -> ImageSource:
     ]
     if not files:
         raise DatasetError(f"expected the AT&T faces in {root}/s*/*.pgm, found none")
-    return _files(f"faces/{split}", root, files)
+    people = [int(name[1:].split("/")[0]) for name, *_ in files]
+    return replace(_files(f"faces/{split}", root, files), source=people)
 
 
 def photos(split: str, crops: int, seed: int) -> ImageSource:
@@ -134,6 +137,7 @@ def photos(split: str, crops: int, seed: int) -> ImageSource:
             "crops": count,
             "seed": seed,
         },
+        source=[i % len(PHOTOS[split]) for i in range(count)],
     )
 
 
