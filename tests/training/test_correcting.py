@@ -13,6 +13,7 @@ from hypersiren.completion.train import make_objective, optimisation_of
 from hypersiren.hypernets.adapters.bank import BankBatch
 from hypersiren.hypernets.adapters.correction import Correction
 from hypersiren.hypernets.adapters.pairs import PairBank
+from hypersiren.hypernets.encoders import precision
 from hypersiren.settings.flags import load_settings
 from hypersiren.settings.section import ConfigError
 from hypersiren.training import checkpoints
@@ -113,6 +114,22 @@ def test_images_under_a_mixture_are_trained_on_a_bank_of_pairs():
         losses[-1].backward()
         optimiser.step()
     assert losses[-1] < 0.99 * losses[0]
+
+
+def test_without_bfloat16_the_correction_is_trained_in_float32(monkeypatch):
+    data = task(16)
+    made = model(data, dropout=0.0)
+    torch.nn.init.normal_(made.adapter.correction.last.weight, std=0.05)
+    losses = {}
+    for has in (True, False):
+        monkeypatch.setattr(precision, "has_bfloat16", lambda device, has=has: has)
+        for wanted in (True, False):
+            objective = HypernetObjective(made, data, autocast=wanted)
+            batch = objective.sample(torch.Generator().manual_seed(0), 0.0)
+            losses[has, wanted] = objective(batch)["mse"].item()
+    assert losses[False, True] == losses[False, False] == losses[True, False]
+    assert losses[True, True] != losses[True, False]
+    assert losses[True, True] == pytest.approx(losses[True, False], rel=0.02)
 
 
 def test_a_run_cut_in_two_equals_a_straight_one(tmp_path):

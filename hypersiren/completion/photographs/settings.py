@@ -87,7 +87,7 @@ class PhotographTraining(Optimisation):
     ema: Share = 0.995
     """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
     autocast: bool = True
-    """bfloat16 in the network while it is trained."""
+    """bfloat16 in the network while it is trained, on devices that have it."""
     validate_every: PositiveInt = 50
     """Steps between validations, pictures and checkpoints."""
 

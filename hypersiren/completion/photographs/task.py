@@ -20,6 +20,7 @@ from hypersiren.completion.images.pictures import known_pixels
 from hypersiren.completion.photographs.masks import CONTEXTS, context_mask, training_mask
 from hypersiren.completion.photographs.settings import PhotographContext, PhotographSettings
 from hypersiren.fields.window_solve import fill
+from hypersiren.hypernets.encoders.precision import bfloat16
 from hypersiren.hypernets.inpainter import NINETY, Inpainter, relax, to_axes, to_deviations, to_picture
 from hypersiren.plotting import figure_pixels, image_grid
 from hypersiren.signals.files import SignalError
@@ -290,7 +291,7 @@ class PhotographObjective(Objective):
             mixture.fit(self.task.windows(WINDOWS, mixture.side, generator), self.rounds, generator)
 
     def forward(self, batch: PhotographBatch) -> dict[str, Tensor]:
-        with torch.autocast(batch.y.device.type, torch.bfloat16, enabled=self.autocast):
+        with bfloat16(batch.y.device.type, self.autocast):
             return named_terms(self.task, self.task.loss(self.model, batch))
 
     def calibrate(self, model: nn.Module) -> None:

@@ -30,6 +30,7 @@ from hypersiren.fields.siren import Siren
 from hypersiren.hypernets.adapters.correction import Correction
 from hypersiren.hypernets.adapters.last_layer import LastLayerSolve
 from hypersiren.hypernets.adapters.masks import draw_mask
+from hypersiren.hypernets.encoders.precision import bfloat16
 from hypersiren.hypernets.gaussian.linear_algebra import append_bias, solve_positive
 from hypersiren.hypernets.gaussian.posterior import probes
 
@@ -93,7 +94,7 @@ class BankBatch:
     def changes(self, correction: Correction, inputs: Float[Tensor, "B I"], autocast: bool) -> Float[Tensor, "B C K"]:
         """How a correction changes the mean for what it reads of these signals, in bfloat16 if `autocast`."""
         generator = torch.Generator(inputs.device).manual_seed(self.seed)
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=autocast):
+        with bfloat16(inputs.device.type, autocast):
             return correction(inputs, generator, self.first, self.total).mT
 
 
