@@ -25,6 +25,7 @@ times, G points along an axis of a window.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -36,8 +37,9 @@ from hypersiren.fields.dissection import BlockCholesky
 from hypersiren.fields.lattice import lattice_siren
 from hypersiren.fields.siren import Siren
 from hypersiren.fields.window_solve import Keep
-from hypersiren.fields.windows import smooth_step
+from hypersiren.fields.windows import Windows, smooth_step
 from hypersiren.waves.media import Medium
+from hypersiren.waves.reach import Box
 
 RIDGE = 1e-10
 """Of the mass matrix whose diagonal is 1."""
@@ -51,47 +53,11 @@ FREQUENCIES, TURN = 11, 6.0
 TIME_OVERLAP = 0.1
 """Share of a slab that it gives to each neighbour."""
 
+GROWTH = 0.5
+"""Earlier slabs with fewer than so many of a slab's windows have equations of their own."""
+
 POINTS = (16, 6)
 """Quadrature points along an axis for 65 features: where windows overlap, and where one is alone."""
-
-FAR = 5.0
-"""Standard deviations from which on a pulse counts as 0."""
-
-
-@dataclass(frozen=True)
-class Box:
-    """Where a wave is in space, and how finely it is divided.
-
-    Attributes:
-        low, high: Corners of what windows must cover.
-        source: Centre of the pulse.
-        reach: How far from there the wave can come in the whole time.
-    """
-
-    low: tuple[float, float]
-    high: tuple[float, float]
-    source: tuple[float, float]
-    reach: float
-
-
-def wave_box(source: Sequence[float], variance: float, fastest: float, duration: float) -> Box:
-    """Where a pulse can have come to, and can come back from to [-1, 1]² in time.
-
-    Args:
-        source, variance: Of the pulse.
-        fastest: Greatest velocity.
-        duration: The last time; the first is 0.
-
-    Example:
-        >>> wave_box((0.5, 0.0), 1e-4, 1.0, 0.55)
-        Box(low=(-0.1, -0.6), high=(1.1, 0.6), source=(0.5, 0.0), reach=0.6)
-    """
-    far, wide = fastest * duration, FAR * math.sqrt(variance)
-    beyond = max(map(abs, source)) + wide - 1  # so far there is something outside at the start
-    reach, back = far + wide, 1 + max(far / 2, min(far, beyond))
-    low, high = ([x + sign * reach for x in source] for sign in (-1, 1))
-    corners = [tuple(round(min(back, max(-back, x)), 12) for x in corner) for corner in (low, high)]
-    return Box(corners[0], corners[1], (source[0], source[1]), round(reach, 12))  # type: ignore[arg-type]
 
 
 def space_time_siren(space: Siren) -> Siren:
@@ -165,6 +131,24 @@ def wave_windows(box: Box, width: float, overlap: float, features: int, duration
     return CompactWindows(siren, counts, laps, upper, counts=(numbers,), lower=lower).double()
 
 
+def window_start(windows: Windows, place: tuple[int, int]) -> list[float]:
+    """Where a window begins in space."""
+    first: Sequence[float] = windows.lower[1:]  # type: ignore[index]
+    return [low + i * step for low, i, step in zip(first, place, windows.step[1:], strict=True)]
+
+
+def active_windows(windows: Windows, box: Box, until: float = math.inf) -> list[tuple[int, int]]:
+    """The windows of a `CompactWindows`, inside the ring, that the wave can come to by a time."""
+    rows, columns = (range(1, count - 1) for count in windows.count[1:])
+    places = product(rows, columns)
+
+    def reached(place: tuple[int, int]) -> bool:
+        low = window_start(windows, place)
+        return box.reached(low, [a + width for a, width in zip(low, windows.width[1:], strict=True)], until)
+
+    return [place for place in places if reached(place)]
+
+
 class WaveSystem:
     """M, K and the factors of M, for the windows of a field that a wave can come to.
 
@@ -172,6 +156,7 @@ class WaveSystem:
         field: From `wave_windows`.
         box: What it was made for.
         medium: m(x).
+        until: The windows are those that the wave can come to by this time.
         ridge: Of the mass matrix whose diagonal is 1.
         watch: Is called now and then, and may raise to end the solve.
     """
@@ -182,11 +167,12 @@ class WaveSystem:
         box: Box,
         medium: Medium,
         *,
+        until: float = math.inf,
         ridge: float = RIDGE,
         watch: Callable[[], object] = lambda: None,
     ):
         self.windows, self.device, self.watch = field.windows, field.coefficients.device, watch
-        self.places = self._active(box)
+        self.places = active_windows(self.windows, box, until)
         overlap = self.windows.overlap[1]  # type: ignore[index]
         self.axis = _Axis.of(self.windows.width[1], overlap, self._points(field)).to(self.device)
         self.basis, slopes = self._basis(field)
@@ -213,25 +199,6 @@ class WaveSystem:
             self.stiff.append((i_j[:, 0], i_j[:, 1], block))
         self.factor = BlockCholesky(self.places, mass, watch)
         self.bound = self._bound()
-
-    def _active(self, box: Box) -> list[tuple[int, int]]:
-        """The windows inside the ring that the wave can come to."""
-        found = []
-        for i in range(1, self.windows.count[1] - 1):
-            for j in range(1, self.windows.count[2] - 1):
-                start = self._start((i, j))
-                gaps = [
-                    max(low - s, s - low - width, 0.0)
-                    for low, width, s in zip(start, self.windows.width[1:], box.source, strict=True)
-                ]
-                if math.hypot(*gaps) < box.reach:
-                    found.append((i, j))
-        return found
-
-    def _start(self, place: tuple[int, int]) -> list[float]:
-        """Where a window begins."""
-        w = self.windows
-        return [low + i * step for low, i, step in zip(w.lower[1:], place, w.step[1:], strict=True)]  # type: ignore[index]
 
     @staticmethod
     def _points(field: CompactWindows) -> tuple[int, int]:
@@ -269,7 +236,9 @@ class WaveSystem:
 
     def _grid(self, place: tuple[int, int]) -> Float[Tensor, "G G 2"]:
         """The points of a window."""
-        axes = [(self.axis.place + 1) * self.windows.width[1] / 2 + start for start in self._start(place)]
+        axes = [
+            (self.axis.place + 1) * self.windows.width[1] / 2 + start for start in window_start(self.windows, place)
+        ]
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
 
     def _smoothed(self, medium: Medium, place: tuple[int, int], samples: int = 4) -> Float[Tensor, "G G"]:
@@ -403,6 +372,19 @@ def _chebyshev(times: np.ndarray, bound: float, accuracy: float = 1e-9) -> tuple
     return tables[0][:, :needed], tables[1][:, :needed]
 
 
+def _stages(counts: Sequence[int]) -> list[int]:
+    """For each slab, the last one that is solved with the same windows: few windows are solved for sooner.
+
+    Example:
+        >>> _stages([10, 20, 40, 70, 100])
+        [0, 2, 2, 4, 4]
+    """
+    found = [len(counts) - 1]
+    for s in reversed(range(len(counts) - 1)):
+        found.append(s if counts[s] < GROWTH * counts[found[-1]] else found[-1])
+    return found[::-1]
+
+
 @torch.no_grad()
 def solve_windowed_wave(
     field: CompactWindows,
@@ -426,6 +408,7 @@ def solve_windowed_wave(
         progress: Called with the slabs that are done and all of them.
 
     Example:
+        >>> from hypersiren.waves.reach import wave_box
         >>> box = wave_box((0.0, 0.0), 0.02, 1.0, 0.3)
         >>> field = wave_windows(box, 0.9, 0.45, 33, 0.3, 1)
         >>> pulse = lambda x: torch.exp(-x.square().sum(1, keepdim=True) / 0.04)
@@ -440,16 +423,19 @@ def solve_windowed_wave(
         if keep is not None:
             keep.save(field, (0, done))
 
-    system = WaveSystem(field, box, medium, ridge=ridge, watch=watch)
-    device = field.coefficients.device
-    which = torch.tensor([i * field.windows.count[2] + j for i, j in system.places], device=device)
-    width, step = field.windows.width[0], field.windows.step[0]
+    device, width, step = field.coefficients.device, field.windows.width[0], field.windows.step[0]
+    stages = _stages([len(active_windows(field.windows, box, s * step + width)) for s in range(slabs)])
+    stage = -1
     nu = time_frequencies().to(device)
     count = 4 * FREQUENCIES
     nodes = torch.cos(math.pi * (torch.arange(count, dtype=torch.float64, device=device) + 0.5) / count)
     fit = torch.linalg.pinv(torch.exp(1j * nodes.unsqueeze(1) * nu), rtol=1e-7)
     slab = field.coefficients.view(slabs, each, -1)
     for s in range(done, slabs):
+        if stages[s] != stage:  # the wave has grown
+            stage = stages[s]
+            system = WaveSystem(field, box, medium, until=stage * step + width, ridge=ridge, watch=watch)
+            which = torch.tensor([i * field.windows.count[2] + j for i, j in system.places], device=device)
         if s == 0:
             value = system.project(medium, start)
             rate = torch.zeros_like(value)

@@ -59,11 +59,12 @@ def test_velocities_are_bounded_and_what_is_known_stays(task):
 
 
 def test_steps_and_prior_follow_the_number_of_frequencies(task):
-    assert resolve(task.defaults, task).training.steps == 350
+    assert resolve(task.defaults, task).training.steps == 500
     given = task.defaults.replace(training=task.defaults.training.replace(steps=20))
     assert resolve(given, task).training.steps == 20
     assert InversionLoss().prior(7) == pytest.approx(5e-4)
-    assert InversionLoss().prior(1) == pytest.approx(3.5e-3)
+    assert InversionLoss().prior(2) == pytest.approx(1.75e-3)
+    assert InversionLoss().prior(1) == pytest.approx(1.4e-2)
     assert InversionLoss(waves="network").prior(1) == 5e-4
     assert InversionLoss(variation=0.0).prior(1) == 0
 

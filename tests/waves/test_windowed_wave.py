@@ -10,6 +10,7 @@ from hypersiren.fields.coords import grid
 from hypersiren.fields.lattice import lattice_siren
 from hypersiren.fields.windowed_siren import WindowedSiren
 from hypersiren.waves.media import cell_means, uniform
+from hypersiren.waves.reach import wave_box
 from hypersiren.waves.wave_solver import solve_wave, uniform_wave
 from hypersiren.waves.windowed_wave import (
     FREQUENCIES,
@@ -17,7 +18,6 @@ from hypersiren.waves.windowed_wave import (
     WaveSystem,
     solve_windowed_wave,
     time_frequencies,
-    wave_box,
     wave_windows,
     window_counts,
 )

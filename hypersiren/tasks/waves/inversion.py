@@ -167,7 +167,7 @@ class Inversion(FieldTask):
     ):
         self.data, self.true_medium, self.start, self.pml = data, truth, start, pml
         self.loss_settings, self.target = loss, math.hypot(noise, loss.tolerance)
-        self.trained_steps = 250 + 50 * len(data.wavenumbers)
+        self.trained_steps = max(500, 250 + 50 * len(data.wavenumbers))
         self.half = 1 - pml.width
         check_places(data, self.half)
         self.grid = grid((VIEW, VIEW), -self.half, self.half, device=device)

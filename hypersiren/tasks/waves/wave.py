@@ -44,9 +44,10 @@ from hypersiren.tasks.waves.settings import WaveLoss, WaveSettings
 from hypersiren.tasks.waves.windows import MOST_WINDOWS, OVERLAP, moving_windows, ridge_of, tell_slabs, wave_width
 from hypersiren.waves.initial_pulse import InitialPulse
 from hypersiren.waves.media import Medium, cell_means, open_medium, uniform
+from hypersiren.waves.reach import timed, wave_box
 from hypersiren.waves.residuals import wave_residual
 from hypersiren.waves.wave_solver import solve_wave, uniform_wave
-from hypersiren.waves.windowed_wave import RIDGE, solve_windowed_wave, wave_box, window_counts
+from hypersiren.waves.windowed_wave import RIDGE, solve_windowed_wave, window_counts
 
 LOG = logging.getLogger(__name__)
 
@@ -137,7 +138,8 @@ class Wave(FieldTask):
         self.velocity_there = medium(self.centre[None]).rsqrt().item()
         self.fastest = float(self._velocity.max())
         self.times = [duration * i / FRAMES for i in range(FRAMES + 1)]
-        self.box = wave_box(self.centre.tolist(), variance, self.fastest, duration)
+        box = wave_box(self.centre.tolist(), variance, self.fastest, duration)
+        self.box = timed(box, medium, variance, duration)
         self.width = wave_width(self.box, math.sqrt(variance), self.velocity_there, float(self._velocity.min()))
         windows = math.prod(window_counts(self.box, self.width, OVERLAP))
         self.windowed = loss == WaveLoss() and windows <= MOST_WINDOWS

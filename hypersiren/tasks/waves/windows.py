@@ -19,7 +19,8 @@ from hypersiren.fields.row_solve import RIDGE
 from hypersiren.fields.settings import Network
 from hypersiren.signals.sets.disk import free_memory
 from hypersiren.waves.media import Medium
-from hypersiren.waves.windowed_wave import FREQUENCIES, TIME_OVERLAP, TURN, Box, wave_windows, window_counts
+from hypersiren.waves.reach import Box
+from hypersiren.waves.windowed_wave import FREQUENCIES, TIME_OVERLAP, TURN, wave_windows, window_counts
 
 LOG = logging.getLogger(__name__)
 
