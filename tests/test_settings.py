@@ -66,6 +66,14 @@ def test_configurations_of_an_installed_package(tmp_path, monkeypatch):
     assert find_config(Path("faces"), list(SETS)) == tmp_path / "hypersiren/configs/completion/faces.yaml"
 
 
+def test_a_folder_does_not_hide_a_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert find_config(Path("digits"), list(SETS)).name == "digits.yaml"
+    (tmp_path / "faces").write_text("seed: 1")
+    assert find_config(Path("faces"), list(SETS)) == Path("faces")
+
+
 def test_a_file_comes_before_a_configuration_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("faces").write_text("seed: 7")

@@ -41,7 +41,7 @@ def configurations(task: str) -> list[Path]:
 
 def find_config(config: Path, tasks: Sequence[str]) -> Path:
     """A YAML file of settings: the file, or the one of this name that comes with hypersiren for one of these tasks."""
-    if config.exists() or config.suffix or len(config.parts) > 1:
+    if config.is_file() or config.suffix or len(config.parts) > 1:
         return config
     shipped = {path.stem: path for task in tasks for path in configurations(task)}
     if config.name not in shipped:
