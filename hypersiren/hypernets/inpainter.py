@@ -229,7 +229,7 @@ class Inpainter(nn.Module):
     calibration: Tensor
 
     def __init__(
-        self, widths: Sequence[int] = (24, 48, 64, 64), blocks: Sequence[int] = (1, 1, 1, 1), components: int = 0
+        self, widths: Sequence[int] = (16, 32, 48, 48), blocks: Sequence[int] = (1, 1, 1, 1), components: int = 0
     ):
         super().__init__()
         self.mixture = PatchMixture(components) if components else None

@@ -1,9 +1,10 @@
 """The convolutional network that corrects the posterior of a picture, pixel by pixel.
 
-It sees the mean and the standard deviations of a posterior, which pixels are known, and how far the first guess that
-the posterior was taken from is from the mean, in units of the deviation. It predicts a change of the mean, in units of
-the deviation, and the logarithm of a factor of the deviation. Its last layer begins at zero: untrained it changes
-nothing.
+It sees the detail of a posterior's mean, that is what is left of it without the mean over the pixels around, the change
+from the first guess that the posterior was taken from, the standard deviations, and which pixels are known; detail and
+change in units of the deviation around: the level of a mean is tens of deviations, and tells nothing of the error. It
+predicts a change of the mean, in units of the deviation, and the logarithm of a factor of the deviation. Its last layer
+begins at zero: untrained it changes nothing.
 
 A U-net of four levels, each of half the resolution of the one before: detail between random pixels is found at full
 resolution, scratches and blocks are bridged on the coarse levels.
@@ -25,20 +26,26 @@ COARSEST = 8
 TYPICAL, SPREAD = -3.5, 1.5
 """Of the logarithms of deviations: what is subtracted and what divides, so that a network sees numbers near 1."""
 
-LEAST, GUESS = 1e-3, 0.3
-"""The least deviation that the first guess is compared with, and times the comparison."""
+AROUND, LEAST = 3, 2e-3
+"""Pixels to each side over which deviations and details are taken, and the least deviation that divides details."""
 
 FACTOR = 0.5
 """Change of the logarithm of a deviation where the last layer is 1."""
 
 
+def _around(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    """The mean over the pixels around."""
+    return F.avg_pool2d(x, 2 * AROUND + 1, stride=1, padding=AROUND, count_include_pad=False)
+
+
 class _Block(nn.Module):
-    """x + conv(relu(conv(x))), which begins as x."""
+    """x + conv(relu(conv(x)))."""
 
     def __init__(self, width: int):
         super().__init__()
         self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        _zero(self.second)
+        with torch.no_grad():
+            self.second.weight.mul_(0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(F.relu(self.first(x)))
@@ -69,14 +76,14 @@ class PictureNetwork(nn.Module):
         >>> mean, known = torch.rand(1, 3, 16, 24), torch.rand(1, 16, 24) < 0.5
         >>> y, logarithm = network(mean, mean, torch.full_like(mean, -3), known)
         >>> torch.equal(y, mean), logarithm.unique().tolist(), network.reach
-        (True, [-3.0], 54)
+        (True, [-3.0], 57)
     """
 
     def __init__(self, widths: Sequence[int], blocks: Sequence[int]):
         super().__init__()
         if len(widths) != 4 or len(blocks) != 4:
             raise ValueError(f"expected four widths and numbers of blocks, got {len(widths)} and {len(blocks)}")
-        self.head = nn.Conv2d(9, widths[0], 3, padding=1)
+        self.head = nn.Conv2d(11, widths[0], 3, padding=1)
         self.before = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
         self.after = nn.ModuleList(_blocks(w, n) for w, n in zip(widths[:3], blocks, strict=False))
         steps = list(itertools.pairwise(widths))
@@ -85,7 +92,7 @@ class PictureNetwork(nn.Module):
         self.tail = nn.Conv2d(widths[0], 5, 3, padding=1)
         _zero(self.tail)
         each = [2 * n * 2**level for level, n in enumerate(blocks)]
-        self.reach = 2 + 2 * sum(each[:3]) + each[3] + COARSEST
+        self.reach = 2 + 2 * sum(each[:3]) + each[3] + COARSEST + AROUND
 
     def forward(
         self,
@@ -102,9 +109,11 @@ class PictureNetwork(nn.Module):
             known: Which pixels are known.
         """
         deviation = logarithm.exp()
-        seen = (logarithm[:, :2] - TYPICAL) / SPREAD
-        changed = GUESS * (guess - mean) / deviation.clamp(min=LEAST)
-        x = torch.cat([mean, changed, seen, known.unsqueeze(1).to(mean)], 1)
+        around = _around(deviation).clamp(min=LEAST)
+        seen = (around[:, :2].log() - TYPICAL) / SPREAD
+        detail, changed = (torch.asinh(each / around) for each in (mean - _around(mean), guess - mean))
+        relative = deviation[:, :2] / around[:, :2]
+        x = torch.cat([detail, changed, seen, relative, known.unsqueeze(1).to(mean)], 1)
         x = F.relu(self.head(x.contiguous(memory_format=torch.channels_last)))
         levels = []
         for before, down in zip(self.before, self.down, strict=False):
