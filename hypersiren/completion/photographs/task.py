@@ -303,7 +303,7 @@ class PhotographObjective(Objective):
     Args:
         model: Predicts them.
         task: Gives the terms.
-        autocast: bfloat16 in the network, where the device computes in it: others take ten times as long.
+        autocast: bfloat16 in the network, on devices that have it.
         rounds: Of the fit of its mixture, if it has one, before the first step.
         start: A run or a released model whose weights are those to begin with, instead of a fit of the mixture.
         bank: Crops whose posteriors are computed before the first step; 0 for new crops in each step.
@@ -325,9 +325,7 @@ class PhotographObjective(Objective):
         start: Path | None = None,
     ):
         super().__init__()
-        self.model, self.task, self.rounds, self.start = model, task, rounds, start
-        on_host = model.calibration.device.type == "cpu"
-        self.autocast = autocast and not (on_host and not torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        self.model, self.task, self.autocast, self.rounds, self.start = model, task, autocast, rounds, start
         self.validate_first = model.mixture is not None
         self.crops = bank if model.mixture is not None else 0
         self.side = side or min(task.train.size)
