@@ -2,11 +2,11 @@
 
 What is known is filled in from coarse to fine (`fill`) and relaxed towards the least bending (`relax`), which is as
 good as biharmonic inpainting. From that first guess small windows choose Gaussians of a mixture, which give mean and
-variance in closed form (`hypersiren.hypernets.patches`). A convolutional network on half, quarter and eighth resolution
-corrects both; untrained it changes nothing.
+variance in closed form (`hypersiren.hypernets.patches`). A convolutional network corrects both
+(`hypersiren.hypernets.picture_network`); untrained it changes nothing.
 
-Each pixel depends on a window of `2 HALO` pixels around it and, by the filling, on the nearest known pixels however
-far, so a picture of any size is computed window by window, to the same numbers.
+Each pixel depends on the pixels within `halo` of it and, by the filling, on the nearest known pixels however far, so a
+picture of any size is computed window by window, to the same numbers.
 
 Samples follow Matheron's rule: one draw of a stationary prior over the whole picture, less its own completion from the
 same known pixels, vanishes at the known pixels and has no seams; it is scaled to the standard deviation of each pixel.
@@ -28,18 +28,13 @@ from hypersiren.errors import UserError
 from hypersiren.fields.savable import savable
 from hypersiren.fields.window_solve import fill
 from hypersiren.hypernets.patches import PatchMixture
-
-HALO = 152
-"""Pixels beyond each side of a window that its values may depend on, but for the filling."""
+from hypersiren.hypernets.picture_network import COARSEST, PictureNetwork
 
 SWEEPS, STIFFNESS, LOWEST = 24, 0.5, 0.01
 """Of `relax`: its iterations, alpha, and the least eigenvalue that they reduce, relative to the largest."""
 
 WINDOW = 512
 """Pixels of a window's side, without its halo, at most."""
-
-COARSEST = 8
-"""Pixels along each axis that the coarsest pixel of the network stands for."""
 
 SHARES, AROUND = (0.1, 0.2, 0.5, 0.9), 17
 """Shares of known pixels around a pixel for which deviations are calibrated, and the side of what is around it."""
@@ -57,8 +52,8 @@ DRAWS = 8
 NINETY = 1.6448536
 """Standard deviations of a Gaussian within which 90 % of it lie."""
 
-DARKEST, SCALE = -3.0, 0.3
-"""The logarithm of the deviation, and the size of the correction, where the last layer is 0 and 1."""
+UNSURE = -3.0
+"""The logarithm of the deviation where there is no mixture."""
 
 
 def colour_axes() -> Float[Tensor, "3 3"]:
@@ -212,40 +207,19 @@ def to_deviations(axes: Float[Tensor, "*b 3 H W"]) -> Float[Tensor, "*b H W 3"]:
     return (axes.square().movedim(-3, -1) @ colour_axes().to(axes).square().T).sqrt()
 
 
-class _Block(nn.Module):
-    """x + conv(relu(conv(x))), which begins as x."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        _zero(self.second)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.relu(self.first(x)))
-
-
-@torch.no_grad()
-def _zero(layer: nn.Conv2d) -> None:
-    for parameter in layer.parameters():
-        parameter.zero_()
-
-
-def _blocks(width: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(_Block(width) for _ in range(count)))
-
-
 @savable
 class Inpainter(nn.Module):
     """Completes pictures of any size from any of their pixels.
 
     Args:
-        widths: Channels at half, quarter and eighth resolution.
-        blocks: Residual blocks at each of them, before and, of the first two, after the coarser ones; at quarter
-            resolution one less after.
+        widths, blocks: Of the network, see `PictureNetwork`.
         components: Of the mixture; 0 for the network alone.
 
+    Attributes:
+        halo: Pixels beyond each side of a window that its values may depend on, but for the filling.
+
     Example:
-        >>> model = Inpainter((8, 8, 8), (1, 1, 1))
+        >>> model = Inpainter((8, 8, 8, 8), (1, 1, 1, 1))
         >>> picture, known = torch.rand(20, 30, 3), torch.rand(20, 30) < 0.2
         >>> found = model.complete(picture, known)
         >>> found.mean.shape, found.deviation.shape, bool((found.mean[known] - picture[known]).abs().max() < 1e-5)
@@ -254,21 +228,15 @@ class Inpainter(nn.Module):
 
     calibration: Tensor
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 96), blocks: Sequence[int] = (2, 2, 2), components: int = 0):
+    def __init__(
+        self, widths: Sequence[int] = (16, 32, 48, 48), blocks: Sequence[int] = (1, 1, 1, 1), components: int = 0
+    ):
         super().__init__()
         self.mixture = PatchMixture(components) if components else None
-        fine, middle, coarse = widths
-        self.head = nn.Conv2d(16, fine, 3, padding=1)
-        self.fine_in, self.fine_out = _blocks(fine, blocks[0]), _blocks(fine, blocks[0])
-        self.down = nn.Conv2d(fine, middle, 2, stride=2)
-        self.middle_in, self.middle_out = _blocks(middle, blocks[1]), _blocks(middle, blocks[1] - 1)
-        self.down_again = nn.Conv2d(middle, coarse, 2, stride=2)
-        self.coarse = _blocks(coarse, blocks[2])
-        self.up = nn.Conv2d(coarse, 4 * middle, 1)
-        self.up_again = nn.Conv2d(middle, 4 * fine, 1)
-        self.tail = nn.Conv2d(fine, 24, 3, padding=1)
-        _zero(self.tail)
+        self.network = PictureNetwork(widths, blocks)
         self.register_buffer("calibration", torch.ones(len(SHARES)))
+        around = 2 * SWEEPS + 2 + self.network.reach + (2 * self.mixture.side if self.mixture else 0)
+        self.halo = -(-around // COARSEST) * COARSEST
 
     def forward(
         self, filled: Float[Tensor, "B 3 H W"], known: Bool[Tensor, "B H W"]
@@ -279,21 +247,21 @@ class Inpainter(nn.Module):
             filled: Pictures in the axes of colour, filled in and relaxed, see `fill` and `relax`.
             known: Which pixels are known.
         """
-        logarithm = torch.full_like(filled, DARKEST)
-        if self.mixture is not None:
-            # In float32: the systems are nearly singular.
-            with torch.autocast(filled.device.type, enabled=False):
-                filled, variance = self.mixture(filled, known)
-            logarithm = 0.5 * variance.log()
-        x = torch.cat([filled, known.unsqueeze(1).to(filled)], 1)
-        x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
-        fine = self.fine_in(self.head(x))
-        middle = self.middle_in(self.down(fine))
-        coarse = self.coarse(self.down_again(middle))
-        middle = self.middle_out(middle + F.pixel_shuffle(self.up(coarse), 2))
-        fine = self.fine_out(fine + F.pixel_shuffle(self.up_again(middle), 2))
-        out = F.pixel_shuffle(self.tail(fine), 2).to(filled)
-        return filled + SCALE * out[:, :3], out[:, 3:].clamp(-8, 2) + logarithm
+        return self.network(filled, *self.posterior(filled, known), known)
+
+    @torch.no_grad()
+    def posterior(
+        self, filled: Float[Tensor, "B 3 H W"], known: Bool[Tensor, "B H W"]
+    ) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B 3 H W"]]:
+        """What the network corrects; the arguments are those of `forward`. Both chromas have one deviation."""
+        if self.mixture is None:
+            return filled, torch.full_like(filled, UNSURE)
+        # In float32: the systems are nearly singular.
+        with torch.autocast(filled.device.type, enabled=False):
+            mean, variance = self.mixture(filled, known)
+        logarithm = 0.5 * variance.log()
+        chroma = logarithm[:, 1:].mean(1, keepdim=True)
+        return mean, torch.cat([logarithm[:, :1], chroma, chroma], 1)
 
     def scale(self, known: Bool[Tensor, "*b H W"]) -> Float[Tensor, "*b H W"]:
         """The factor of the deviations, by the share of the pixels around that is known; between `SHARES` linear."""
@@ -342,7 +310,7 @@ class Inpainter(nn.Module):
         filled = fill(values.masked_fill_(~seen, 0).movedim(0, -1), seen).movedim(-1, 0)
         del values, picture
         mean, deviation = torch.empty_like(filled), torch.empty_like(filled)
-        parts = [list(_parts(n + p)) for n, p in zip((h, w), pad, strict=True)]
+        parts = [list(_parts(n + p, self.halo)) for n, p in zip((h, w), pad, strict=True)]
         places = [(rows, columns) for rows in parts[0] for columns in parts[1]]
         for number, (rows, columns) in enumerate(places):
             (top, low, high, bottom), (left, west, east, right) = rows, columns
@@ -404,9 +372,9 @@ class Inpainter(nn.Module):
         return total[0], total[1]
 
 
-def _parts(length: int) -> Iterator[tuple[int, int, int, int]]:
+def _parts(length: int, halo: int) -> Iterator[tuple[int, int, int, int]]:
     """Windows along an axis: where the halo, the window, its end and the halo's end are, in multiples of 8."""
-    count = max(1, -(-length // WINDOW)) if length > WINDOW + 2 * HALO else 1
+    count = max(1, -(-length // WINDOW)) if length > WINDOW + 2 * halo else 1
     edges = [COARSEST * round(i * length / count / COARSEST) for i in range(count + 1)]
     for low, high in itertools.pairwise(edges):
-        yield max(0, low - HALO), low, high, min(length, high + HALO)
+        yield max(0, low - halo), low, high, min(length, high + halo)

@@ -48,6 +48,7 @@ OWN = (
     "best.pt",
     "prior.pt",
     "solve.pt",
+    "bank.safetensors",
     "config.yaml",
     "metrics.json",
     "history.json",

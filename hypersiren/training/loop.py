@@ -178,6 +178,7 @@ def _optimise(
 ) -> tuple[bool, list[dict[str, float]], BaseException | None]:
     """Whether the run is finished, its history, and what an interruption raises. `watched`: write events."""
     steps, accumulate, task = training.steps, training.accumulate, objective.task
+    objective.folder = run_dir if watched else None
     make_step = TrainingStep(objective, training, seed, begin=not (run_dir / "last.pt").exists())
     average = make_step.average
     run = Run(run_dir, record, objective.model, average, make_step.optimizers, objective.criterion, task)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Generator, Tensor, nn
@@ -23,6 +24,8 @@ class Objective(nn.Module):
     """Whether the model is worth validating, and keeping, before the first step."""
     seconds: float = 0.0
     """Time that was spent on the model before the first step."""
+    folder: Path | None = None
+    """The run folder, for what is computed once and kept for a run that is resumed."""
     facts: Mapping[str, float] = {}
     """What stands beside the numbers of each validation, such as how many numbers the field has."""
 

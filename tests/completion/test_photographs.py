@@ -7,15 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
+from hypersiren import load
 from hypersiren.cli.main import main
+from hypersiren.completion.photographs.bank import PhotographBank
 from hypersiren.completion.photographs.masks import CONTEXTS, context_mask, training_mask
 from hypersiren.completion.photographs.study import windowed_field
-from hypersiren.completion.photographs.task import Photographs, cut_crops
+from hypersiren.completion.photographs.task import PhotographObjective, Photographs, batch_of, cut_crops
 from hypersiren.fields.raster import raster
 from hypersiren.hypernets.inpainter import Inpainter
 from hypersiren.signals.sets.sources import DatasetError
 
-TINY = ["--widths", "8,8,8", "--blocks", "1,1,1", "--components", "0", "--crops", "40", "--side", "64",
+TINY = ["--widths", "8,8,8,8", "--blocks", "1,1,1,1", "--components", "0", "--crops", "40", "--side", "64",
         "--pixels", "32", "--batch_size", "2", "--steps", "4", "--validate_every", "2", "--device", "cpu"]  # fmt: skip
 
 
@@ -80,7 +82,7 @@ def test_a_batch_is_filled_in_from_its_known_pixels_and_the_loss_falls():
     batch = task.sample(torch.Generator().manual_seed(0))
     known = batch.known.unsqueeze(1).expand_as(batch.y)
     assert torch.equal(batch.y[known], batch.filled[known])
-    model = Inpainter((8, 8, 8), (1, 1, 1))
+    model = Inpainter((8, 8, 8, 8), (1, 1, 1, 1))
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     losses = []
     for step in range(24):
@@ -92,9 +94,74 @@ def test_a_batch_is_filled_in_from_its_known_pixels_and_the_loss_falls():
     assert np.mean(losses[-8:]) < np.mean(losses[:8])
 
 
+def banked(crops, bank: int = 4) -> PhotographObjective:
+    task = Photographs(crops, crops, batch_size=3, pixels=32)
+    model = Inpainter((8, 8, 8, 8), (1, 1, 1, 1), components=4)
+    generator = torch.Generator().manual_seed(0)
+    model.mixture.fit(task.windows(2000, 8, generator), 2, generator)
+    return PhotographObjective(model, task, bank=bank)
+
+
+def test_a_bank_has_the_posteriors_of_its_crops_however_they_are_turned(folder):
+    objective = banked(cut_crops(folder, "train", 8, 64, 0.0, 0))
+    bank = objective.bank
+    mean, logarithm = objective.model.posterior(bank.filled.float(), bank.known)
+    assert torch.allclose(mean, bank.mean.float(), atol=4e-3)
+    assert torch.allclose(logarithm[:, :2], bank.logarithm.float(), atol=0.1)
+    batch = objective.sample(torch.Generator().manual_seed(0), 0.0)
+    assert batch.y.shape == batch.mean.shape == batch.logarithm.shape == (3, 3, 32, 32)
+    known = batch.known[:, None].expand_as(batch.y)
+    assert torch.allclose(batch.y[known], batch.filled[known], atol=1e-3)
+    # Turned or not, and whatever the order of the channels, the values of a part are those of its crop.
+    levels = [
+        part.sum().item()
+        for each in bank.mean.float()[:, 0]
+        for part in each.unfold(0, 32, 1).unfold(1, 32, 1).flatten(0, 1)
+    ]
+    for part in batch.mean:
+        assert min(abs(part[0].sum().item() - level) for level in levels) < 0.05
+    # The order of the channels is a rotation of the chromas.
+    generator = torch.Generator().manual_seed(3)
+    turned = [bank.sample(1, 64, generator) for _ in range(6)]
+    lengths = [each.y[:, 1:].square().sum().item() for each in turned]
+    crops = bank.y.float()[:, 1:].square().sum((1, 2, 3)).tolist()
+    assert all(min(abs(a - b) for b in crops) < 1e-2 * max(crops) for a in lengths)
+
+
+def test_a_bank_is_kept_for_a_run_that_is_resumed(folder, tmp_path):
+    crops = cut_crops(folder, "train", 8, 64, 0.0, 0)
+    first = banked(crops)
+    first.folder = tmp_path
+    made = first.bank
+    again = banked(crops)
+    again.folder = tmp_path
+    again.model.load_state_dict(first.model.state_dict())
+    again.task.draw = None  # it is not made again
+    assert torch.equal(again.bank.mean, made.mean)
+    assert PhotographBank.read(tmp_path / "bank.safetensors", "another mixture") is None
+    (tmp_path / "bank.safetensors").write_bytes(b"broken")
+    assert PhotographBank.read(tmp_path / "bank.safetensors", "") is None
+
+
+def test_judged_crops_keep_their_posteriors_while_the_mixture_is_the_same(folder, monkeypatch):
+    objective = banked(cut_crops(folder, "train", 8, 64, 0.0, 0))
+    task, model = objective.task, objective.model
+    expected = task.evaluate(model)
+    other = task.errors(model, task.validation.spread(12), "20%")
+    assert torch.equal(task.errors(model, task.judged, "20%"), other)
+    calls = []
+    posterior = model.posterior
+    monkeypatch.setattr(model, "posterior", lambda *given: calls.append(0) or posterior(*given))
+    assert task.evaluate(model) == expected
+    assert not calls
+    model.mixture.factor.mul_(1.5)
+    assert task.evaluate(model) != expected
+    assert calls
+
+
 def test_the_calibration_covers_nine_tenths_of_the_validation_values():
     task = Photographs(torch.randint(0, 256, (30, 64, 64, 3), dtype=torch.uint8), batch_size=4, pixels=32)
-    model = Inpainter((8, 8, 8), (1, 1, 1))
+    model = Inpainter((8, 8, 8, 8), (1, 1, 1, 1))
     task.calibrate(model)
     found = torch.cat([task.surprises(model, task.validation, name) for name in CONTEXTS])
     assert abs((found < 1.6449).double().mean() - 0.9) < 0.03
@@ -114,6 +181,27 @@ def test_a_trained_run_completes_a_photograph_at_its_own_size(trained, folder, c
     kept = (made["completed"] == truth).all(-1)
     assert 0.09 < kept.mean() < 0.2
     assert (made["sample_1"][kept & (made["deviation"] == 0)] == truth[kept & (made["deviation"] == 0)]).all()
+
+
+def test_a_run_may_start_from_another(trained, folder, capsys, tmp_path):
+    words = (
+        "train",
+        "--config",
+        "windows",
+        "--data.root",
+        folder,
+        *TINY,
+        "--training.lr",
+        "1e-9",
+        "--out",
+        tmp_path / "b",
+    )
+    assert run(capsys, *words, "--network.start", trained)[0] == 0
+    before, after = (load(path).network.state_dict() for path in (trained, tmp_path / "b"))
+    assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in before)
+    code, said = run(capsys, *words[:-1], tmp_path / "c", "--network.start", trained, "--network.widths", "8,8,8,16")
+    assert code == 2
+    assert "expected a model of photographs of the same size" in said
 
 
 def test_masks_sizes_and_gray_pictures(trained, folder, capsys, tmp_path):
@@ -161,7 +249,7 @@ def test_inpaint_starts_from_a_completion(trained, folder, capsys, tmp_path):
 
 def test_the_field_of_a_completion_has_its_pixels(folder):
     picture = torch.from_numpy(np.asarray(Image.open(folder / "2.png")).copy()).float() / 255
-    found = Inpainter((8, 8, 8), (1, 1, 1)).complete(picture, torch.rand(90, 100) < 0.5)
+    found = Inpainter((8, 8, 8, 8), (1, 1, 1, 1)).complete(picture, torch.rand(90, 100) < 0.5)
     field = windowed_field(found)
     assert (raster(field, (90, 100)) - (2 * found.mean - 1)).square().mean() < 1e-2
     assert raster(field, (180, 200)).shape == (180, 200, 3)
@@ -170,20 +258,34 @@ def test_the_field_of_a_completion_has_its_pixels(folder):
 def test_a_mixture_completes_better_than_the_first_guess(folder):
     crops = cut_crops(folder, "train", 40, 64, 0.0, 0)
     task = Photographs(crops, crops, pixels=64)
-    model = Inpainter((8, 8, 8), (1, 1, 1), components=8).eval()
+    model = Inpainter((8, 8, 8, 8), (1, 1, 1, 1), components=8).eval()
     assert model.mixture is not None
     generator = torch.Generator().manual_seed(0)
     model.mixture.fit(task.windows(4000, 8, generator), 4, generator)
-    first = Inpainter((8, 8, 8), (1, 1, 1)).eval()
+    first = Inpainter((8, 8, 8, 8), (1, 1, 1, 1)).eval()
     few = crops.spread(4)
     assert task.errors(model, few, "50%").mean() < task.errors(first, few, "50%").mean()
 
 
-def test_the_released_model_completes_a_photograph(capsys, tmp_path):
+def test_the_released_model_completes_a_photograph_better_than_its_mixture_alone(capsys, tmp_path):
     import skimage.data
 
-    Image.fromarray(skimage.data.chelsea()[100:164, 120:200]).save(tmp_path / "cat.png")
+    picture = skimage.data.chelsea()[100:164, 120:200]
+    Image.fromarray(picture).save(tmp_path / "cat.png")
     words = ("complete", "photographs", tmp_path / "cat.png", "--context", "20%", "--samples", 1, "--out", tmp_path)
     assert run(capsys, *words)[0] == 0
     completed, truth = (np.asarray(Image.open(tmp_path / f"{n}.png")) / 255 for n in ("cat_completed", "cat"))
     assert -10 * np.log10(((completed - truth) ** 2).mean()) > 24
+    # A photograph that neither its mixture nor its network was trained on.
+    model, truth = load("photographs").eval(), torch.from_numpy(skimage.data.chelsea()[60:188, 120:248]).float() / 255
+    ratios = []
+    for name in ("10%", "20%", "50%", "scratches"):
+        known = context_mask(name, truth.shape[:2], 1)
+        batch = batch_of(truth[None], known[None])
+        before, after, _ = batch.completed_by(model)
+        errors = [((each - batch.y) * ~known).square().mean() for each in (before, after)]
+        ratios.append(float(errors[1] / errors[0]))
+    assert np.mean(ratios) < 0.985
+    assert max(ratios) < 1.01
+    found = model.complete(truth, known)
+    assert torch.allclose(found.mean[known], truth[known], atol=1e-5)

@@ -12,7 +12,7 @@ from hypersiren.hypernets.patches import BLUR, LEVEL, NOISE, PatchMixture
 
 def model(seed: int = 0) -> Inpainter:
     """A small network whose last layer is not zero."""
-    made = Inpainter((8, 8, 8), (1, 1, 1))
+    made = Inpainter((8, 8, 8, 8), (1, 1, 1, 1))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in made.parameters():

@@ -115,7 +115,7 @@ def test_every_number_of_a_task_on_a_set_has_its_measure(name):
     task = sets()[name]
     assert isinstance(task, SETS[name].load())
     if name == "photographs":
-        found = task.evaluate(Inpainter((8, 8, 8), (1, 1, 1)))
+        found = task.evaluate(Inpainter((8, 8, 8, 8), (1, 1, 1, 1)))
     else:
         field = Siren(*(task.describe()[size] for size in ("in_features", "out_features")), 8)
         found = task.evaluate(lambda context: field.bind(batched(field, len(context.mask))))

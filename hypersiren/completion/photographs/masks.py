@@ -8,8 +8,19 @@ from jaxtyping import Bool
 from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
+from hypersiren.training.seeds import host_generator
+
 CONTEXTS = ("10%", "20%", "50%", "scratches", "text")
 """Those of the table."""
+
+LETTERS, BOTH = 0.25, 0.2
+"""Of the training crops that lack strokes, the share that lacks letters instead, and the share that lacks half of the
+other pixels too."""
+
+LONGEST = 64
+"""Pixels of a crop in which a stroke may be as long as the crop; in a larger one there are more of them."""
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,       "
 
 WORDS = "the quick brown fox jumps over the lazy dog and runs away"
 
@@ -68,23 +79,39 @@ def training_mask(
     kind, share = random(2).tolist()
     if kind >= strokes:
         known = random(pixels, pixels) < fewest * (most / fewest) ** share
+    elif kind < LETTERS * strokes:
+        known = _letters(pixels, host_generator(generator)).to(device)
     else:
         known = torch.ones(pixels, pixels, dtype=torch.bool, device=device)
         along = torch.arange(pixels, device=device, dtype=torch.float32)
         down, right = along[:, None], along[None, :]
-        for _ in range(1 + int(5 * share)):
+        scale = min(pixels, LONGEST)
+        for _ in range(1 + int(5 * share * max(1, pixels / LONGEST) ** 2)):
             a, b, c, d, e, f, g = random(7).tolist()
             y, x = down - c * pixels, right - d * pixels
             if f < 0.7:
                 across = x * math.cos(math.pi * a) + y * math.sin(math.pi * a)
                 along_it = y * math.cos(math.pi * a) - x * math.sin(math.pi * a)
                 bent = across + (e - 0.5) * along_it.square() / pixels
-                known &= (bent.abs() >= 0.5 + 4 * b) | (along_it.abs() >= pixels * (0.1 + g))
+                known &= (bent.abs() >= 0.5 + 4 * b) | (along_it.abs() >= scale * (0.1 + g))
             else:
                 height, width = 4 + (block - 4) * a, 4 + (block - 4) * b
                 known &= (y.abs() >= height / 2) | (x.abs() >= width / 2)
-        if kind < strokes / 4:  # both
+        if kind > (1 - BOTH) * strokes:
             known &= random(pixels, pixels) < 0.5
     if not known.any():
         known[::5, ::5] = True
     return known
+
+
+def _letters(pixels: int, generator: Generator) -> Bool[Tensor, "P P"]:
+    """All but lines of random letters of one size."""
+    size, apart, left = (torch.rand(3, generator=generator) * torch.tensor([28.0, 1.5, 60.0])).tolist()
+    canvas = Image.new("L", (pixels, pixels), 255)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=12 + size)
+    top = -left / 2
+    while top < pixels:
+        letters = torch.randint(len(ALPHABET), (pixels // 4,), generator=generator).tolist()
+        draw.text((-left, top), "".join(ALPHABET[i] for i in letters), 0, font=font)
+        top += (12 + size) * (1.1 + apart)
+    return torch.from_numpy(np.array(canvas) >= 128)

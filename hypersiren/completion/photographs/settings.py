@@ -36,7 +36,7 @@ class PhotographContext(Section):
     most: Known = 0.9
     """Largest share; a share is drawn for each crop, log-uniformly."""
     strokes: Share = 0.3
-    """Share of the crops that lack strokes and blocks instead of random pixels."""
+    """Share of the crops that lack strokes, blocks and letters instead of random pixels."""
     block: PositiveInt = 24
     """Pixels of the longest side of a block that is lacking."""
 
@@ -50,14 +50,16 @@ class PhotographContext(Section):
 class PhotographNetwork(Section):
     """The mixture of Gaussians, and the network that corrects it, see `hypersiren.hypernets.inpainter`."""
 
-    widths: tuple[PositiveInt, PositiveInt, PositiveInt] = (32, 64, 96)
-    """Channels at half, quarter and eighth resolution."""
-    blocks: tuple[PositiveInt, PositiveInt, PositiveInt] = (2, 2, 2)
-    """Residual blocks at each of them."""
+    widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (16, 32, 48, 48)
+    """Channels at full, half, quarter and eighth resolution."""
+    blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1, 1)
+    """Residual blocks at each of them; of the first three, before and after the coarser ones."""
     components: Annotated[int, Field(ge=0)] = 64
     """Gaussians of the mixture, fitted before the first step; 0: the network alone, with steps ten times as fast."""
     rounds: PositiveInt = 12
     """Rounds of expectation maximisation."""
+    start: Path | None = None
+    """A run, or the released photographs, whose mixture and network are trained further; null: a new mixture."""
 
 
 class PhotographLoss(Section):
@@ -70,15 +72,18 @@ class PhotographLoss(Section):
 class PhotographTraining(Optimisation):
     """The optimisation."""
 
-    steps: PositiveInt = 100
+    steps: PositiveInt = 6000
     """Optimiser updates."""
-    batch_size: PositiveInt = 16
+    bank: Annotated[int, Field(ge=0)] = 800
+    """Crops that the mixture completes before the first step, from which the network learns; 0: new crops in each step,
+    which takes many times as long."""
+    batch_size: PositiveInt = 8
     """Crops of a step, before accumulation."""
     pixels: Annotated[int, Field(ge=16, multiple_of=8)] = 64
     """Pixels of the side of the part of a crop that a step sees."""
     optimizer: Literal["adam", "muon"] = "adam"
     """adam for all weights, or muon for the matrices of 16 rows and columns or more and Adam for the others."""
-    lr: PositiveFloat = 1.5e-3
+    lr: PositiveFloat = 2e-3
     """Peak learning rate."""
     warmup: Annotated[int, Field(ge=0)] = 20
     """Steps over which the learning rate rises from 0."""
@@ -88,7 +93,7 @@ class PhotographTraining(Optimisation):
     """Decay of the averaged weights that are evaluated and saved; 0: no averaging."""
     autocast: bool = True
     """bfloat16 in the network while it is trained, on devices that have it."""
-    validate_every: PositiveInt = 50
+    validate_every: PositiveInt = 500
     """Steps between validations, pictures and checkpoints."""
 
 

@@ -3,10 +3,11 @@
 Symbols: M crops, B crops of a batch, H x W pixels.
 """
 
+import itertools
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from torch import Generator, Tensor, nn
 
 from hypersiren.completion.base import Kind
 from hypersiren.completion.images.pictures import known_pixels
+from hypersiren.completion.photographs.bank import PhotographBank, PhotographBatch
 from hypersiren.completion.photographs.masks import CONTEXTS, context_mask, training_mask
 from hypersiren.completion.photographs.settings import PhotographContext, PhotographSettings
+from hypersiren.errors import UserError
 from hypersiren.fields.window_solve import fill
 from hypersiren.hypernets.encoders.precision import bfloat16
 from hypersiren.hypernets.inpainter import NINETY, Inpainter, relax, to_axes, to_deviations, to_picture
@@ -32,6 +35,8 @@ from hypersiren.signals.sets.sources import DatasetError
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Measure
 from hypersiren.tasks.task import content_digest, share_of
+from hypersiren.training import checkpoints
+from hypersiren.training.display import is_first
 from hypersiren.training.objectives import Objective, named_terms
 from hypersiren.training.seeds import seeded
 
@@ -43,23 +48,11 @@ HELD_OUT = 32
 WINDOWS = 60_000
 """Windows that the mixture is fitted to."""
 
-DRAWN = 6
+DRAWN = 12
 """Crops that a model is judged on during the training, at most."""
 
-
-@dataclass(frozen=True)
-class PhotographBatch:
-    """Crops in the axes of colour.
-
-    Attributes:
-        y: (B, 3, H, W), the truth.
-        filled: The same with the unknown pixels filled in.
-        known: (B, H, W).
-    """
-
-    y: Float[Tensor, "B 3 H W"]
-    filled: Float[Tensor, "B 3 H W"]
-    known: Bool[Tensor, "B H W"]
+SMALLEST, FEW = 1e-5, 20.0
+"""A squared error that does not matter, and a number of unknown pixels from which a crop tells enough."""
 
 
 class Photographs(Kind):
@@ -74,7 +67,7 @@ class Photographs(Kind):
     Example:
         >>> task = Photographs(torch.randint(0, 256, (20, 64, 64, 3), dtype=torch.uint8), batch_size=2, pixels=32)
         >>> batch = task.sample(torch.Generator().manual_seed(0))
-        >>> sorted(task.loss(Inpainter((8, 8, 8), (1, 1, 1)), batch))
+        >>> sorted(task.loss(Inpainter((8, 8, 8, 8), (1, 1, 1, 1)), batch))
         ['colour', 'deviation']
     """
 
@@ -102,6 +95,9 @@ class Photographs(Kind):
             raise ValueError(f"expected crops of 3 channels, got {self.train.pixels.shape[-1]}: repeat gray ones")
         self.context, self.batch_size, self.pixels = context, batch_size, pixels
         self.deviation, self.contrast, self.gray = deviation, contrast, gray
+        self.judged = self.validation.spread(DRAWN)
+        self._prior: tuple[float, ...] = ()
+        self._kept: dict[tuple[str, int], list[PhotographBatch]] = {}
 
     @classmethod
     def load(cls, settings: PhotographSettings, device: torch.device | str = "cpu") -> tuple[ImageSet, ...]:
@@ -133,7 +129,11 @@ class Photographs(Kind):
 
     def sample(self, generator: Generator, progress: float = 0.0) -> PhotographBatch:
         """A batch of parts of crops, turned, mirrored, with channels in another order and another contrast."""
-        device, n, b = self.train.pixels.device, self.pixels, self.batch_size
+        return self.draw(generator, self.batch_size, self.pixels)
+
+    def draw(self, generator: Generator, count: int, pixels: int) -> PhotographBatch:
+        """So many parts of so many pixels a side, as those of a batch."""
+        device, n, b = self.train.pixels.device, pixels, count
 
         def random(*shape: int) -> Tensor:
             return torch.rand(*shape, generator=generator, device=device)
@@ -156,16 +156,20 @@ class Photographs(Kind):
         return batch_of(torch.stack(parts), torch.stack(masks))
 
     def loss(self, model: Any, batch: PhotographBatch) -> dict[str, Tensor]:
-        """The mean length of the error of a colour, and the likelihood of the errors under their deviations."""
-        mean, logarithm = model(batch.filled, batch.known)
+        """The error of each crop in units of that of its posterior, and the likelihood of errors under the deviations.
+
+        Of a crop's error the root mean square counts, so that smooth crops, which err little, teach as much as others.
+        """
+        before, mean, logarithm = batch.completed_by(model)
         unknown = (~batch.known).unsqueeze(1).to(mean)
-        share = unknown.mean() + 1e-3
+        count = unknown.sum((1, 2, 3)) + 1.0
         error = (mean - batch.y) * unknown
-        lengths = (error.square().sum(1, keepdim=True) + 1e-5).sqrt() * unknown
+        now, then = (each.square().sum((1, 2, 3)) / count + SMALLEST for each in (error, (before - batch.y) * unknown))
+        weight = count / (count + FEW)
         surprise = 0.5 * (error.detach().square() + 1e-6) * (-2 * logarithm).exp() + logarithm
         return {
-            "colour": lengths.mean() / share,
-            "deviation": self.deviation * (surprise * unknown).mean() / share,
+            "colour": (weight * (now / then).sqrt()).mean(),
+            "deviation": self.deviation * (weight * (surprise * unknown).sum((1, 2, 3)) / (3 * count)).mean(),
         }
 
     def share(self, batch: PhotographBatch, index: int, count: int) -> PhotographBatch:
@@ -174,16 +178,32 @@ class Photographs(Kind):
     def digest(self) -> str:
         return content_digest(self.train.pixels, self.validation.pixels)
 
-    def cases(self, crops: ImageSet, name: str, seed: int = 0) -> Iterator[PhotographBatch]:
-        """Crops in a named context, a few at a time."""
+    @torch.no_grad()
+    def cases(self, model: Any, crops: ImageSet, name: str, seed: int = 0) -> Iterator[PhotographBatch]:
+        """Crops in a named context with their posteriors, a few at a time.
+
+        Those of the crops that a model is judged on are kept for as long as its mixture is the same.
+        """
+        kept = crops is self.judged
+        if kept and (prior := _fingerprint(model)) != self._prior:
+            self._prior, self._kept = prior, {}
+        if kept and (name, seed) in self._kept:
+            yield from self._kept[name, seed]
+            return
+        found = []
         for index in torch.arange(len(crops), device=crops.pixels.device).split(8):
             masks = [context_mask(name, crops.size, seed + int(i)) for i in index]
-            yield batch_of(crops.at(index).unit, torch.stack(masks).to(crops.pixels.device))
+            batch = batch_of(crops.at(index).unit, torch.stack(masks).to(crops.pixels.device))
+            mean, logarithm = model.posterior(batch.filled, batch.known)
+            found.append(replace(batch, mean=mean, logarithm=logarithm))
+            yield found[-1]
+        if kept:
+            self._kept[name, seed] = found
 
     @torch.no_grad()
     def evaluate(self, model: Any) -> dict[str, float]:
         """The error over all pixels, on [0, 1], and its ratio, from each context."""
-        errors = {name: self.errors(model, self.validation.spread(DRAWN), name).mean().item() for name in CONTEXTS}
+        errors = {name: self.errors(model, self.judged, name).mean().item() for name in CONTEXTS}
         ratios = {f"psnr_{_label(name)}": -10 * math.log10(max(error, 1e-12)) for name, error in errors.items()}
         mse = math.exp(sum(math.log(max(e, 1e-12)) for e in errors.values()) / len(errors))
         return {"mse": mse, "psnr": -10 * math.log10(mse), **ratios}
@@ -192,8 +212,8 @@ class Photographs(Kind):
     def errors(self, model: Any, crops: ImageSet, name: str) -> Float[Tensor, " M"]:
         """The mean squared error of each crop on [0, 1]."""
         found = []
-        for batch in self.cases(crops, name):
-            error = (_rgb(model(batch.filled, batch.known)[0]) - _rgb(batch.y)).masked_fill(batch.known[..., None], 0)
+        for batch in self.cases(model, crops, name):
+            error = (_rgb(batch.completed_by(model)[1]) - _rgb(batch.y)).masked_fill(batch.known[..., None], 0)
             found.append(error.square().mean((1, 2, 3)))
         return torch.cat(found)
 
@@ -201,8 +221,8 @@ class Photographs(Kind):
     def surprises(self, model: Any, crops: ImageSet, name: str) -> Float[Tensor, " N"]:
         """Errors of unknown values in units of their deviations."""
         found = []
-        for batch in self.cases(crops, name):
-            mean, logarithm = model(batch.filled, batch.known)
+        for batch in self.cases(model, crops, name):
+            _, mean, logarithm = batch.completed_by(model)
             error = _rgb(mean) - _rgb(batch.y)
             deviation = to_deviations(logarithm.exp()) * model.scale(batch.known).unsqueeze(-1)
             found.append((error.abs() / deviation)[~batch.known].flatten())
@@ -213,7 +233,7 @@ class Photographs(Kind):
 
         For each share of known pixels by itself; for the largest from what scratches and text leave.
         """
-        crops = self.validation.spread(DRAWN)
+        crops = self.judged
         model.calibration.fill_(1.0)
         parts = [("10%",), ("20%",), ("50%",), ("scratches", "text")]
         wanted = []
@@ -226,15 +246,19 @@ class Photographs(Kind):
     def panels(self, model: Any) -> dict[str, Panel]:
         """For each context a picture with a row for each of three crops: context, completion, deviation, truth."""
         panels: dict[str, Panel] = {}
-        shown = self.validation.spread(3)
         for name in CONTEXTS:
+            batch = next(self.cases(model, self.judged, name))
+            _, mean, logarithm = batch.completed_by(model)
+            deviations = (to_deviations(logarithm.exp()) * model.scale(batch.known).unsqueeze(-1)).mean(
+                -1, keepdim=True
+            )
             rows = []
-            for i, truth in enumerate(shown.unit):
-                known = context_mask(name, shown.size, i).to(truth.device)
-                found = model.complete(truth, known)
-                deviation = found.deviation.mean(-1, keepdim=True)
+            shown = zip(_rgb(batch.y), batch.known, _rgb(mean), deviations, strict=True)
+            for truth, known, found, deviation in itertools.islice(shown, 3):
+                unknown = ~known.unsqueeze(-1)
                 context = known_pixels(truth[None], known[None])[0]
-                columns = (context, found.mean, deviation / deviation.max().clamp(min=1e-6), truth)
+                white = (deviation * unknown).max().clamp(min=1e-6)
+                columns = (context, torch.where(unknown, found, truth), deviation * unknown / white, truth)
                 rows.append([column.cpu().numpy() for column in columns])
             pixels = figure_pixels(image_grid(rows, column_titles=("context", "completion", "deviation", "truth")))
             panels[f"from {name}"] = ImagePanel.of(pixels)
@@ -244,7 +268,16 @@ class Photographs(Kind):
         """What `hypersiren train` optimises: a new model that settings describe, on this task."""
         with seeded(settings.seed):
             model = Inpainter(settings.network.widths, settings.network.blocks, settings.network.components)
-        return PhotographObjective(model.to(device), self, settings.training.autocast, settings.network.rounds)
+        network, training = settings.network, settings.training
+        return PhotographObjective(
+            model.to(device),
+            self,
+            training.autocast,
+            network.rounds,
+            bank=training.bank,
+            side=settings.data.side,
+            start=network.start,
+        )
 
     def windows(self, count: int, side: int, generator: Generator) -> Float[Tensor, "3 N P"]:
         """Random windows of the training crops, turned and mirrored, in the axes of colour."""
@@ -270,25 +303,71 @@ class PhotographObjective(Objective):
     Args:
         model: Predicts them.
         task: Gives the terms.
-        autocast: bfloat16 in the network.
+        autocast: bfloat16 in the network, on devices that have it.
         rounds: Of the fit of its mixture, if it has one, before the first step.
+        start: A run or a released model whose weights are those to begin with, instead of a fit of the mixture.
+        bank: Crops whose posteriors are computed before the first step; 0 for new crops in each step.
+        side: Pixels of their sides.
     """
 
     task: Photographs
 
     model: Inpainter
 
-    def __init__(self, model: Inpainter, task: Photographs, autocast: bool = False, rounds: int = 12):
+    def __init__(
+        self,
+        model: Inpainter,
+        task: Photographs,
+        autocast: bool = False,
+        rounds: int = 12,
+        bank: int = 0,
+        side: int | None = None,
+        start: Path | None = None,
+    ):
         super().__init__()
-        self.model, self.task, self.autocast, self.rounds = model, task, autocast, rounds
+        self.model, self.task, self.autocast, self.rounds, self.start = model, task, autocast, rounds, start
         self.validate_first = model.mixture is not None
+        self.crops = bank if model.mixture is not None else 0
+        self.side = side or min(task.train.size)
+        self._bank: PhotographBank | None = None
+        self._prior: tuple[float, ...] = ()
 
     def begin(self) -> None:
         mixture = self.model.mixture
-        if mixture is not None:
+        if self.start is not None:
+            LOG.info("starting from %s", self.start)
+            begun = checkpoints.restore(checkpoints.read(checkpoints.find(self.start)))
+            if not isinstance(begun, Inpainter) or _shapes(begun) != _shapes(self.model):
+                raise UserError(f"network.start {self.start}: expected a model of photographs of the same size")
+            self.model.load_state_dict(begun.state_dict())
+        elif mixture is not None:
             LOG.info("fitting %d Gaussians to windows of the photographs", len(mixture.logarithms))
             generator = torch.Generator(self.model.calibration.device).manual_seed(0)
             mixture.fit(self.task.windows(WINDOWS, mixture.side, generator), self.rounds, generator)
+
+    @property
+    def bank(self) -> PhotographBank:
+        """Of the mixture as it is: another process, or a checkpoint, may have brought it."""
+        prior = _fingerprint(self.model)
+        if self._bank is None or prior != self._prior:
+            self._prior, self._bank = prior, self._make_bank(str((prior, self.crops, self.side, self.task.context)))
+        return self._bank
+
+    def _make_bank(self, key: str) -> PhotographBank:
+        device, path = self.model.calibration.device, self.folder and self.folder / "bank.safetensors"
+        if path and (found := PhotographBank.read(path, key, device)):
+            return found
+        LOG.info("completing %d training crops by the mixture alone", self.crops)
+        generator = torch.Generator(device).manual_seed(0)
+        bank = PhotographBank.make(self.model, lambda count: self.task.draw(generator, count, self.side), self.crops)
+        if path and is_first():
+            bank.write(path, key)
+        return bank
+
+    def sample(self, generator: Generator, progress: float) -> PhotographBatch:
+        if not self.crops:
+            return self.task.sample(generator, progress)
+        return self.bank.sample(self.task.batch_size, self.task.pixels, generator)
 
     def forward(self, batch: PhotographBatch) -> dict[str, Tensor]:
         with bfloat16(batch.y.device.type, self.autocast):
@@ -299,6 +378,17 @@ class PhotographObjective(Objective):
 
     def predictor(self, model: nn.Module) -> nn.Module:
         return model
+
+
+def _fingerprint(model: Any) -> tuple[float, ...]:
+    """Numbers that tell one mixture from another."""
+    if model.mixture is None:
+        return (0.0,)
+    return tuple(part.double().sum().item() for part in (model.mixture.factor, model.mixture.logarithms))
+
+
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in model.state_dict().items()}
 
 
 def words(context: str) -> str:
