@@ -43,7 +43,7 @@ DENSITY = 2.5
 """Points for each of a window's features, within a step."""
 
 
-WAVE_FEATURES, WAVE_STEPS, ENOUGH = 65, (4.0, 4.5, 5.0, 5.5, 6.0), 600
+WAVE_FEATURES, WAVE_STEPS, ENOUGH = 65, (4.0, 4.5, 5.0, 5.5, 6.0), 750
 """Of a window of a wave in space; from window to window, in standard deviations of the pulse where it is shortest; and
 windows in space from which on the larger of these steps are taken."""
 
