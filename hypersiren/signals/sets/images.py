@@ -49,7 +49,7 @@ class ImageSet:
         pixels: (M, H, W, C) in 0..255.
         name: What people call it, e.g. "faces/train".
         skipped: "path: reason" for each file that could not be read.
-        source: Which photograph or person each image is of, where several are of one; None if that is not known.
+        source: Which photograph each image is of, where several are crops of one; None: each of its own.
 
     Example:
         >>> images = ImageSet(torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1), "demo")

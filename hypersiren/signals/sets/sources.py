@@ -78,7 +78,7 @@ class ImageSource:
         read: From an index and a Target to (H, W, C) uint8; raises SignalError. Can be sent to another process.
         key: All that the pixels depend on, as plain values.
         dropped: "name: reason" for each file that was left out before the splits were drawn; told of train only.
-        source: Which photograph or person each image is of, where several are of one.
+        source: Which photograph each image is of, where several are of one.
     """
 
     label: str
@@ -107,8 +107,7 @@ def faces(split: str) -> ImageSource:
     ]
     if not files:
         raise DatasetError(f"expected the AT&T faces in {root}/s*/*.pgm, found none")
-    people = [int(name[1:].split("/")[0]) for name, *_ in files]
-    return replace(_files(f"faces/{split}", root, files), source=people)
+    return _files(f"faces/{split}", root, files)
 
 
 def photos(split: str, crops: int, seed: int) -> ImageSource:
