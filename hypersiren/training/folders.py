@@ -39,6 +39,7 @@ FILES = {
     "signal.target",
     "signal.truth",
     "signal.start",
+    "network.start",
     "data.root",
 }
 """Settings that only say where the signal lies: they may change if the signal is the same."""

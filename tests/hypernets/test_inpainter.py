@@ -103,6 +103,19 @@ def test_all_turns_of_a_turned_picture_are_the_turned_completion():
     assert torch.allclose(turned, found.flip(1).transpose(0, 1), atol=1e-5)
 
 
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_the_correction_of_a_mirror_image_is_the_mirror_image_of_the_correction(axis):
+    generator = torch.Generator().manual_seed(0)
+    guess, mean, logarithm = torch.rand(3, 1, 3, 24, 16, generator=generator)
+    known = torch.rand(1, 24, 16, generator=generator) < 0.3
+    given = (guess, mean, logarithm - 4, known)
+    found = model().corrected(*given)
+    for one, other in zip(found, model().corrected(*(each.flip(axis) for each in given)), strict=True):
+        assert torch.allclose(one, other.flip(axis), atol=1e-5)
+    alone = model().network(*given)[0]
+    assert (alone - found[0]).abs().max() > 1e-3  # which one image does not have
+
+
 def test_samples_keep_what_is_known_and_vary_as_the_deviation_says():
     picture, known = case(48, 40, share=0.3)
     found = model().complete(0.4 + 0.2 * picture, known)

@@ -49,10 +49,16 @@ class PhotographBatch:
     mean: Float[Tensor, "B 3 H W"] | None = None
     logarithm: Float[Tensor, "B 3 H W"] | None = None
 
-    def completed_by(self, model: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Means before and after the correction, and the logarithms of the deviations."""
+    def completed_by(self, model: Any, mirrored: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+        """Means before and after the correction, and the logarithms of the deviations.
+
+        Args:
+            model: An `Inpainter`.
+            mirrored: Whether the correction is the mean over mirror images, as of a completion, or of one: in training.
+        """
         before = (self.mean, self.logarithm) if self.mean is not None else model.posterior(self.filled, self.known)
-        return before[0], *model.network(self.filled, *before, self.known)
+        correct = model.corrected if mirrored else model.network
+        return before[0], *correct(self.filled, *before, self.known)
 
 
 @dataclass(frozen=True)

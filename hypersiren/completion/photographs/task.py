@@ -160,7 +160,7 @@ class Photographs(Kind):
 
         Of a crop's error the root mean square counts, so that smooth crops, which err little, teach as much as others.
         """
-        before, mean, logarithm = batch.completed_by(model)
+        before, mean, logarithm = batch.completed_by(model, mirrored=False)
         unknown = (~batch.known).unsqueeze(1).to(mean)
         count = unknown.sum((1, 2, 3)) + 1.0
         error = (mean - batch.y) * unknown
