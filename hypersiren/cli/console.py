@@ -3,7 +3,7 @@
 import gc
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -41,9 +41,11 @@ def configurations(task: str) -> list[Path]:
 
 def find_config(config: Path, tasks: Sequence[str]) -> Path:
     """A YAML file of settings: the file, or the one of this name that comes with hypersiren for one of these tasks."""
+    shipped = {path.stem: path for task in tasks for path in configurations(task)}
+    if not config.exists() and config.suffix == ".yaml" and len(config.parts) == 1 and config.stem in shipped:
+        return shipped[config.stem]
     if config.is_file() or config.suffix or len(config.parts) > 1:
         return config
-    shipped = {path.stem: path for task in tasks for path in configurations(task)}
     if config.name not in shipped:
         hint = did_you_mean(config.name, shipped, f"; expected a file, or one of {', '.join(shipped)}")
         fail(f'--config: no such file or configuration "{config}"{hint}')
@@ -99,7 +101,7 @@ def check_run_dir(folder: Path | None, settings: Section, restart: bool) -> None
         refuse_others(folder, differences(folder, settings.model_dump(mode="json")))
 
 
-def check_files(paths: Iterable[Path], known: Iterable[str] = ()) -> None:
+def check_files(paths: Iterable[Path], known: Collection[str] = ()) -> None:
     """Refuse files and folders that are not there, before PyTorch is loaded, and say what was meant.
 
     Args:
@@ -109,7 +111,8 @@ def check_files(paths: Iterable[Path], known: Iterable[str] = ()) -> None:
     for path in paths:
         if str(path) in known or path.exists() or path.is_symlink():
             continue
-        fail(f"{path}: no such file{near_file(path, known)}")
+        others = f"; expected a file, or one of {', '.join(dict.fromkeys(known))}" if known and not path.suffix else ""
+        fail(f"{path}: no such file{near_file(path, known) or others}")
 
 
 def near_file(path: Path, known: Iterable[str] = ()) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypersiren.cli.console import File, Out, check_files, choose_device, fail, make_folder
-from hypersiren.cli.lines import announce, show
+from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.training.folders import unused, write_text
 from hypersiren.training.runs import find
 
@@ -67,6 +67,7 @@ def export(
         make_folder(folder)
     target = out or unused(folder / f"field{ENDINGS[form]}")[0]
     name = folder.resolve().name
+    LOG.debug("writing %s", target)
     if isinstance(field, Inpainter):
         fail(f"{path}: no field to export; expected a fit, such as one of `hypersiren fit inpaint --start {run}`")
     if isinstance(field, HyperSiren):

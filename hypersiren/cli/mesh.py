@@ -67,6 +67,7 @@ def mesh(
         fail(f"{path}: expected a fitted shape (hypersiren fit sdf)")
     placement = Placement(**shape)
     field = checkpoints.restore(content, place)
+    LOG.debug("meshing")
     started = time.perf_counter()
     shape_of_bar = "{desc} {percentage:3.0f}%|{bar}| {elapsed}"
     with tqdm(total=1.0, desc="meshing", bar_format=shape_of_bar, disable=not progress()) as bar:
@@ -85,9 +86,12 @@ def mesh(
     default = unused(path.parent / "mesh.ply", path.parent / "preview.png")
     target, picture = (out, unused(out.with_suffix(".png"))[0]) if out else default
     made = shown.moved(placement.scale, np.array(placement.centre))
+    LOG.debug("drawing the preview")
     write_mesh(target, made)
     write_image(picture, render_mesh(shown, view=view, up=placement.up))
-    LOG.info(f"{target}\n{picture}")
+    LOG.info(f"{target}")
+    LOG.info(f"{picture}")
+    LOG.debug("looking for holes and parts")
     show(f"vertices         {len(shown.vertices)}")
     show(f"faces            {len(shown.faces)}")
     show(f"watertight       {'yes' if is_watertight(shown) else 'no'}")

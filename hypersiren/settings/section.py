@@ -116,6 +116,8 @@ def _shown(value: Any) -> str:
 
 
 def _message(error: Any) -> str:
+    if error["type"] == "tuple_type":
+        return "expected numbers with commas between them, such as 1,2"
     message = str(error["msg"]).removeprefix("Value error, ")
     return message[0].lower() + message[1:]
 

@@ -128,10 +128,12 @@ fit image a.png --config a.png  ->  a.png: cannot be read ('utf-8' codec can't d
 fit image a.png --config folder  ->  folder: cannot be read ([Errno 21] Is a directory: 'folder')
 fit image a.png --device gpu  ->  --device: expected auto or one of cpu, cuda, mps, xpu, got "gpu"; did you mean "cuda"?
 fit audio a.wav --start 3  ->  3: no such run folder or checkpoint, nor a released model (faces,
+fit helmholtz triangle  ->  triangle: no such file; expected a file, or one of uniform, square, circle
+train --config faces.yaml --steps x  ->  training.steps: input should be a valid integer, unable to parse string as
 complete natural a.png  ->  natural: it is no longer released: photographs completes pictures at their own size, and
 fit image a.png --device  ->  --device: expected a value after it
 fit image a.png --signal.share 2  ->  signal.share: input should be less than or equal to 1, got 2
-fit image a.png --signal.range 5  ->  signal.range: input should be a valid tuple, got 5
+fit image a.png --signal.range 5  ->  signal.range: expected numbers with commas between them, such as 1,2, got 5
 fit image a.png --signal.range 5,1  ->  signal.range: expected black and white, the first the lower, got [5, 1]
 fit image a.png --out a.png  ->  a.png: expected a folder for the run, got a file
 fit image a.png --out .  ->  .: expected an empty folder or that of a run, got one with other files;
@@ -153,7 +155,7 @@ fit inpaint a.png --signal.mask text.png  ->  text.png: not an image that Pillow
 fit inpaint a.png --maks mask.png  ->  --maks: unknown key "maks"; did you mean "signal.mask"?
 fit edit a.png b.jpg mask.png  ->  edit takes 2 files, got a.png b.jpg mask.png
 fit edit a.png missing.png  ->  missing.png: no such file
-fit edit a.png b.jpg --signal.mask mask.png --signal.offset 5  ->  signal.offset: input should be a valid tuple, got 5
+fit edit a.png b.jpg --signal.mask mask.png --signal.offset 5  ->  signal.offset: expected numbers with commas between them, such as 1,2, got 5
 fit edit a.png b.jpg --signal.mask mask.png --signal.offset [50,50]  ->  mask.png: nothing of the mask lies in the
 fit poisson a.png --loss.target laplacien  ->  loss.target: input should be 'gradient' or 'laplacian', got 'laplacien'
 fit audio missing.mp3  ->  missing.mp3: no such file

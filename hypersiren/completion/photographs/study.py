@@ -163,6 +163,7 @@ def complete(
     """Complete a user's pictures at their own size; see `Study.complete`."""
     if context is None and mask is None:
         context = 0.1
+        LOG.info("without --context or --mask, 10 % of the pixels at random are taken to be known")
     cases = [(path, *_read(path, context, mask, seed)) for path in files] if len(files) == 1 else None
     for path in files:
         _, pixels, known = cases[0] if cases else (path, *_read(path, context, mask, seed))

@@ -289,13 +289,18 @@ class Inversion(FieldTask):
         last, met = len(self.frequencies) - 1, [misfit <= self.target for misfit in self.misfits]
         if self.stage == last:
             self.finished = all(met)
+            if done == steps and not self.finished:
+                missed = [each.wavenumber for each, done in zip(self.frequencies, met, strict=True) if not done]
+                names = ", ".join(f"{k:g}" for k in missed)
+                LOG.info("all %d steps are done; not met to %.2g %%: k = %s", steps, 100 * self.target, names)
             return self.finished
         if not met[self.stage] and done < (1 - LAST) * steps * (self.stage + 1) / last:
             return False
         k, misfit = self.frequencies[self.stage].wavenumber, self.misfits[self.stage]
         self.stage += 1
         joins = self.frequencies[self.stage].wavenumber
-        LOG.info("step %d: the data of k = %g are met to %.2g %%; k = %g joins", done, k, 100 * misfit, joins)
+        words = "are met, to %.2g %%" if met[self.stage - 1] else "are %.2g %% off, and its share of the steps is over"
+        LOG.info(f"step %d: the data of k = %g {words}; k = %g joins", done, k, 100 * misfit, joins)
         return True
 
     def state(self) -> dict[str, Any]:
