@@ -155,7 +155,7 @@ fit inpaint a.png --signal.mask text.png  ->  text.png: not an image that Pillow
 fit inpaint a.png --maks mask.png  ->  --maks: unknown key "maks"; did you mean "signal.mask"?
 fit edit a.png b.jpg mask.png  ->  edit takes 2 files, got a.png b.jpg mask.png
 fit edit a.png missing.png  ->  missing.png: no such file
-fit edit a.png b.jpg --signal.mask mask.png --signal.offset 5  ->  signal.offset: expected numbers with commas between them, such as 1,2, got 5
+fit edit a.png b.jpg --signal.mask mask.png --signal.offset 5  ->  signal.offset: expected numbers with commas
 fit edit a.png b.jpg --signal.mask mask.png --signal.offset [50,50]  ->  mask.png: nothing of the mask lies in the
 fit poisson a.png --loss.target laplacien  ->  loss.target: input should be 'gradient' or 'laplacian', got 'laplacien'
 fit audio missing.mp3  ->  missing.mp3: no such file
