@@ -42,14 +42,15 @@ def configurations(task: str) -> list[Path]:
 def find_config(config: Path, tasks: Sequence[str]) -> Path:
     """A YAML file of settings: the file, or the one of this name that comes with hypersiren for one of these tasks."""
     shipped = {path.stem: path for task in tasks for path in configurations(task)}
-    if not config.exists() and config.suffix == ".yaml" and len(config.parts) == 1 and config.stem in shipped:
-        return shipped[config.stem]
-    if config.is_file() or config.suffix or len(config.parts) > 1:
+    name = config.name.removesuffix(".yaml")
+    if config.is_file() or len(config.parts) > 1:
         return config
-    if config.name not in shipped:
-        hint = did_you_mean(config.name, shipped, f"; expected a file, or one of {', '.join(shipped)}")
-        fail(f'--config: no such file or configuration "{config}"{hint}')
-    return shipped[config.name]
+    if name in shipped:
+        return shipped[name]
+    if config.suffix or config.exists():
+        return config
+    hint = did_you_mean(name, shipped, f"; expected a file, or one of {', '.join(shipped)}")
+    fail(f'--config: no such file or configuration "{config}"{hint}')
 
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")

@@ -58,7 +58,7 @@ class Training(Optimisation):
     target_points: PositiveInt | None = None
     """Random target pixels for each image; null: all."""
     autocast: bool = False
-    """bfloat16 in encoder, hypernetwork and correction, on devices that have it; the field stays in float32."""
+    """bfloat16 in encoder and hypernetwork, in the correction on devices that have it; the field stays in float32."""
 
 
 CORRECTING = Training(

@@ -21,7 +21,6 @@ from hypersiren.completion.images.task import Completion
 from hypersiren.completion.objective import HypernetObjective
 from hypersiren.completion.train import draw_run
 from hypersiren.errors import UserError
-from hypersiren.hypernets.encoders import precision
 from hypersiren.hypernets.model import build
 from hypersiren.signals.sets.images import load_images
 from hypersiren.tasks.settings import Optimisation
@@ -365,9 +364,7 @@ def test_priors_are_the_papers(faces):
     torch.testing.assert_close(terms["mse"], ((y - batch.y) ** 2).mean())
 
 
-@pytest.mark.parametrize("has", [True, False])
-def test_autocast_spares_the_field_and_devices_without_bfloat16(faces, monkeypatch, has):
-    monkeypatch.setattr(precision, "has_bfloat16", lambda device: has)
+def test_autocast_spares_the_field(faces):
     made = objective(faces, autocast=True)
     seen = []
     made.model.encoder.net[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
@@ -375,7 +372,7 @@ def test_autocast_spares_the_field_and_devices_without_bfloat16(faces, monkeypat
     loss = made.task.loss
     made.task.loss = lambda field, batch: seen.append(field(batch.x).dtype) or loss(field, batch)
     made(batch)["mse"].backward()
-    assert seen == [torch.bfloat16 if has else torch.float32, torch.float32]
+    assert seen == [torch.bfloat16, torch.float32]
 
 
 def test_learning_rate_rises_and_falls():
