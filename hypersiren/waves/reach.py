@@ -22,6 +22,9 @@ FAR = 5.0
 CELLS, SAMPLES = 64, 4
 """Of the grid of arrivals: cells to a unit of length, and points along an axis of a cell where the medium is taken."""
 
+FARTHEST = 8.0
+"""Half of the side of that grid at most: of a wave that goes further nothing is left out."""
+
 OCTAGON = 0.92
 """Paths over cells and diagonals are longer than straight ones by at most 1 / cos(pi / 8) = 1 / 0.924."""
 
@@ -72,6 +75,8 @@ def wave_box(source: Sequence[float], variance: float, fastest: float, duration:
 def timed(box: Box, medium: Medium, variance: float, duration: float) -> Box:
     """A box that knows when the pulse can come to its places, and is no larger than what it comes to in time.
 
+    A box that reaches beyond `FARTHEST` stays as it is.
+
     Args:
         box: From `wave_box`.
         medium: m(x).
@@ -84,7 +89,10 @@ def timed(box: Box, medium: Medium, variance: float, duration: float) -> Box:
         >>> box.reach, 0.55 < box.high[0] < 0.65  # twice as fast up to 0.3 only
         (0.85, True)
     """
-    found = arrivals(medium, box.source, FAR * math.sqrt(variance), max(map(abs, (*box.low, *box.high))))
+    half = max(map(abs, (*box.low, *box.high)))
+    if half > FARTHEST:
+        return box
+    found = arrivals(medium, box.source, FAR * math.sqrt(variance), half)
     n = len(found.times)
     reached = found.times <= duration
     low, high = [], []

@@ -58,3 +58,8 @@ def test_windows_that_a_wave_cannot_come_to_are_not_missed(medium):
     for t in (0.05, 0.3):
         one, other = (f(torch.cat([torch.full_like(x[:, :1], t), x], 1)) for f in fields)
         assert (one - other).norm() < 3e-3 * one.norm()
+
+
+def test_a_wave_that_goes_far_is_not_followed():
+    box = wave_box((0.0, 0.0), 1e-4, 2.0, 90.0)
+    assert timed(box, square, 1e-4, 90.0) is box  # a grid of it would have 5,800 cells along an axis
