@@ -190,7 +190,8 @@ def draw_rows(rows: Sequence[Sequence[Plot | None]], title: str = "", width: int
         beside = 85 * len(list(_bars(row))) + 50 * any(plot.y_label for plot in row if plot)
         place = (width - beside) / len(row) - 12
         titles.append(_wrapped([plot.title if plot else "" for plot in row], place))
-        labels = 22 * any(plot.x_label for plot in row if plot) + 18 * any(_has_numbers(plot) for plot in row)
+        names = max(22 * (plot.x_label.count("\n") + 1) if plot and plot.x_label else 0 for plot in row)
+        labels = names + 18 * any(_has_numbers(plot) for plot in row)
         legend = 24 * any(isinstance(plot, Picture) and plot.lines is not None for plot in row)
         lines = max(text.count("\n") + 1 for text in titles[-1])
         heights.append(max(plot.height(place) for plot in row if plot) + 17 * lines + labels + legend + 12)
@@ -216,7 +217,8 @@ def _draw_row(figure: Any, row: Sequence[Plot | None], titles: Sequence[str]) ->
         axes.set_title(title, fontsize=10, parse_math=False)
         axes.set_xlabel(plot.x_label, fontsize=9)
         axes.tick_params(which="both", labelsize=8)
-        axes.locator_params(axis="x", nbins=max(2, 12 // len(row)))  # or numbers touch
+        narrow = isinstance(plot, Picture) and plot.aspect != "auto"
+        axes.locator_params(axis="x", nbins=min(5 if narrow else 12, max(2, 12 // len(row))))  # or numbers touch
         if _same_axis(left, plot):
             axes.tick_params(labelleft=False)
         else:

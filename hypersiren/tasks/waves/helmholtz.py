@@ -205,12 +205,13 @@ class Helmholtz(FieldTask):
         found, full = self.once(field, self.solve), np.quantile(self.truth.abs().cpu(), 0.99).item()
         off = np.quantile((found - self.truth).abs().cpu(), 0.99).item() or 1e-12
         half, rows = 1 - self.equation.pml.width, list[dict[str, Plot]]()
+        times = f"{float(f'{full / off:.2g}'):,g}"
         for c, (part, name) in enumerate([("Re u", "fit"), ("Im u", "imaginary")]):
             rows.append({
                 f"true_{name}": wave_picture(f"{part}: truth", self.truth[:, c], full, half, part),
                 name: wave_picture(f"{part}: result", found[:, c], full, half, part),
                 f"{name}_error": wave_picture(
-                    f"{part}: error, gain {full / off:.2g}", (found - self.truth)[:, c], off, half, f"error of {part}"
+                    f"{part}: error × {times}", (found - self.truth)[:, c], off, half, f"error of {part}"
                 ),
             })  # fmt: skip
         return [*rows, {"velocity": velocity_picture("Velocity of the medium", self.medium(self.grid), half)}]
