@@ -86,8 +86,8 @@ def mesh(
     default = unused(path.parent / "mesh.ply", path.parent / "preview.png")
     target, picture = (out, unused(out.with_suffix(".png"))[0]) if out else default
     made = shown.moved(placement.scale, np.array(placement.centre))
-    LOG.debug("drawing the preview")
     write_mesh(target, made)
+    LOG.debug("drawing the preview")
     write_image(picture, render_mesh(shown, view=view, up=placement.up))
     LOG.info(f"{target}")
     LOG.info(f"{picture}")

@@ -281,6 +281,12 @@ class Inpainter(nn.Module):
         chroma = logarithm[:, 1:].mean(1, keepdim=True)
         return mean, torch.cat([logarithm[:, :1], chroma, chroma], 1)
 
+    def deviations(
+        self, logarithm: Float[Tensor, "*b 3 H W"], known: Bool[Tensor, "*b H W"]
+    ) -> Float[Tensor, "*b H W 3"]:
+        """Calibrated standard deviations of colours, from the logarithms of `forward`."""
+        return to_deviations(logarithm.exp() * self.scale(known).unsqueeze(-3))
+
     def scale(self, known: Bool[Tensor, "*b H W"]) -> Float[Tensor, "*b H W"]:
         """The factor of the deviations, by the share of the pixels around that is known; between `SHARES` linear."""
         side = [min(AROUND, n - 1 + n % 2) for n in known.shape[-2:]]
@@ -366,8 +372,7 @@ class Inpainter(nn.Module):
             again = fill(truth.movedim(0, -1), left_in).movedim(-1, 0)
             y, logarithm = self._turned(relax(again, left_in), left_in, 1)
             error = (to_picture(y, 3) - to_picture(truth, 3)).abs()
-            deviation = to_deviations(logarithm.exp() * self.scale(left_in))
-            ratios.append((error / deviation)[out].flatten())
+            ratios.append((error / self.deviations(logarithm, left_in))[out].flatten())
         count = sum(map(len, ratios))
         if count < FEWEST:
             return 1.0

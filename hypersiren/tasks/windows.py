@@ -5,7 +5,6 @@ numbers, seconds and the values between samples together; see eval/README.md.
 """
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.memo import Memo
+from hypersiren.fields.progress import now_and_then
 from hypersiren.fields.settings import Network
 from hypersiren.fields.window_solve import Keep, solve_raster
 
@@ -69,12 +69,10 @@ def solve_windows(
         both = [s + o for s, o in zip(step, lap, strict=True)]
         lap = tuple(max(1, min(b // 2, round(network.overlap * b))) for b in both)
         step = tuple(b - o for b, o in zip(both, lap, strict=True))
-    said = time.monotonic()
+    due = now_and_then(SAY_SECONDS)
 
     def progress(done: int, total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said > SAY_SECONDS:
-            said = time.monotonic()
+        if due():
             LOG.info("solving windows: %d %%", 100 * done // total)
 
     return solve_raster(

@@ -247,13 +247,18 @@ def test_the_metric_finds_what_the_output_depends_on():
     assert min(size[0], size[3]) > 2 * size[[1, 2, 4, 5, 6, 7, 8, 9]].max()
 
 
+def known_in_part(count):
+    """Images, the fifth of them that is known, and that as a context."""
+    images = smooth(count, seed=4)
+    mask = torch.rand(count, *SIZE, generator=torch.Generator().manual_seed(2)) < 0.2
+    return images, mask, Context.from_images(images, mask).compact()
+
+
 @torch.no_grad()
 def test_calibration_takes_no_amplitude_that_loses():
     """Random weights know nothing of the truth: the amplitude is 0, and predictions are the prior's."""
     siren, solve = made(trained=False)
-    images = smooth(30, seed=4)
-    mask = torch.rand(30, *SIZE, generator=torch.Generator().manual_seed(2)) < 0.2
-    context = Context.from_images(images, mask).compact()
+    images, mask, context = known_in_part(30)
     case = context, grid(SIZE), images.flatten(1, 2), ~mask.flatten(1)
     torch.nn.init.normal_(solve.correction.last.weight, std=0.05)
     found = []
@@ -305,9 +310,7 @@ def test_signals_of_one_source_are_one_piece_of_evidence():
 def test_calibration_asks_where_signals_are_from():
     """Half of the signals gain, half lose less: that is chance of two sources, and none of 40."""
     siren, solve = made(trained=False)
-    images = smooth(40, seed=4)
-    mask = torch.rand(40, *SIZE, generator=torch.Generator().manual_seed(2)) < 0.2
-    context = Context.from_images(images, mask).compact()
+    _, mask, context = known_in_part(40)
     torch.nn.init.normal_(solve.correction.last.weight, std=0.05)
     with solve.without_correction():
         before = solve(siren, None, {}, context).field(grid(SIZE))

@@ -8,7 +8,6 @@ Symbols: N crops, B crops of a batch, H x W pixels.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
+from hypersiren.fields.progress import now_and_then
 from hypersiren.hypernets.inpainter import Inpainter, colour_axes
 from hypersiren.signals.files import atomic_write
 from hypersiren.training.seeds import host_generator
@@ -90,14 +90,13 @@ class PhotographBank:
             count: N.
         """
         parts: list[tuple[Tensor, ...]] = []
-        said = time.monotonic()
+        due = now_and_then(SAY_SECONDS)
         for start in range(0, count, EACH):
             batch = draw(min(EACH, count - start))
             mean, logarithm = model.posterior(batch.filled, batch.known)
             halves = [each.half() for each in (batch.y, batch.filled, mean, logarithm[:, :2])]
             parts.append((*halves, batch.known))
-            if time.monotonic() - said > SAY_SECONDS:
-                said = time.monotonic()
+            if due():
                 LOG.info("completing training crops: %d of %d", start + len(mean), count)
         return cls(*(torch.cat(each) for each in zip(*parts, strict=True)))
 

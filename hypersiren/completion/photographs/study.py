@@ -1,7 +1,6 @@
 """Evaluation of completed photographs, and completion of a user's pictures at their own size."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from hypersiren.completion.photographs.masks import CONTEXTS, context_mask, rand
 from hypersiren.completion.photographs.task import Photographs
 from hypersiren.completion.train import SetRun
 from hypersiren.fields.compact_windows import CompactWindows
+from hypersiren.fields.progress import now_and_then
 from hypersiren.fields.raster import raster
 from hypersiren.fields.settings import Network
 from hypersiren.hypernets.inpainter import NINETY, Inpainted, Inpainter
@@ -204,12 +204,10 @@ def outputs(
         samples: Samples drawn.
         seed: Of the samples.
     """
-    said = time.monotonic()
+    due = now_and_then(SAY_SECONDS)
 
     def progress(done: int, total: int) -> None:
-        nonlocal said
-        if time.monotonic() - said > SAY_SECONDS:
-            said = time.monotonic()
+        if due():
             LOG.info("completing windows: %d %%", 100 * done // total)
 
     found = model.complete(torch.from_numpy(pixels).float().div_(255), known, progress=progress)

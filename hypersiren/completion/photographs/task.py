@@ -24,7 +24,7 @@ from hypersiren.completion.photographs.settings import PhotographContext, Photog
 from hypersiren.errors import UserError
 from hypersiren.fields.window_solve import fill
 from hypersiren.hypernets.encoders.precision import bfloat16
-from hypersiren.hypernets.inpainter import NINETY, Inpainter, relax, to_axes, to_deviations, to_picture
+from hypersiren.hypernets.inpainter import NINETY, Inpainter, relax, to_axes, to_picture
 from hypersiren.plotting import figure_pixels, image_grid
 from hypersiren.signals.files import SignalError
 from hypersiren.signals.image.files import convert_image, fit_image, read_image
@@ -224,7 +224,7 @@ class Photographs(Kind):
         for batch in self.cases(model, crops, name):
             _, mean, logarithm = batch.completed_by(model)
             error = _rgb(mean) - _rgb(batch.y)
-            deviation = to_deviations(logarithm.exp()) * model.scale(batch.known).unsqueeze(-1)
+            deviation = model.deviations(logarithm, batch.known)
             found.append((error.abs() / deviation)[~batch.known].flatten())
         return torch.cat(found)
 
@@ -249,9 +249,7 @@ class Photographs(Kind):
         for name in CONTEXTS:
             batch = next(self.cases(model, self.judged, name))
             _, mean, logarithm = batch.completed_by(model)
-            deviations = (to_deviations(logarithm.exp()) * model.scale(batch.known).unsqueeze(-1)).mean(
-                -1, keepdim=True
-            )
+            deviations = model.deviations(logarithm, batch.known).mean(-1, keepdim=True)
             rows = []
             shown = zip(_rgb(batch.y), batch.known, _rgb(mean), deviations, strict=True)
             for truth, known, found, deviation in itertools.islice(shown, 3):
@@ -336,7 +334,7 @@ class PhotographObjective(Objective):
         mixture = self.model.mixture
         if self.start is not None:
             LOG.info("starting from %s", self.start)
-            begun = checkpoints.restore(checkpoints.read(checkpoints.find(self.start)))
+            begun = checkpoints.load(self.start)
             if not isinstance(begun, Inpainter) or _shapes(begun) != _shapes(self.model):
                 raise UserError(f"network.start {self.start}: expected a model of photographs of the same size")
             self.model.load_state_dict(begun.state_dict())

@@ -124,7 +124,8 @@ def photos(split: str, crops: int, seed: int) -> ImageSource:
         raise DatasetError(f"expected at least 1 crop, got {crops}")
     count = crops if split == "train" else max(1, crops // 10)
     # One photograph after the other: the first few crops, which the calling process reads, load them all.
-    chosen = [PHOTOS[split][i % len(PHOTOS[split])] for i in range(count)]
+    source = [i % len(PHOTOS[split]) for i in range(count)]
+    chosen = [PHOTOS[split][i] for i in source]
     places = np.random.default_rng((seed, SPLITS.index(split))).random((count, 3))
     return ImageSource(
         f"photos/{split}",
@@ -136,7 +137,7 @@ def photos(split: str, crops: int, seed: int) -> ImageSource:
             "crops": count,
             "seed": seed,
         },
-        source=[i % len(PHOTOS[split]) for i in range(count)],
+        source=source,
     )
 
 

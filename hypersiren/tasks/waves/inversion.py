@@ -290,7 +290,7 @@ class Inversion(FieldTask):
         if self.stage == last:
             self.finished = all(met)
             if done == steps and not self.finished:
-                missed = [each.wavenumber for each, done in zip(self.frequencies, met, strict=True) if not done]
+                missed = [each.wavenumber for each, is_met in zip(self.frequencies, met, strict=True) if not is_met]
                 names = ", ".join(f"{k:g}" for k in missed)
                 LOG.info("all %d steps are done; not met to %.2g %%: k = %s", steps, 100 * self.target, names)
             return self.finished
