@@ -25,7 +25,7 @@ from hypersiren.cli.console import (
     start_folder,
     stop_saved,
 )
-from hypersiren.cli.lines import LOG, announce, progress
+from hypersiren.cli.lines import LOG, announce, progress, show
 from hypersiren.errors import UserError, did_you_mean
 from hypersiren.fields.memo import Memo
 from hypersiren.settings.flags import load_settings
@@ -33,6 +33,7 @@ from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.training.display import is_first, processes
 from hypersiren.training.folders import choose_folder
+from hypersiren.training.later import Later, do_later
 from hypersiren.training.memory import keep_freed_memory, return_freed_memory
 from hypersiren.training.runs import find
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import torch
 
     from hypersiren.tasks.task import FieldTask
+    from hypersiren.training.fit import Fit
 
 
 def fit(
@@ -73,23 +75,40 @@ def fit(
     for settings in every:
         check_signal(task, settings)
         check_run_dir(out, settings, restart)
-    memo = Memo() if len(every) > 1 else None
-    for settings in every:
-        fit_one(task, settings, out, restart, memo)
+    if len(every) == 1:
+        fit_one(task, every[0], out, restart)
+        return
+    memo = Memo()
+    with Later() as later:
+        for settings in every:
+            before = later.count
+            fit_one(task, settings, out, restart, memo, later)
+            later.wait(later.count - before)  # for the signal before: one at most is kept to be drawn
 
 
-def fit_one(task: str, settings: FitSettings, out: Path | None, restart: bool, memo: Memo | None = None) -> None:
-    """Fit one signal, or resume its fit, and print what came of it; `memo` is what several of them share."""
+def fit_one(
+    task: str,
+    settings: FitSettings,
+    out: Path | None,
+    restart: bool,
+    memo: Memo | None = None,
+    later: Later | None = None,
+) -> None:
+    """Fit one signal, or resume its fit, and print what came of it.
+
+    Args:
+        task, settings, out, restart: As in `fit`.
+        memo: What several fits share.
+        later: Draws and prints what came of it while the next one is fitted.
+    """
     announce(f"fit {' '.join([task, *signal_files(task, settings)])}")
     device = choose_device(settings.device)
 
-    from hypersiren.fields.render import kind_of
-    from hypersiren.tasks.panels import write_panels
     from hypersiren.training.distributed import first_then_others, leave, on_first
     from hypersiren.training.fit import fit as fit_field
 
     made, settings = first_then_others(partial(open_signal, task, settings, device))
-    made.memo = memo
+    made.memo, made.later = memo, later
     base = Path("runs") / run_name(task, settings)
     folder = out or on_first(partial(choose_folder, base, settings.model_dump(mode="json"), made.digest()))
     done = on_first(partial(start_folder, folder, restart))
@@ -106,12 +125,26 @@ def fit_one(task: str, settings: FitSettings, out: Path | None, restart: bool, m
         return
     assert settings.training.steps is not None
     report_finished(done, settings.training.steps)
+    do_later(made, partial(show_result, made, result, folder))
+
+
+def show_result(task: "FieldTask", result: "Fit", folder: Path) -> None:
+    """Write the pictures of a finished fit, and print its numbers."""
+    import torch
+
+    from hypersiren.fields.render import kind_of
+    from hypersiren.tasks.panels import write_panels
+
     LOG.info("drawing the result at full resolution")
     return_freed_memory()
-    for path in [folder / "summary.png", *write_panels(folder, made.panels(result.field))]:
+    with torch.no_grad():
+        panels = task.panels(result.field)
+    for path in [folder / "summary.png", *write_panels(folder, panels)]:
         LOG.info(str(path))
-    print_metrics(result.metrics, made)
-    if words_next := NEXT.get(kind_of(made.playback)):
+    if task.later is not None:  # one of several
+        show(folder)
+    print_metrics(result.metrics, task)
+    if words_next := NEXT.get(kind_of(task.playback)):
         print_next(*[folder if word == "RUN" else word for word in words_next])
 
 

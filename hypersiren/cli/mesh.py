@@ -4,6 +4,7 @@ import time
 
 from hypersiren.cli.console import File, Out, check_files, check_least, choose_device, fail
 from hypersiren.cli.lines import LOG, announce, progress, show
+from hypersiren.training.display import bar_size
 from hypersiren.training.folders import unused
 from hypersiren.training.runs import find
 
@@ -70,7 +71,7 @@ def mesh(
     LOG.debug("meshing")
     started = time.perf_counter()
     shape_of_bar = "{desc} {percentage:3.0f}%|{bar}| {elapsed}"
-    with tqdm(total=1.0, desc="meshing", bar_format=shape_of_bar, disable=not progress()) as bar:
+    with tqdm(total=1.0, desc="meshing", bar_format=shape_of_bar, disable=not progress(), **bar_size()) as bar:
 
         def move(share: float) -> None:
             bar.n = share

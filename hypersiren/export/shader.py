@@ -16,6 +16,8 @@ from hypersiren.training.folders import write_text
 MOST = 20_000
 """Weights: compilers of shaders take a minute for more, and some none."""
 
+SMALLER = "fit a small one by --network.kind siren --network.hidden_features 32 --network.hidden_layers 2"
+
 TYPES = ("float", "vec2", "vec3", "vec4")
 
 IMAGE = """
@@ -49,12 +51,13 @@ def to_glsl(field: nn.Module | BoundSiren) -> str:
     """
     siren = field.module() if isinstance(field, BoundSiren) else field
     if type(siren) is not Siren:
-        raise UserError(f"--glsl takes a fit of one SIREN (--network.kind siren), got a {type(siren).__name__}")
+        got = "windows" if hasattr(siren, "windows") else f"a {type(siren).__name__}"
+        raise UserError(f"--glsl takes a fit of one small SIREN, got {got}; {SMALLER}")
     d, c, count = siren.in_features, siren.out_features, sum(p.numel() for p in siren.parameters())
     if count > MOST or d > 3 or c > 4:
         raise UserError(
             f"--glsl: expected at most {MOST:,} weights, 3 coordinates and 4 channels, got {count:,}, {d} and {c}; "
-            "fit a smaller one, such as --network.hidden_features 32 --network.hidden_layers 2"
+            + SMALLER
         )
     layers = siren._linears()
     lines, names = [], [""]

@@ -81,6 +81,8 @@ class FieldTask:
         renderings: What `once` keeps; None: nothing.
         memo: What several tasks of one size share where they have the same one, such as the system of their windows;
             None: nothing.
+        later: Is given what draws and writes the pictures of a finished field, so that the next signal's fit need not
+            wait, see `hypersiren.training.later.Later`; None: they are drawn at once.
         finished: Whether nothing is left to do, before all steps are done; see `advance`.
         measures: What the numbers of `evaluate` are, with unit and direction; the first of them stands above its
             summary. () for their names alone, and the criterion, or the first, above it.
@@ -117,6 +119,7 @@ class FieldTask:
     windowed: bool = False
     renderings: Renderings | None = None
     memo: Memo | None = None
+    later: Callable[[Callable[[], None]], None] | None = None
     finished: bool = False
 
     def advance(self, done: int, steps: int) -> bool:
@@ -292,7 +295,7 @@ LEAST_OMEGA = 30.0
 OPTIONAL = (
     "digest", "summary", "measures", "held_out", "refit_every", "refit", "share", "once", "renderings", "windowed",
     "trained_steps", "windowed_field", "evaluate_result", "finished", "advance", "state", "set_state",
-    "value_count", "memo",
+    "value_count", "memo", "later",
 )  # fmt: skip
 """What a task from outside need not have."""
 

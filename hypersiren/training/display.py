@@ -5,6 +5,7 @@ Of several processes that torchrun started, the first alone shows and writes any
 
 import os
 import sys
+from typing import Any
 
 
 def processes() -> int:
@@ -40,6 +41,20 @@ def shows_progress(progress: bool | str | None = None) -> bool | str:
         return progress
     stream = sys.stderr
     return (stream is not None and stream.isatty()) or in_notebook()
+
+
+def bar_size() -> dict[str, Any]:
+    """The size of the terminal for a bar of tqdm: its own; 80 x 24 where it says that it has none.
+
+    Example:
+        >>> bar_size()
+        {'dynamic_ncols': True}
+    """
+    try:
+        unsized = sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns == 0
+    except (AttributeError, OSError, ValueError):
+        unsized = False
+    return {"ncols": 80, "nrows": 24} if unsized else {"dynamic_ncols": True}
 
 
 def in_notebook() -> bool:

@@ -30,6 +30,7 @@ from hypersiren.training.display import is_first, shows_progress
 from hypersiren.training.distributed import join, on_first
 from hypersiren.training.folders import write_metrics
 from hypersiren.training.interrupts import check_on_interrupt, stop_requested
+from hypersiren.training.later import do_later
 from hypersiren.training.loop import OnLog, optimise_and_load
 from hypersiren.training.memory import return_freed_memory
 from hypersiren.training.objectives import FieldObjective, numbers_per_value
@@ -236,11 +237,17 @@ def fit(
     result = Fit(field, task, **outcome)
     if result.run_dir is not None and result.finished and is_first():
         write_metrics(result.run_dir, result.metrics)
-    if result.run_dir is not None and result.finished and is_first():
-        LOG.info("drawing summary.png")
-        return_freed_memory()
-        objective.summary(field, result.metrics, result.history).write(result.run_dir, "summary")
+        do_later(task, partial(write_summary, objective, result))
     return result
+
+
+@torch.no_grad()
+def write_summary(objective: FieldObjective, result: Fit) -> None:
+    """Write summary.png of a finished run into its folder."""
+    assert result.run_dir is not None
+    LOG.info("drawing %s", result.run_dir / "summary.png")
+    return_freed_memory()
+    objective.summary(result.field, result.metrics, result.history).write(result.run_dir, "summary")
 
 
 def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) -> FitSettings:

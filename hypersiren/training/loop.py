@@ -31,10 +31,11 @@ from hypersiren.tasks.summary import headline
 from hypersiren.tasks.task import digest_of, map_tensors
 from hypersiren.training import checkpoints, stages
 from hypersiren.training.checkpoints import CheckpointError
-from hypersiren.training.display import is_first, shows_progress
+from hypersiren.training.display import bar_size, is_first, shows_progress
 from hypersiren.training.distributed import agreement, join, mean, on_first
 from hypersiren.training.folders import TrainingError, locked
 from hypersiren.training.interrupts import check_on_interrupt, stop_requested
+from hypersiren.training.later import do_later
 from hypersiren.training.memory import RETURN_SECONDS, return_freed_memory
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective
@@ -204,7 +205,7 @@ def _optimise(
         initial=start,
         unit="step",
         disable=not progress or not steps,
-        dynamic_ncols=True,
+        **bar_size(),
         mininterval=0.1 if live else 30.0,
         miniters=1,  # by time alone, however steps change their pace
     )
@@ -287,7 +288,7 @@ def _optimise(
                     looked = time.perf_counter()
     finally:
         bar.close()
-        monitor.close()
+        do_later(task, monitor.close)
     return True, run.history, None
 
 
@@ -346,15 +347,31 @@ def _validate(
             metrics = {name: float(value) for name, value in found.items()}  # not NumPy's, to be saved
         run.log(step, {f"validation/{k}": v for k, v in metrics.items()})
         run.save(step, metrics)
+        monitor.scalars(step, {f"validation/{k}": v for k, v in metrics.items()})
         if monitor.writes:
-            return_freed_memory()
-            monitor.panels(step, {f"{task.name}/{k}": p for k, p in task.panels(predict).items()})
-            if monitor.wants_figure() or last:
-                return_freed_memory()
-                pictures = objective.pictures(predict, metrics, run.history)
-                monitor.panels(step, {f"{task.name}/{k}": p for k, p in pictures.items()})
-    monitor.scalars(step, {f"validation/{k}": v for k, v in metrics.items()})
+            figure = monitor.wants_figure() or last
+            draw = partial(_draw, objective, predict, monitor, step, metrics if figure else None, run.history)
+            do_later(task, draw) if last else draw()
     return metrics
+
+
+@torch.no_grad()
+def _draw(
+    objective: Objective,
+    predict: Any,
+    monitor: Monitor,
+    step: int,
+    metrics: dict[str, float] | None,
+    history: list[dict[str, float]],
+) -> None:
+    """Pictures for TensorBoard; with the metrics of a validation the summary too."""
+    name = objective.task.name
+    return_freed_memory()
+    monitor.panels(step, {f"{name}/{k}": p for k, p in objective.task.panels(predict).items()})
+    if metrics is not None:
+        return_freed_memory()
+        pictures = objective.pictures(predict, metrics, history)
+        monitor.panels(step, {f"{name}/{k}": p for k, p in pictures.items()})
 
 
 @contextmanager

@@ -51,7 +51,8 @@ def test_complete_of_ones_own_points_and_meshes(tmp_path_factory, tmp_path, caps
     files = [tmp_path / "dumbbell.ply", tmp_path / "points.xyz"]
     code, out, err = run(capsys, "complete", folder, *files, "--size", 16, "--out", tmp_path / "out", "--context", 30)
     assert code == 0, err
-    assert out.split() == [str(tmp_path / "out" / f"{n}_completed.ply") for n in ("dumbbell", "points")]
+    written = [f"{n}_{what}" for n in ("dumbbell", "points") for what in ("completed.ply", "panel.png")]
+    assert out.split() == [str(tmp_path / "out" / name) for name in written]
     import trimesh
 
     found = trimesh.load_mesh(tmp_path / "out" / "dumbbell_completed.ply")

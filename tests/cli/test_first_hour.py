@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Picture
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from hypersiren import (
     Completion,
@@ -138,16 +139,41 @@ def test_the_task_of_a_set_is_told():
         assert task_of(row.settings().model_dump(mode="json")) == f"train {row.unit}"
 
 
-def test_several_files_have_a_run_each(here, capsys):
+def test_several_files_get_what_each_gets_alone(here, capsys):
     code, out, _ = run(capsys, "fit", "image", "a.png", "b.png", "--device", "cpu")
     assert code == 0
     assert [path.name for path in sorted((here / "runs").iterdir())] == ["image-a", "image-b"]
-    assert out.count("ssim ") == 2
     for name in "ab":
-        alone = run(capsys, "fit", "image", f"{name}.png", "--device", "cpu")
-        assert alone[0] == 0
-        assert "already solved" in alone[2]
-        assert alone[1] in out
+        together, alone = here / "runs" / f"image-{name}", here / f"alone-{name}"
+        code, numbers, _ = run(capsys, "fit", "image", f"{name}.png", "--device", "cpu", "--out", str(alone))
+        assert code == 0
+        assert numbers in out
+        assert sorted(path.name.partition(".")[0] for path in together.iterdir()) == sorted(
+            path.name.partition(".")[0] for path in alone.iterdir()
+        )
+        assert (together / "fit.png").read_bytes() == (alone / "fit.png").read_bytes()
+        weights = [load(folder).state_dict() for folder in (together, alone)]
+        assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+        drawn = [tags_of(folder) for folder in (together, alone)]
+        assert "image/summary" in drawn[0]
+        assert drawn[0] == drawn[1]
+
+
+def tags_of(folder):
+    """What TensorBoard would show, in its order, and how often."""
+    (events,) = folder.glob("events.*")
+    return [value.tag for event in EventFileLoader(str(events)).Load() for value in event.summary.value]
+
+
+def test_a_picture_that_cannot_be_written_ends_the_fits_of_several_files(here, capsys, monkeypatch):
+    def full(objective, result):
+        raise UserError(f"{result.run_dir}: disk full")
+
+    monkeypatch.setattr("hypersiren.training.fit.write_summary", full)
+    code, _, err = run(capsys, "fit", "image", "a.png", "b.png", "--device", "cpu")
+    assert code == 2
+    assert err.strip().splitlines()[-1] == "hypersiren: runs/image-a: disk full"
+    assert load("runs/image-b").numbers > 0
 
 
 # ---- a fit that starts from another

@@ -9,11 +9,13 @@ import struct
 import sys
 import termios
 import time
+import types
 
 import pytest
 
 from hypersiren.cli import lines
 from hypersiren.cli.main import main
+from hypersiren.training.display import bar_size
 from tests.cli.test_cli import TINY as TINY_SET
 from tests.cli.test_cli_fit import TINY, photo  # noqa: F401 - a fixture
 from tests.cli.test_cli_fit import run as run_here
@@ -27,6 +29,7 @@ class Finder:
             print("<torch>", flush=True)
 sys.meta_path.insert(0, Finder())
 from hypersiren.cli.main import main
+from hypersiren.training.display import bar_size
 main(sys.argv[1:])
 """
 """Runs the command, and says when torch is imported."""
@@ -63,7 +66,7 @@ def assert_in_order(text: str, *expected: str) -> None:
 STAGES = {
     "fit image a.png": """
         fit image a.png: loading PyTorch | <torch> | reading a.png | run folder runs/image-a | building the field
-        preparing the optimiser | 0/4 | 2/4 | evaluating | 4/4 | psnr | drawing summary.png
+        preparing the optimiser | 0/4 | 2/4 | evaluating | 4/4 | psnr | drawing runs/image-a/summary.png
         drawing the result | runs/image-a/summary.png | dB (higher is better)
         next: hypersiren render runs/image-a --size 1024""",
     "compare image a.png --fields siren,relu": """
@@ -85,6 +88,13 @@ STAGES = {
 def test_every_stage_has_a_word_in_a_terminal(command, photo):  # noqa: F811
     text = in_terminal(*command.split(), *(TINY_SET if command == "train" else TINY))
     assert_in_order(text, *re.split(r"\s*[|\n]\s*", STAGES[command].strip()))
+
+
+@pytest.mark.parametrize(("columns", "size"), [(0, {"ncols": 80, "nrows": 24}), (120, {"dynamic_ncols": True})])
+def test_a_terminal_without_a_size_has_bars(columns, size, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(isatty=lambda: True, fileno=lambda: 2))
+    monkeypatch.setattr(os, "get_terminal_size", lambda number: os.terminal_size((columns, columns // 5)))
+    assert bar_size() == size
 
 
 def test_quiet_prints_results_alone_and_verbose_the_details(photo, capsys):  # noqa: F811

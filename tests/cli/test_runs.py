@@ -191,9 +191,12 @@ def test_completions_comparisons_and_renderings_do_not_overwrite_each_other(here
     for words in ([], ["--context", 20], ["--refine", 2], ["--size", 30], ["--extent", 2]):
         code, out, _ = run(capsys, "complete", "x", "a.png", *words)
         assert code == 0
-        names.append(out.strip())
-    assert names == [f"x/completion/a_completed{n}.png" for n in ("", "-2", "-3", "-4", "-5")]
-    assert Image.open(names[3]).size == (30, 30)
+        names.append(out.split())
+    written = [
+        [f"x/completion/a_{what}{n}.png" for what in ("completed", "panel")] for n in ("", "-2", "-3", "-4", "-5")
+    ]
+    assert names == written
+    assert Image.open(names[3][0]).size == (30, 30)
     assert Path("x/completion/a_panel-5.png").exists()
     table = Path("x/completion/table.txt").read_text()
     assert run(capsys, "complete", "x", "--refine", 1)[0] == 0

@@ -18,7 +18,7 @@ from hypersiren.hypernets.inpainter import Inpainter
 from hypersiren.signals.sets.sources import DatasetError
 
 TINY = ["--widths", "8,8,8,8", "--blocks", "1,1,1,1", "--components", "0", "--crops", "40", "--side", "64",
-        "--pixels", "32", "--batch_size", "2", "--steps", "4", "--validate_every", "2", "--device", "cpu"]  # fmt: skip
+        "--pixels", "32", "--batch_size", "2", "--steps", "4", "--validate_every", "4", "--device", "cpu"]  # fmt: skip
 
 
 def run(capsys, *words) -> tuple[int, str]:

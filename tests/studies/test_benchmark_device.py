@@ -13,7 +13,7 @@ from hypersiren.studies.benchmarks.measure import shown
 CPU, META = torch.device("cpu"), torch.device("meta")
 SMALL = ("--hypernet.hidden_features", "8", "--siren.hidden_features", "8", "--encoder.latent_features", "8")
 MODELS = {
-    "solve": ("default", "faces", ("--siren.hidden_features", "[8, 16]")),
+    "solve": ("default", "faces", ("--siren.hidden_features", "[8, 16]", "--correction.masks", "20")),
     "set": ("set", "celeba_set", SMALL),
     "cnn": ("cnn", "celeba_cnn", (*SMALL, "--encoder.size", "[SIZE, SIZE]")),
 }

@@ -195,8 +195,8 @@ def write(path, rate=8000, n=500):
 def test_a_users_recordings(run, tmp_path):
     path = write(tmp_path / "a.wav", 16000, 1000)
     options = {"size": 256, "seed": 0, "refine": 0}
-    (made,) = complete_files(run, [path], tmp_path, gap=2.0, share=0.5, **options)
-    assert made.name == "a_completed.wav"
+    made = complete_files(run, [path], tmp_path, gap=2.0, share=0.5, **options)
+    assert [path.name for path in made] == ["a_completed.wav", "a_panel.png"]
     for name in ("completed", "context", "truth"):
         sound = read_sound(tmp_path / f"a_{name}.wav")
         assert (sound.rate, len(sound.wave)) == (8000, 500)  # at the model's rate
@@ -204,8 +204,8 @@ def test_a_users_recordings(run, tmp_path):
     assert (context != 0).mean() == pytest.approx(0.5 * 48 / 64, abs=0.04)
     assert all((context[s + 24 : s + 40] == 0).all() for s in range(0, 500, 64))
     assert (tmp_path / "a_panel.png").exists()
-    (again,) = complete_files(run, [path], tmp_path, **options)
-    assert again.name == "a_completed-2.wav"
+    again = complete_files(run, [path], tmp_path, **options)
+    assert [path.name for path in again] == ["a_completed-2.wav", "a_panel-2.png"]
     assert (read_sound(tmp_path / "a_context-2.wav").wave != 0).mean() == pytest.approx(0.25, abs=0.02)
     mask = np.zeros((1000, 1))
     mask[:400] = 0.5
@@ -218,9 +218,9 @@ def test_samples_of_a_users_recordings(run, tmp_path):
     path = write(tmp_path / "a.wav")
     options = {"size": 256, "refine": 0, "gap": 2.0, "samples": 3}
     made = [path.name for path in complete_files(run, [path], tmp_path, seed=0, **options)]
-    assert made == ["a_completed.wav", "a_sample1.wav", "a_sample2.wav", "a_sample3.wav"]
+    assert made == ["a_completed.wav", "a_sample1.wav", "a_sample2.wav", "a_sample3.wav", "a_panel.png"]
     again = [path.name for path in complete_files(run, [path], tmp_path, seed=0, **options)]
-    assert again == ["a_completed-2.wav", "a_sample1-2.wav", "a_sample2-2.wav", "a_sample3-2.wav"]
+    assert again == ["a_completed-2.wav", "a_sample1-2.wav", "a_sample2-2.wav", "a_sample3-2.wav", "a_panel-2.png"]
     waves = {path.stem: read_sound(path).wave for path in tmp_path.glob("a_*.wav")}
     assert all(wave.shape == (500, 1) for wave in waves.values())
     assert all((waves[name] == waves[f"{name}-2"]).all() for name in ("a_completed", "a_sample1", "a_sample3"))

@@ -23,7 +23,7 @@ def main() -> None:
     for encoder in ({"kind": "set", "hidden_features": 32}, {"kind": "conv", "widths": (8, 16)}):
         model = build({"hidden_features": 16}, encoder, {"kind": "full", "hidden_features": 32}, channels=3)
         objective = HypernetObjective(model, task, latent=0.1, weights=100.0)
-        compiled = torch.compile(objective)
+        compiled = torch.compile(objective, backend="aot_eager")  # traced; of the steps below programs are made
         trained = [p for p in model.parameters() if p.requires_grad]
         for step in range(2):
             batch = task.sample(torch.Generator().manual_seed(step))

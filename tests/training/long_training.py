@@ -18,7 +18,7 @@ def main() -> None:
     pixels = 2 * torch.rand(128, 128, 1, generator=torch.Generator().manual_seed(0)) - 1
     fit(Image(pixels[:16, :16]), steps=2)  # what torch itself takes
     before = peak()
-    fit(Image(pixels, points=8192), steps=100)
+    fit(Image(pixels, points=8192), steps=50)
     print(peak() - before)
 
 

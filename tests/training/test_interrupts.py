@@ -208,7 +208,7 @@ def equal(a, b):
 
 def test_fits_in_threads_give_what_each_gives_alone():
     alone = [of_thread(i) for i in range(6)]
-    for _ in range(3):
+    for _ in range(2):
         together, stop = [None] * 6, threading.Event()
 
         def one(i, together=together):

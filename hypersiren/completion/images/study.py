@@ -245,14 +245,11 @@ def complete(
         picture = complete_photo(model, photo, shape, extent, refine)
         deviation = None if refine else photo_deviation(model, photo, shape, extent)
         panel = photo_panel(photo, picture, deviation)
-        outputs = [
-            Output("completed.png", partial(write_image, pixels=picture.cpu().numpy())),
-            Output("panel.png", partial(write_image, pixels=panel), told=False),
-        ]
+        outputs = [Output("completed.png", partial(write_image, pixels=picture.cpu().numpy()))]
         if samples is not None:
             drawn = sample_photo(model, photo, samples, shape, extent, seed)
             outputs.append(Output("samples.png", partial(write_image, pixels=drawn)))
-        yield path.stem, outputs
+        yield path.stem, [*outputs, Output("panel.png", partial(write_image, pixels=panel))]
 
 
 FRESH_RATES = (1e-4, 3e-4, 1e-3, 3e-3)

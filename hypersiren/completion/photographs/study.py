@@ -229,7 +229,7 @@ def outputs(
         drawn.append(_bytes(sample))
         result.append(Output(f"sample_{number + 1}.png", partial(write_image, pixels=drawn[-1])))
     panel = _panel(pixels, found.known, completed, _bytes(scaled[0]), white, drawn)
-    return [*result, Output("panel.png", partial(write_image, pixels=panel), told=False)]
+    return [*result, Output("panel.png", partial(write_image, pixels=panel))]
 
 
 def _bytes(values: Float[Tensor, "H W C"]) -> np.ndarray:

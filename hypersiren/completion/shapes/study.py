@@ -258,6 +258,6 @@ def complete(
             path.stem,
             [
                 Output("completed.ply", partial(write_mesh, mesh=done.mesh)),
-                Output("panel.png", partial(write_image, pixels=panel), told=False),
+                Output("panel.png", partial(write_image, pixels=panel)),
             ],
         )

@@ -181,7 +181,7 @@ def complete(
             )
             for name, values in sounds.items()
         ]
-        yield path.stem, [*outputs, Output("panel.png", partial(write_image, pixels=done.picture), told=False)]
+        yield path.stem, [*outputs, Output("panel.png", partial(write_image, pixels=done.picture))]
 
 
 def _known_samples(

@@ -5,6 +5,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from hypersiren.fields import operators
 from hypersiren.fields.coords import grid
@@ -50,7 +51,7 @@ def gradient_row(
         "true_gradient": Picture(titles[0], draw_gradient(truth, full).cpu().numpy()),
         "gradient": Picture(titles[1], draw_gradient(gradient, full).cpu().numpy()),
         "wheel": Picture(
-            "Colours of gradients", gradient_wheel().numpy(),
+            "Colours of gradients", _legend(truth.shape[0], truth.shape[1]).numpy(),
             x_label=f"hue: where the image gets brighter;\nfull brightness: {full:.3g} per unit of x",
         ),
     }  # fmt: skip
@@ -70,6 +71,15 @@ def laplacian_row(
         "true_laplacian": picture("Laplacian of the truth", truth),
         "laplacian": picture("Laplacian of the result" + _psnr_title(score), laplacian),
     }
+
+
+def _legend(h: int, w: int) -> Float[Tensor, "H W 3"]:
+    """The wheel of colours on white, in the proportions of the pictures beside it."""
+    wheel = gradient_wheel()
+    room = round(1.6 * len(wheel) * min(3.0, max(h, w) / min(h, w))) - len(wheel)
+    low = len(wheel) * 3 // 10
+    across, down = (room // 2, low) if w >= h else (low, room // 2)
+    return pad(wheel.movedim(-1, 0), (across, across, down, down), value=1.0).movedim(0, -1)
 
 
 def _psnr_title(score: float | None) -> str:
