@@ -29,11 +29,11 @@ from hypersiren.cli.lines import LOG, announce, progress, show
 from hypersiren.errors import UserError, did_you_mean
 from hypersiren.fields.memo import Memo
 from hypersiren.settings.flags import load_settings
+from hypersiren.tasks.later import Later, do_later
 from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.settings import FitSettings
 from hypersiren.training.display import is_first, processes
 from hypersiren.training.folders import choose_folder
-from hypersiren.training.later import Later, do_later
 from hypersiren.training.memory import keep_freed_memory, return_freed_memory
 from hypersiren.training.runs import find
 

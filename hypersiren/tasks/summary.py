@@ -106,6 +106,17 @@ def draw_summary(
         >>> figure.get_suptitle(), figure.subfigs[0].axes[0].get_title()
         ('image: PSNR 41.2 dB (higher is better)', 'Truth')
     """
+    return draw_rows(*summary_plots(task, field, metrics, history, levels))
+
+
+def summary_plots(
+    task: Any,
+    field: Any,
+    metrics: Mapping[str, float],
+    history: History = (),
+    levels: Mapping[str, float] | None = None,
+) -> tuple[list[list[Plot]], str]:
+    """The plots of a summary, row by row, and its title; see `draw_summary`."""
     measure = headline(task, metrics)
     rows = [dict(row) for row in rows_of(task, field)]
     curves = course(history, measure, levels)
@@ -115,7 +126,7 @@ def draw_summary(
         rows.append({**curves})
     title = "\n".join(textwrap.fill(line, 76) for line in summary_title(task, metrics, history).splitlines())
     empty: dict[str, Plot] = {"nothing": Picture("No pictures and no history", np.ones((1, 3, 1)))}
-    return draw_rows([list(row.values()) for row in rows if row] or [list(empty.values())], title)
+    return [list(row.values()) for row in rows if row] or [list(empty.values())], title
 
 
 def summary_title(task: Any, metrics: Mapping[str, float], history: History = ()) -> str:

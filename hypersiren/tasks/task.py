@@ -17,6 +17,7 @@ from hypersiren.fields.settings import Network
 from hypersiren.fields.shown import by_shape
 from hypersiren.fields.window_solve import Keep
 from hypersiren.signals.sets.disk import DiskPixels
+from hypersiren.tasks.later import Later
 from hypersiren.tasks.panels import Panel
 from hypersiren.tasks.rendering import Renderings, T
 from hypersiren.tasks.settings import FitSettings
@@ -81,8 +82,8 @@ class FieldTask:
         renderings: What `once` keeps; None: nothing.
         memo: What several tasks of one size share where they have the same one, such as the system of their windows;
             None: nothing.
-        later: Is given what draws and writes the pictures of a finished field, so that the next signal's fit need not
-            wait, see `hypersiren.training.later.Later`; None: they are drawn at once.
+        later: Is given what draws and writes the pictures of a finished field, so that the fit of the next signal need
+            not wait; None: they are drawn at once.
         finished: Whether nothing is left to do, before all steps are done; see `advance`.
         measures: What the numbers of `evaluate` are, with unit and direction; the first of them stands above its
             summary. () for their names alone, and the criterion, or the first, above it.
@@ -119,7 +120,7 @@ class FieldTask:
     windowed: bool = False
     renderings: Renderings | None = None
     memo: Memo | None = None
-    later: Callable[[Callable[[], None]], None] | None = None
+    later: Later | None = None
     finished: bool = False
 
     def advance(self, done: int, steps: int) -> bool:

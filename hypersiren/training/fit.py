@@ -22,6 +22,7 @@ from hypersiren.fields.settings import WHOLE, WINDOWS, Network
 from hypersiren.fields.siren import Params
 from hypersiren.plotting import ZOOM, figure_pixels
 from hypersiren.signals.image.files import encode_png, write_image
+from hypersiren.tasks.later import do_later
 from hypersiren.tasks.settings import FitSettings, FitTraining
 from hypersiren.tasks.summary import draw_summary
 from hypersiren.tasks.task import check_task, digest_of
@@ -30,7 +31,6 @@ from hypersiren.training.display import is_first, shows_progress
 from hypersiren.training.distributed import join, on_first
 from hypersiren.training.folders import write_metrics
 from hypersiren.training.interrupts import check_on_interrupt, stop_requested
-from hypersiren.training.later import do_later
 from hypersiren.training.loop import OnLog, optimise_and_load
 from hypersiren.training.memory import return_freed_memory
 from hypersiren.training.objectives import FieldObjective, numbers_per_value

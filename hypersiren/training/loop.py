@@ -26,6 +26,7 @@ from tqdm import tqdm
 from hypersiren.errors import UserError
 from hypersiren.fields.savable import describe, rebuild
 from hypersiren.hypernets.encoders.precision import convolutions
+from hypersiren.tasks.later import do_later
 from hypersiren.tasks.settings import Optimisation
 from hypersiren.tasks.summary import headline
 from hypersiren.tasks.task import digest_of, map_tensors
@@ -35,7 +36,6 @@ from hypersiren.training.display import bar_size, is_first, shows_progress
 from hypersiren.training.distributed import agreement, join, mean, on_first
 from hypersiren.training.folders import TrainingError, locked
 from hypersiren.training.interrupts import check_on_interrupt, stop_requested
-from hypersiren.training.later import do_later
 from hypersiren.training.memory import RETURN_SECONDS, return_freed_memory
 from hypersiren.training.monitor import Monitor
 from hypersiren.training.objectives import Objective

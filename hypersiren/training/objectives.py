@@ -9,9 +9,9 @@ from torch import Generator, Tensor, nn
 
 from hypersiren.errors import UserError
 from hypersiren.fields.operators import Field
-from hypersiren.plotting import ZOOM, figure_pixels
+from hypersiren.tasks.later import draw as draw_here
 from hypersiren.tasks.panels import ImagePanel, Panel
-from hypersiren.tasks.summary import History, draw_summary, summary_title
+from hypersiren.tasks.summary import History, summary_plots, summary_title
 from hypersiren.tasks.task import Task
 
 
@@ -128,8 +128,8 @@ class FieldObjective(Objective):
         """
         key = summary_title(self.task, metrics, history), len(history)
         if self._drawn is None or self._drawn[0] != key:
-            figure = draw_summary(self.task, field, metrics, history)
-            self._drawn = key, ImagePanel.of(figure_pixels(figure, zoom=ZOOM))
+            draw = later.draw if (later := getattr(self.task, "later", None)) else draw_here
+            self._drawn = key, ImagePanel.of(draw(*summary_plots(self.task, field, metrics, history)))
         return self._drawn[1]
 
 
