@@ -208,7 +208,7 @@ def complete_first(task: Any, start: Path) -> None:
     model = load(start, task.device)
     if not isinstance(model, Inpainter):
         fail(f"--start {start}: expected a model of photographs, such as the released photographs")
-    completed = model.complete((task.pixels + 1) / 2, task.known)
+    completed = model.complete((task.pixels + 1) / 2, task.known, scaled=False)
     task.start(2 * completed.mean - 1)
 
 

@@ -303,7 +303,7 @@ class Inpainter(nn.Module):
         picture: Float[Tensor, "H W C"],
         known: Bool[Tensor, "_ _"],
         *,
-        turns: int = 1,
+        scaled: bool = True,
         progress: Callable[[int, int], object] = lambda done, total: None,
     ) -> Inpainted:
         """The posterior of a picture of any size.
@@ -311,8 +311,8 @@ class Inpainter(nn.Module):
         Args:
             picture: Values on [0, 1]; those of unknown pixels are not looked at. One channel or three.
             known: Which pixels are known.
-            turns: Mirrored and transposed pictures, 1 to 8, whose completions are averaged: each takes as long as the
-                first, and together they err a little less.
+            scaled: Whether the deviations follow the picture, by known pixels that are left out, which takes as long as
+                256 x 256 pixels.
             progress: Called with the windows that are done and all of them.
 
         Raises:
@@ -340,12 +340,13 @@ class Inpainter(nn.Module):
             (top, low, high, bottom), (left, west, east, right) = rows, columns
             inner = (..., slice(low - top, high - top), slice(west - left, east - left))
             window, mask = filled[:, top:bottom, left:right], seen[top:bottom, left:right]
-            y, logarithm = self._turned(relax(window, mask), mask, turns)
+            y, logarithm = self._one(relax(window, mask), mask)
             place = (..., slice(low, high), slice(west, east))
             mean[place] = torch.where(mask, window, y)[inner]
             deviation[place] = (logarithm.exp() * self.scale(mask)).masked_fill(mask, 0)[inner]
             progress(number + 1, len(places))
-        deviation *= self._own_scale(filled, seen)
+        if scaled:
+            deviation *= self._own_scale(filled, seen)
         whole = (..., slice(h), slice(w))
         return Inpainted(mean[whole].contiguous(), deviation[whole].contiguous(), seen[whole], channels)
 
@@ -370,7 +371,7 @@ class Inpainter(nn.Module):
             if not out.any() or not left_in.any():
                 continue
             again = fill(truth.movedim(0, -1), left_in).movedim(-1, 0)
-            y, logarithm = self._turned(relax(again, left_in), left_in, 1)
+            y, logarithm = self._one(relax(again, left_in), left_in)
             error = (to_picture(y, 3) - to_picture(truth, 3)).abs()
             ratios.append((error / self.deviations(logarithm, left_in))[out].flatten())
         count = sum(map(len, ratios))
@@ -379,20 +380,12 @@ class Inpainter(nn.Module):
         found = float(torch.cat(ratios).quantile(0.9)) / NINETY
         return math.exp(math.log(max(found, 0.1)) * count / (count + DOUBT))
 
-    def _turned(
-        self, window: Float[Tensor, "3 h w"], known: Bool[Tensor, "h w"], turns: int
+    def _one(
+        self, window: Float[Tensor, "3 h w"], known: Bool[Tensor, "h w"]
     ) -> tuple[Float[Tensor, "3 h w"], Float[Tensor, "3 h w"]]:
-        """The mean over mirrored and transposed windows."""
-        total: list[Tensor] = []
-        for turn in range(turns):
-            flips = [axis for axis, bit in ((-1, 1), (-2, 2)) if turn & bit]
-            x, mask = window.flip(flips), known.flip(flips)
-            if turn & 4:
-                x, mask = x.mT, mask.mT
-            found = [each[0].mT if turn & 4 else each[0] for each in self(x[None], mask[None])]
-            found = [each.flip(flips) / turns for each in found]
-            total = [a + b for a, b in zip(total, found, strict=True)] if total else found
-        return total[0], total[1]
+        """Means and logarithms of deviations of one window."""
+        y, logarithm = self(window[None], known[None])
+        return y[0], logarithm[0]
 
 
 def _parts(length: int, halo: int) -> Iterator[tuple[int, int, int, int]]:
