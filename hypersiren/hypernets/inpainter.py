@@ -261,8 +261,9 @@ class Inpainter(nn.Module):
     ) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B 3 H W"]]:
         """The mean of what the network makes of a posterior and of its mirror images; see `PictureNetwork.forward`."""
         means, logarithms = torch.zeros_like(mean), torch.zeros_like(mean)
+        x = self.network.inputs(guess, mean, logarithm, known)
         for axes in MIRRORS:
-            y, found = self.network(*(each.flip(axes) for each in (guess, mean, logarithm, known)))
+            y, found = self.network.applied(*(each.flip(axes) for each in (x, mean, logarithm)))
             means += y.flip(axes) / len(MIRRORS)
             logarithms += found.flip(axes) / len(MIRRORS)
         return means, logarithms

@@ -1,8 +1,8 @@
 """A mixture of Gaussian priors over small windows of pictures, and the posterior of pictures that are known in part.
 
 A window of n x n pixels, less its mean, is normal with the covariance S_k of its component k, for the luminance and for
-each of two chromas. Given a first guess of a picture, each window takes the `CANDIDATES` components under which the
-guess is likeliest; these are weighted by the evidence of the known pixels y_o alone,
+each of two chromas. Given a first guess of a picture, each window takes the one or two components under which the
+guess is likeliest; two are weighted by the evidence of the known pixels y_o alone,
 
     p(k | y_o) ~ pi_k N(y_o; 0, S_k[o, o] + noise),     E[y | y_o, k] = S_k[:, o] (S_k[o, o] + noise)^-1 y_o,
 
@@ -22,10 +22,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 CANDIDATES = 2
-"""Components that each window is completed with."""
+"""Components that a window is completed with."""
 
-STEPS = (2, 2)
-"""Pixels from window to window, down and right; they divide 8."""
+CLEAR = 20.0
+"""The likeliest component alone, where the next is less likely by as much in logarithms."""
+
+STEP = 2
+"""Pixels from a row of windows to the next, which is shifted by as many; along a row twice as many. It divides 4."""
 
 LEVEL = (0.15, 0.01)
 """Variance of the mean of a window, luminance and chroma."""
@@ -128,17 +131,21 @@ class PatchMixture(nn.Module):
         # The level is relative to that of the first guess, so that one prior is right for dark and for light pictures.
         level = windows.mean(-1, keepdim=True)
         centred = windows - level
-        best = _likelihoods(centred, covariances + _diagonal(BLUR, centred), self.logarithms)
-        best = best.topk(min(CANDIDATES, best.shape[1]), 1).indices
+        likely = _likelihoods(centred, covariances + _diagonal(BLUR, centred), self.logarithms)
+        likely, best = likely.topk(min(CANDIDATES, likely.shape[1]), 1)
+        clear = likely[:, 0] - likely[:, -1] > CLEAR
         wide = covariances + torch.tensor(LEVEL).to(values).view(2, 1, 1, 1)
-        for which, order, inside in _alike(seen):
-            mean, variance = self._posterior(centred[:, which], order, inside, best[which], wide)
-            weight = 1 / (variance.sum(0) + 1e-5)
-            place = index[which].flatten()
-            weights.index_add_(0, place, weight.flatten())
-            for axis in range(3):
-                total[axis].index_add_(0, place, (weight * (mean[axis] + level[axis, which])).flatten())
-                squares[axis].index_add_(0, place, (weight * variance[axis]).flatten())
+        for some, count in ((clear, 1), (~clear, CANDIDATES)):
+            (some,) = some.nonzero(as_tuple=True)
+            for part, order, inside in _alike(seen[some]):
+                which = some[part]
+                mean, variance = self._posterior(centred[:, which], order, inside, best[which, :count], wide)
+                weight = 1 / (variance.sum(0) + 1e-5)
+                place = index[which].flatten()
+                weights.index_add_(0, place, weight.flatten())
+                for axis in range(3):
+                    total[axis].index_add_(0, place, (weight * (mean[axis] + level[axis, which])).flatten())
+                    squares[axis].index_add_(0, place, (weight * variance[axis]).flatten())
 
     def _posterior(
         self,
@@ -150,11 +157,15 @@ class PatchMixture(nn.Module):
     ) -> tuple[Float[Tensor, "3 n P"], Float[Tensor, "3 n P"]]:
         """Mean and variance of windows whose first pixels in an order are known, where `inside`."""
         right = y.gather(2, order.expand(3, -1, -1)) * inside
-        every = torch.arange(y.shape[-1], device=y.device)
+        size, whole = y.shape[-1], bool(inside.all())
         means, variances, evidence = [], [], []
         for k in best.unbind(1):
-            across = wide[:, k[:, None, None], order[:, :, None], every[None, None]] * inside[..., None]
-            system = across.gather(3, order[:, None].expand(2, -1, order.shape[1], -1)) * inside[:, None]
+            across = wide.flatten(1, 2).index_select(1, (size * k[:, None] + order).flatten())
+            across = across.unflatten(1, order.shape)
+            system = across.gather(3, order[:, None].expand(2, -1, order.shape[1], -1))
+            if not whole:
+                across *= inside[..., None]
+                system *= inside[:, None] * inside[..., None]
             system.diagonal(dim1=-1, dim2=-2).add_(NOISE + (~inside).to(y))
             lower = torch.linalg.cholesky_ex(system)[0]
             # Of both priors at once: the known values and what they tell of every pixel.
@@ -165,9 +176,9 @@ class PatchMixture(nn.Module):
             variances.append(left.clamp(min=1e-7)[[0, 1, 1]])
             parts = torch.cat([solved[0].mT @ light, solved[1].mT @ chroma], -1)
             means.append(parts.movedim(-1, 0))
-            size = lower.diagonal(dim1=-1, dim2=-2).log().sum(-1)
+            spread = lower.diagonal(dim1=-1, dim2=-2).log().sum(-1)
             misfit = 0.5 * (light.square().sum((1, 2)) + chroma.square().sum((1, 2)))
-            evidence.append(self.logarithms[k] - misfit - size[0] - 2 * size[1])
+            evidence.append(self.logarithms[k] - misfit - spread[0] - 2 * spread[1])
         shares = torch.stack(evidence).softmax(0)[:, None, :, None]
         stacked = torch.stack(means)
         mean = (shares * stacked).sum(0)
@@ -176,13 +187,12 @@ class PatchMixture(nn.Module):
 
 def _window_index(h: int, w: int, side: int, device: torch.device) -> Int[Tensor, "N P"]:
     """The pixels of all windows of a picture, counted row by row."""
-    starts = [
-        torch.tensor([*range(0, n - side, step), n - side], device=device)
-        for n, step in zip((h, w), STEPS, strict=True)
-    ]
+    starts = []
+    for top in (*range(0, h - side, STEP), h - side):
+        across = range(STEP * (top // STEP % 2), w - side, 2 * STEP)
+        starts += [top * w + left for left in sorted({0, *across, w - side})]
     along = torch.arange(side, device=device)
-    rows, columns = (start[:, None] + along for start in starts)
-    return (rows[:, None, :, None] * w + columns[None, :, None, :]).flatten(2).flatten(0, 1)
+    return torch.tensor(starts, device=device)[:, None] + (w * along[:, None] + along).flatten()
 
 
 def _alike(seen: Bool[Tensor, "N P"]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

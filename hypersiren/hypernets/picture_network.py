@@ -108,12 +108,27 @@ class PictureNetwork(nn.Module):
             mean, logarithm: The posterior's means, and the logarithms of its deviations.
             known: Which pixels are known.
         """
+        return self.applied(self.inputs(guess, mean, logarithm, known), mean, logarithm)
+
+    def inputs(
+        self,
+        guess: Float[Tensor, "B 3 H W"],
+        mean: Float[Tensor, "B 3 H W"],
+        logarithm: Float[Tensor, "B 3 H W"],
+        known: Bool[Tensor, "B H W"],
+    ) -> Float[Tensor, "B 11 H W"]:
+        """What the first layer sees."""
         deviation = logarithm.exp()
         around = _around(deviation).clamp(min=LEAST)
         seen = (around[:, :2].log() - TYPICAL) / SPREAD
         detail, changed = (torch.asinh(each / around) for each in (mean - _around(mean), guess - mean))
         relative = deviation[:, :2] / around[:, :2]
-        x = torch.cat([detail, changed, seen, relative, known.unsqueeze(1).to(mean)], 1)
+        return torch.cat([detail, changed, seen, relative, known.unsqueeze(1).to(mean)], 1)
+
+    def applied(
+        self, x: Float[Tensor, "B 11 H W"], mean: Float[Tensor, "B 3 H W"], logarithm: Float[Tensor, "B 3 H W"]
+    ) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B 3 H W"]]:
+        """As `forward`, from what the first layer sees."""
         x = F.relu(self.head(x.contiguous(memory_format=torch.channels_last)))
         levels = []
         for before, down in zip(self.before, self.down, strict=False):
@@ -124,4 +139,4 @@ class PictureNetwork(nn.Module):
         for after, up, level in zip(reversed(self.after), reversed(self.up), reversed(levels), strict=True):
             x = after(level + F.pixel_shuffle(up(x), 2))
         out = self.tail(x).to(mean)
-        return mean + deviation * out[:, :3], logarithm + FACTOR * out[:, [3, 4, 4]]
+        return mean + logarithm.exp() * out[:, :3], logarithm + FACTOR * out[:, [3, 4, 4]]

@@ -1,5 +1,7 @@
 """The network over windows of pictures: known pixels are kept, windows have no seams, samples agree with deviations."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -25,13 +27,15 @@ def case(h: int, w: int, channels: int = 3, share: float = 0.2) -> tuple[Tensor,
     return torch.rand(h, w, channels, generator=generator), torch.rand(h, w, generator=generator) < share
 
 
-def test_a_mixture_is_a_posterior_of_each_window_by_itself():
+@pytest.mark.parametrize(("clear", "taken"), [(math.inf, 2), (0.0, 1)])
+def test_a_mixture_is_a_posterior_of_each_window_by_itself(clear, taken, monkeypatch):
+    monkeypatch.setattr(patches, "CLEAR", clear)
     generator = torch.Generator().manual_seed(0)
     mixture = PatchMixture(3, 8)
     mixture.fit(torch.randn(3, 600, 64, generator=generator).cumsum(-1) / 8, 2, generator)
     guess, known = torch.rand(1, 3, 8, 8, generator=generator), torch.rand(1, 8, 8, generator=generator) < 0.3
     mean, variance = mixture(guess, known)
-    # One window: the slow formulas, component by component, for the two likeliest.
+    # One window: the slow formulas, component by component, for the likeliest.
     level = guess.mean((2, 3)).view(3, 1)
     y, seen = guess.view(3, 64) - level, known.view(64)
     wide = mixture.covariances.double() + torch.tensor(LEVEL).double().view(2, 1, 1, 1)
@@ -43,7 +47,7 @@ def test_a_mixture_is_a_posterior_of_each_window_by_itself():
 
     likely = [mixture.logarithms[k] + sum(density(y[a], blurred[axes[a], k]) for a in range(3)) for k in range(3)]
     found, shares = [], []
-    for k in torch.stack(likely).topk(2).indices.tolist():
+    for k in torch.stack(likely).topk(taken).indices.tolist():
         each, total = [], mixture.logarithms[k].double()
         for a in range(3):
             s = wide[axes[a], k]
@@ -59,6 +63,18 @@ def test_a_mixture_is_a_posterior_of_each_window_by_itself():
         spread = sum(w * (each[a][1] + (each[a][0] - expected) ** 2) for w, each in zip(weights, found, strict=True))
         assert torch.allclose(mean[0, a].flatten().double(), expected + level[a], atol=2e-3)
         assert torch.allclose(variance[0, a].flatten().double(), spread, rtol=0.05, atol=1e-4)
+
+
+def test_every_pixel_has_as_many_windows_but_at_the_edges():
+    index = patches._window_index(32, 40, 8, torch.device("cpu"))
+    assert len(index) == len(index.unique(dim=0))
+    counts = torch.zeros(32 * 40).index_add_(0, index.flatten(), torch.ones(index.numel())).view(32, 40)
+    assert (counts[8:-8, 8:-8] == 8).all()
+    assert counts.min() >= 1
+    # Windows of a part that begins at a multiple of 8 are those of the whole, but at its edges.
+    part = patches._window_index(16, 24, 8, torch.device("cpu"))
+    shifted = {(i // 24 + 8) * 40 + i % 24 + 8 for i in part[:, 0].tolist() if 0 < i % 24 < 16}
+    assert shifted <= set(index[:, 0].tolist())
 
 
 def test_a_mixture_takes_windows_some_at_a_time(monkeypatch):
