@@ -91,13 +91,15 @@ class Plan:
     pixels: tuple[tuple[int, int], ...]
 
 
-def plan_windows(size: Sequence[int], step: Sequence[int], lap: Sequence[int]) -> Plan:
+def plan_windows(size: Sequence[int], step: Sequence[int], lap: Sequence[int], multiple: int = 1) -> Plan:
     """Windows over a raster: near the step that is wanted, with the least beyond the signal's end.
 
     Args:
         size: Samples along each axis.
         step: Samples from window to window.
         lap: Samples that neighbours share.
+        multiple: Of which widths and steps are whole multiples, as all of the above are, so that a coarser raster keeps
+            step with the windows too.
 
     Example:
         >>> plan_windows((512, 768), (45, 45), (3, 3)).pixels
@@ -105,7 +107,8 @@ def plan_windows(size: Sequence[int], step: Sequence[int], lap: Sequence[int]) -
     """
     count, overlap, upper, pixels = [], [], [], []
     for n, s, o in zip(size, step, lap, strict=True):
-        chosen, windows = choose_steps(n, o, s)
+        chosen, windows = choose_steps(n // multiple, o // multiple, s // multiple)
+        chosen *= multiple
         width = chosen + o if windows > 1 else n
         count.append(windows)
         overlap.append(o / width if windows > 1 else 0.125)
@@ -123,6 +126,7 @@ def solve_raster(
     step: Sequence[int],
     lap: Sequence[int],
     *,
+    multiple: int = 1,
     period: float = 2.2,
     ridge: float = RIDGE,
     decay: float = 0.0,
@@ -143,7 +147,7 @@ def solve_raster(
         read: Gives rows of the signal.
         channels: C.
         numbers: Numbers of the field for each value of the signal.
-        step, lap: See `plan_windows`.
+        step, lap, multiple: See `plan_windows`.
         period: Of the lattice of frequencies, see `lattice_siren`.
         ridge: lambda.
         decay: The standard deviation of a weight falls with its frequency to this power; 0: all weights alike.
@@ -171,7 +175,7 @@ def solve_raster(
             raise ValueError("expected at least one known sample, got none")
         filled = fill(read(0, size[0]), known)
         read, read_known = (lambda a, b: filled[a:b]), (lambda a, b: known[a:b].unsqueeze(-1))
-    plan = plan_windows(size, step, lap)
+    plan = plan_windows(size, step, lap, multiple)
     local = [w for w, _ in plan.pixels]
     samples = math.prod(local)
     # As many numbers a window and channel as its share of the signal has values.

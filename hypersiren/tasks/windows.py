@@ -82,6 +82,7 @@ def solve_windows(
         network.numbers / finer**dims,
         [s * finer for s in step],
         [o * finer for o in lap],
+        multiple=finer,
         period=PERIOD[dims],
         ridge=NOISE[dims] if network.noise is None else network.noise,
         decay=SMOOTHNESS[dims] if network.smoothness is None else network.smoothness,

@@ -238,7 +238,7 @@ class CellEquation:
             part = whole[inside][:, inside].tocoo()
             place = (np.concatenate([part.row, rows]), np.concatenate([part.col, columns]))
             found = csc_array((np.concatenate([part.data, values]), place), shape=part.shape)
-            found.sort_indices()
+            found.sum_duplicates()  # or SciPy 1.13 does it to the arrays that all factorisations share
             return found
 
         differences = with_border(self.differences, -complement.ravel())
@@ -299,7 +299,7 @@ def cell_equation(n: int, wavenumber: float, pml: PML = PML(), order: Literal[2,
     place, shape = (rows, columns), (n * n, n * n)
     laplacian, mass = (csc_array((values, place), shape=shape) for values in (differences, averages))
     for matrix in (laplacian, mass):
-        matrix.sort_indices()  # or SciPy 1.13 does it to the arrays that all factorisations share
+        matrix.sum_duplicates()  # which sorts; or SciPy 1.13 does it to the arrays that all factorisations share
     along = np.repeat(np.arange(n * n), np.diff(mass.indptr))
     return CellEquation(n, wavenumber, (e_centre[:, None] * e_centre[None, :]).ravel(), laplacian, mass, along)
 

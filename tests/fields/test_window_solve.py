@@ -230,3 +230,11 @@ def test_a_lattice_siren_is_a_fourier_series():
     assert torch.allclose(frequency_sizes(siren)[1], torch.tensor(2 / 2.5).double())
     with pytest.raises(ValueError, match="above 2"):
         lattice_siren(2, 1, 7, period=2.0)
+
+
+def test_windows_of_a_finer_raster_keep_step_with_the_coarser_one():
+    for size in ((128, 192), (96, 50), (37, 41)):
+        plan = plan_windows([2 * n for n in size], (58, 58), (6, 6), multiple=2)
+        assert all(n % 2 == 0 for pair in plan.pixels for n in pair)
+        halves = plan.windows.pixels(size)
+        assert halves == tuple((w // 2, s // 2) for w, s in plan.pixels)

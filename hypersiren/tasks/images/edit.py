@@ -30,6 +30,12 @@ from hypersiren.tasks.windows import solve_windows
 
 Mix = Literal["source", "stronger"]
 
+WINDOW = 24
+"""Pixels of a window where settings have none: on the finer grid of three channels larger ones take long."""
+
+FINER = 2
+"""The grid on which gradients are asked for is so many times as fine as the pixels, see `Poisson`."""
+
 
 @dataclass(frozen=True)
 class EditBatch:
@@ -46,20 +52,22 @@ class Composition:
     Attributes:
         pixels: (H, W, C) values in [-1, 1]: the plain paste or average, for comparison.
         gradient: What its gradient shall be at its pixels.
-        finer: The same on a grid twice as fine, as it is supervised (see `Poisson`).
+        finer: The same on a grid `FINER` times as fine, as it is supervised.
         keep: (H, W) where its values are given by `pixels`, or None if nowhere.
+        kept: The target on the finer grid, whose values those are; None with `keep`.
     """
 
     pixels: Float[Tensor, "H W C"]
     gradient: Float[Tensor, "H W C D"]
     finer: Float[Tensor, "FH FW C D"]
     keep: Bool[Tensor, "H W"] | None
+    kept: Float[Tensor, "FH FW C"] | None = None
 
 
 def blend(first: Float[Tensor, "H W C"], second: Float[Tensor, "H W C"], share: float = 0.5) -> Composition:
     """Both pictures at once: the weighted mean of their gradients (the paper's half-and-half)."""
     mean = (1 - share) * first + share * second
-    return Composition(mean, image_gradient(mean), image_gradient(mean, finer=2), None)
+    return Composition(mean, image_gradient(mean), image_gradient(mean, finer=FINER), None)
 
 
 def clone(
@@ -111,7 +119,8 @@ def clone(
         where = inside.repeat_interleave(finer, 0).repeat_interleave(finer, 1)
         return torch.where(where[..., None, None], guide, gradient)
 
-    return Composition(pasted, composed(1), composed(2), ~inside)
+    kept = integrate(image_gradient(target, finer=FINER), (h, w)) + target.mean((0, 1))
+    return Composition(pasted, composed(1), composed(FINER), ~inside, kept)
 
 
 class Edit(Poisson):
@@ -145,7 +154,7 @@ class Edit(Poisson):
         self.keep = composition.keep
         self._supervise(composition.finer)
         self.at_pixels = composition.gradient
-        self.kept = None
+        self.kept, self.kept_finer = None, composition.kept
         if self.keep is not None:
             index = self.keep.flatten().nonzero().squeeze(1)
             self.kept = Points(self.grid[index], self.pixels.flatten(0, 1)[index])
@@ -191,9 +200,19 @@ class Edit(Poisson):
         """
         if self.keep is None:
             return super().windowed_field(network, keep)
-        free = integrate(self.at_pixels, self.size)
-        picture = free + continue_smoothly(self.pixels - free, self.keep)
-        return solve_windows(self.size, lambda a, b: picture[a:b], self.out_features, network, self.device, keep=keep)
+        assert self.kept_finer is not None
+        free = integrate(self.targets.y.unflatten(0, self.target_size), self.size)
+        where = self.keep.repeat_interleave(FINER, 0).repeat_interleave(FINER, 1)
+        picture = free + continue_smoothly(self.kept_finer - free, where)
+        return solve_windows(
+            self.target_size,
+            lambda a, b: picture[a:b],
+            self.out_features,
+            network.replace(window=network.window or WINDOW),
+            self.device,
+            keep=keep,
+            finer=FINER,
+        )
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Any:
         values = None if self.kept is None else draw(self.kept, self.points, generator)
