@@ -32,7 +32,6 @@ from hypersiren.training.distributed import join, on_first
 from hypersiren.training.folders import write_metrics
 from hypersiren.training.interrupts import check_on_interrupt, stop_requested
 from hypersiren.training.loop import OnLog, optimise_and_load
-from hypersiren.training.memory import return_freed_memory
 from hypersiren.training.objectives import FieldObjective, numbers_per_value
 from hypersiren.training.seeds import seeded
 from hypersiren.training.solves import KeptSolve, forget, own_folder
@@ -237,17 +236,9 @@ def fit(
     result = Fit(field, task, **outcome)
     if result.run_dir is not None and result.finished and is_first():
         write_metrics(result.run_dir, result.metrics)
-        do_later(task, partial(write_summary, objective, result))
+        draw = partial(objective.write_summary, result.run_dir, field, result.metrics, result.history)
+        do_later(task, draw)
     return result
-
-
-@torch.no_grad()
-def write_summary(objective: FieldObjective, result: Fit) -> None:
-    """Write summary.png of a finished run into its folder."""
-    assert result.run_dir is not None
-    LOG.info("drawing %s", result.run_dir / "summary.png")
-    return_freed_memory()
-    objective.summary(result.field, result.metrics, result.history).write(result.run_dir, "summary")
 
 
 def resolve(settings: FitSettings, task: Any, field: nn.Module | None = None) -> FitSettings:

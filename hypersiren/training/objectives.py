@@ -1,10 +1,12 @@
 """What is trained on what: modules whose forward gives the loss terms of a batch."""
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Generator, Tensor, nn
 
 from hypersiren.errors import UserError
@@ -13,6 +15,9 @@ from hypersiren.tasks.later import draw as draw_here
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import History, summary_plots, summary_title
 from hypersiren.tasks.task import Task
+from hypersiren.training.memory import return_freed_memory
+
+LOG = logging.getLogger(__name__)
 
 
 class Objective(nn.Module):
@@ -131,6 +136,13 @@ class FieldObjective(Objective):
             draw = later.draw if (later := getattr(self.task, "later", None)) else draw_here
             self._drawn = key, ImagePanel.of(draw(*summary_plots(self.task, field, metrics, history)))
         return self._drawn[1]
+
+    @torch.no_grad()
+    def write_summary(self, folder: Path, field: Any, metrics: Mapping[str, float], history: History) -> None:
+        """Write summary.png into a run folder; the other arguments are those of `summary`."""
+        LOG.info("drawing %s", folder / "summary.png")
+        return_freed_memory()
+        self.summary(field, metrics, history).write(folder, "summary")
 
 
 def named_terms(task: Task, terms: Any) -> dict[str, Tensor]:

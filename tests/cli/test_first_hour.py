@@ -166,10 +166,10 @@ def tags_of(folder):
 
 
 def test_a_picture_that_cannot_be_written_ends_the_fits_of_several_files(here, capsys, monkeypatch):
-    def full(objective, result):
-        raise UserError(f"{result.run_dir}: disk full")
+    def full(objective, folder, *given):
+        raise UserError(f"{folder}: disk full")
 
-    monkeypatch.setattr("hypersiren.training.fit.write_summary", full)
+    monkeypatch.setattr("hypersiren.training.objectives.FieldObjective.write_summary", full)
     code, _, err = run(capsys, "fit", "image", "a.png", "b.png", "--device", "cpu")
     assert code == 2
     assert err.strip().splitlines()[-1] == "hypersiren: runs/image-a: disk full"
