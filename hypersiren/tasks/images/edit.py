@@ -30,9 +30,6 @@ from hypersiren.tasks.windows import solve_windows
 
 Mix = Literal["source", "stronger"]
 
-WINDOW = 24
-"""Pixels of a window where settings have none: on the finer grid of three channels larger ones take long."""
-
 FINER = 2
 """The grid on which gradients are asked for is so many times as fine as the pixels, see `Poisson`."""
 
@@ -208,7 +205,7 @@ class Edit(Poisson):
             self.target_size,
             lambda a, b: picture[a:b],
             self.out_features,
-            network.replace(window=network.window or WINDOW),
+            network,
             self.device,
             keep=keep,
             finer=FINER,
