@@ -130,16 +130,12 @@ def fit_one(
 
 def show_result(task: "FieldTask", result: "Fit", folder: Path) -> None:
     """Write the pictures of a finished fit, and print its numbers."""
-    import torch
-
     from hypersiren.fields.render import kind_of
     from hypersiren.tasks.panels import write_panels
 
     LOG.info("drawing the result at full resolution")
     return_freed_memory()
-    with torch.no_grad():
-        panels = task.panels(result.field)
-    for path in [folder / "summary.png", *write_panels(folder, panels)]:
+    for path in [folder / "summary.png", *write_panels(folder, task.panels(result.field))]:
         LOG.info(str(path))
     if task.later is not None:  # one of several
         show(folder)

@@ -19,14 +19,12 @@ class Memo:
     def __init__(self, most: int = 4):
         self._most = most
         self._results: dict[Hashable, Any] = {}
-        self._lock = threading.Lock()  # for what is drawn while the next signal is fitted
+        self._lock = threading.RLock()  # for what is drawn while the next signal is fitted
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make()` gave for this key, or gives."""
         with self._lock:
-            there, found = key in self._results, self._results.pop(key, None)
-        found = found if there else make()
-        with self._lock:
+            found = self._results.pop(key) if key in self._results else make()
             self._results[key] = found
             while len(self._results) > self._most:
                 del self._results[next(iter(self._results))]

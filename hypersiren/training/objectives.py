@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Generator, Tensor, nn
 
 from hypersiren.errors import UserError
@@ -137,7 +136,6 @@ class FieldObjective(Objective):
             self._drawn = key, ImagePanel.of(draw(*summary_plots(self.task, field, metrics, history)))
         return self._drawn[1]
 
-    @torch.no_grad()
     def write_summary(self, folder: Path, field: Any, metrics: Mapping[str, float], history: History) -> None:
         """Write summary.png into a run folder; the other arguments are those of `summary`."""
         LOG.info("drawing %s", folder / "summary.png")

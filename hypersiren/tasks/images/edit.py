@@ -26,7 +26,6 @@ from hypersiren.tasks.images.settings import EditLoss, EditSettings, PoissonLoss
 from hypersiren.tasks.panels import ImagePanel, Panel
 from hypersiren.tasks.summary import Measure, Rows
 from hypersiren.tasks.task import Points, content_digest, draw
-from hypersiren.tasks.windows import solve_windows
 
 Mix = Literal["source", "stronger"]
 
@@ -51,14 +50,14 @@ class Composition:
         gradient: What its gradient shall be at its pixels.
         finer: The same on a grid `FINER` times as fine, as it is supervised.
         keep: (H, W) where its values are given by `pixels`, or None if nowhere.
-        kept: The target on the finer grid, whose values those are; None with `keep`.
+        original: The target without the paste, whose values those are; None with `keep`.
     """
 
     pixels: Float[Tensor, "H W C"]
     gradient: Float[Tensor, "H W C D"]
     finer: Float[Tensor, "FH FW C D"]
     keep: Bool[Tensor, "H W"] | None
-    kept: Float[Tensor, "FH FW C"] | None = None
+    original: Float[Tensor, "H W C"] | None = None
 
 
 def blend(first: Float[Tensor, "H W C"], second: Float[Tensor, "H W C"], share: float = 0.5) -> Composition:
@@ -113,11 +112,14 @@ def clone(
         guide[top:bottom, left:end] = shifted[: bottom - top, : end - left]
         if mix == "stronger":
             guide = torch.where(guide.norm(dim=-1, keepdim=True) > gradient.norm(dim=-1, keepdim=True), guide, gradient)
-        where = inside.repeat_interleave(finer, 0).repeat_interleave(finer, 1)
-        return torch.where(where[..., None, None], guide, gradient)
+        return torch.where(_enlarged(inside, finer)[..., None, None], guide, gradient)
 
-    kept = integrate(image_gradient(target, finer=FINER), (h, w)) + target.mean((0, 1))
-    return Composition(pasted, composed(1), composed(FINER), ~inside, kept)
+    return Composition(pasted, composed(1), composed(FINER), ~inside, target)
+
+
+def _enlarged(mask: Bool[Tensor, "H W"], times: int) -> Bool[Tensor, "FH FW"]:
+    """A mask of pixels on a grid so many times as fine."""
+    return mask.repeat_interleave(times, 0).repeat_interleave(times, 1)
 
 
 class Edit(Poisson):
@@ -151,7 +153,7 @@ class Edit(Poisson):
         self.keep = composition.keep
         self._supervise(composition.finer)
         self.at_pixels = composition.gradient
-        self.kept, self.kept_finer = None, composition.kept
+        self.kept, self.original = None, composition.original
         if self.keep is not None:
             index = self.keep.flatten().nonzero().squeeze(1)
             self.kept = Points(self.grid[index], self.pixels.flatten(0, 1)[index])
@@ -197,19 +199,11 @@ class Edit(Poisson):
         """
         if self.keep is None:
             return super().windowed_field(network, keep)
-        assert self.kept_finer is not None
-        free = integrate(self.targets.y.unflatten(0, self.target_size), self.size)
-        where = self.keep.repeat_interleave(FINER, 0).repeat_interleave(FINER, 1)
-        picture = free + continue_smoothly(self.kept_finer - free, where)
-        return solve_windows(
-            self.target_size,
-            lambda a, b: picture[a:b],
-            self.out_features,
-            network,
-            self.device,
-            keep=keep,
-            finer=FINER,
-        )
+        assert self.original is not None
+        free = self._integrated()
+        kept = integrate(image_gradient(self.original, finer=FINER), self.size) + self.original.mean((0, 1))
+        picture = free + continue_smoothly(kept - free, _enlarged(self.keep, FINER))
+        return self._solved(picture, network, keep)
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Any:
         values = None if self.kept is None else draw(self.kept, self.points, generator)

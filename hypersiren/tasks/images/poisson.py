@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from hypersiren.errors import UserError
 from hypersiren.fields import operators
 from hypersiren.fields.closed_form import solve_last_layer
+from hypersiren.fields.compact_windows import CompactWindows
 from hypersiren.fields.coords import grid
 from hypersiren.fields.operators import Field
 from hypersiren.fields.render import render_image, unit
@@ -147,9 +148,18 @@ class Poisson(FieldTask):
 
         See `hypersiren.signals.image.filters.integrate`; its constant is that of the central pixel.
         """
-        image = integrate(self.targets.y.unflatten(0, self.target_size), self.size)
-        finer = self.target_size[0] // self.size[0]
-        field = solve_windows(
+        field = self._solved(self._integrated(), network, keep)
+        with torch.no_grad():
+            field.offset.add_((self.center.y - field(self.center.x)).squeeze(0))
+        return field
+
+    def _integrated(self) -> Float[Tensor, "FH FW C"]:
+        """The image, but for a constant, on the grid of the targets."""
+        return integrate(self.targets.y.unflatten(0, self.target_size), self.size)
+
+    def _solved(self, image: Float[Tensor, "FH FW C"], network: Network, keep: Keep | None) -> CompactWindows:
+        """The windowed field of an image on the grid of the targets."""
+        return solve_windows(
             self.target_size,
             lambda a, b: image[a:b],
             self.out_features,
@@ -157,11 +167,8 @@ class Poisson(FieldTask):
             self.device,
             keep=keep,
             memo=self.memo,
-            finer=finer,
+            finer=self.target_size[0] // self.size[0],
         )
-        with torch.no_grad():
-            field.offset.add_((self.center.y - field(self.center.x)).squeeze(0))
-        return field
 
     def sample(self, generator: torch.Generator, progress: float = 0.0) -> Points:
         """Random pixels, or all of them."""
