@@ -151,22 +151,25 @@ class PatchMixture(nn.Module):
         self,
         y: Float[Tensor, "3 n P"],
         order: Int[Tensor, "n m"],
-        inside: Bool[Tensor, "n m"],
+        inside: Bool[Tensor, "n m"] | None,
         best: Int[Tensor, "n T"],
         wide: Float[Tensor, "2 K P P"],
     ) -> tuple[Float[Tensor, "3 n P"], Float[Tensor, "3 n P"]]:
-        """Mean and variance of windows whose first pixels in an order are known, where `inside`."""
-        right = y.gather(2, order.expand(3, -1, -1)) * inside
-        size, whole = y.shape[-1], bool(inside.all())
+        """Mean and variance of windows whose first pixels in an order are known, where `inside` if it is given."""
+        right, size = y.gather(2, order.expand(3, -1, -1)), y.shape[-1]
+        if inside is not None:
+            right *= inside
         means, variances, evidence = [], [], []
         for k in best.unbind(1):
             across = wide.flatten(1, 2).index_select(1, (size * k[:, None] + order).flatten())
             across = across.unflatten(1, order.shape)
             system = across.gather(3, order[:, None].expand(2, -1, order.shape[1], -1))
-            if not whole:
+            diagonal = system.diagonal(dim1=-1, dim2=-2)
+            diagonal.add_(NOISE)
+            if inside is not None:
                 across *= inside[..., None]
                 system *= inside[:, None] * inside[..., None]
-            system.diagonal(dim1=-1, dim2=-2).add_(NOISE + (~inside).to(y))
+                diagonal.add_((~inside).to(y))
             lower = torch.linalg.cholesky_ex(system)[0]
             # Of both priors at once: the known values and what they tell of every pixel.
             solved = torch.linalg.solve_triangular(lower, across, upper=False)
@@ -195,8 +198,11 @@ def _window_index(h: int, w: int, side: int, device: torch.device) -> Int[Tensor
     return torch.tensor(starts, device=device)[:, None] + (w * along[:, None] + along).flatten()
 
 
-def _alike(seen: Bool[Tensor, "N P"]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Windows that know about as many pixels, a few at a time: which, their known pixels first, how many of those."""
+def _alike(seen: Bool[Tensor, "N P"]) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Windows that know about as many pixels, a few at a time: which, their known pixels first, which of those are.
+
+    None for the last if all are.
+    """
     counts = seen.sum(1)
     order = seen.to(torch.int8).argsort(dim=1, descending=True, stable=True)
     sorted_ = counts.argsort()
@@ -205,8 +211,10 @@ def _alike(seen: Bool[Tensor, "N P"]) -> Iterator[tuple[Tensor, Tensor, Tensor]]
         near = max(1, int(counts[sorted_[min(start + 1000, len(sorted_) - 1)]]))
         which = sorted_[start : start + max(16, NUMBERS // (4 * near * seen.shape[1]))]
         start += len(which)
-        first = max(1, int(counts[which].max()))
-        yield which, order[which, :first], torch.arange(first, device=seen.device) < counts[which, None]
+        fewest, most = torch.stack(counts[which].aminmax()).tolist()  # one wait for the device
+        first = max(1, most)
+        inside = None if fewest == first else torch.arange(first, device=seen.device) < counts[which, None]
+        yield which, order[which, :first], inside
 
 
 def _diagonal(variances: tuple[float, float], like: Tensor) -> Float[Tensor, "2 1 P P"]:
