@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from cyclopts import App, Parameter
 
 from hypersiren.cli.complete import open_run
-from hypersiren.cli.console import File, Out, check_least, choose_device, fail
+from hypersiren.cli.console import File, Out, check_least, check_out, choose_device, fail
 from hypersiren.cli.fit import check_signal, read_settings
 from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.cli.train import read_train_settings
@@ -341,12 +341,6 @@ def numbers(flag: str, text: str, kind: Callable[[str], N]) -> list[N]:
     if not found or not all(0 < number < math.inf for number in found):
         fail(f"--{flag}: expected numbers above 0, separated by commas, got {text!r}")
     return found
-
-
-def check_out(out: Path | None) -> None:
-    """Refuse, before anything is measured, a file in a folder that does not exist."""
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        fail(f"{out}: expected a name in a folder that exists")
 
 
 def report(found: "Report", out: Path | None) -> None:

@@ -10,6 +10,7 @@ from hypersiren.cli.console import (
     File,
     Out,
     check_least,
+    check_out,
     choose_device,
     fail,
     files_of,
@@ -118,11 +119,13 @@ def initialisation(
     """
     check_least(0, hidden_layers=hidden_layers, seed=seed)
     check_least(1, hidden_features=hidden_features)
-    if out is not None and not out.parent.is_dir():
-        fail(f"{out}: expected a name in a folder that exists")
+    check_out(out)
     announce("initialisation")
     from hypersiren.plotting import figure_pixels
-    from hypersiren.signals.image.files import write_image
+    from hypersiren.signals.image.files import image_format, write_image
+
+    if out is not None:
+        image_format(out)  # refuses others before the work
     from hypersiren.studies.initialisation import initialisation_study
 
     study = initialisation_study(

@@ -93,6 +93,12 @@ def make_folder(folder: Path) -> None:
         fail(f"{folder}: cannot make this folder ({error.strerror})")
 
 
+def check_out(out: Path | None) -> None:
+    """Refuse, before any work, a file in a folder that does not exist."""
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        fail(f"{out}: expected a name in a folder that exists")
+
+
 def check_run_dir(folder: Path | None, settings: Section, restart: bool) -> None:
     """Refuse a named run folder as early as one can: not ours, with an input in it, or with other settings."""
     if folder is None:

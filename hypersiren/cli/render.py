@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hypersiren.cli.console import File, Out, choose_device, fail
+from hypersiren.cli.console import File, Out, check_out, choose_device, fail
 from hypersiren.cli.lines import LOG, announce, show
 from hypersiren.training.folders import unused
 from hypersiren.training.runs import find
@@ -56,6 +56,7 @@ def render(
     for name, number in numbers.items():
         if number is not None and not 0 < number < math.inf:
             fail(f"expected --{name} above 0, got {number}")
+    check_out(out)
     find(run)
     announce(f"render {run}")
     from hypersiren.fields.render import kind_of
@@ -94,20 +95,23 @@ def _image(
     path: Path, field: Any, about: dict[str, Any], height: int, region: tuple[float, float, float, float], device: Any
 ) -> None:
     from hypersiren.fields.render import render_image, unit
-    from hypersiren.signals.image.files import write_image
+    from hypersiren.signals.image.files import image_format, write_image
     from hypersiren.signals.volume.files import write_bands
     from hypersiren.tasks.images.bands import FalseColour, in_units
 
+    ending = path.suffix.lower()
+    as_numbers = ending in NUMBERS if "bands" in about else ending == ".npy" and "units" in about
+    if not as_numbers:
+        image_format(path)  # refuses others before the work
     (rows, columns), (top, left, bottom, right) = about["samples"], region
     width = max(1, round(height * columns * (right - left) / (rows * (bottom - top))))
     corners = (2 * top - 1, 2 * left - 1), (2 * bottom - 1, 2 * right - 1)
     LOG.debug("rendering %d x %d pixels", height, width)
     values = unit(render_image(field, (height, width), *corners, device=device)).cpu()
-    if "bands" not in about and (path.suffix.lower() != ".npy" or "units" not in about):
-        write_image(path, values.numpy())
-    elif path.suffix.lower() in NUMBERS:
+    if as_numbers:
         write_bands(path, in_units(values, about).numpy())
-    elif (shown := FalseColour.from_playback(about)) is not None:
+    else:
+        shown = FalseColour.from_playback(about) or (lambda values: values)
         write_image(path, shown(values).numpy())
 
 
@@ -139,6 +143,8 @@ def _sound(path: Path, field: Any, about: dict[str, Any], rate: int | None, devi
     from hypersiren.fields.render import render_sound
     from hypersiren.signals.sound.files import write_sound
 
+    if path.suffix.lower() != ".wav":
+        fail(f"{path}: expected the ending .wav, got {path.suffix!r}")
     wanted = rate or about["rate"]
     samples = max(1, round(about["samples"][0] * wanted / about["rate"]))
     LOG.debug("rendering %d samples", samples)

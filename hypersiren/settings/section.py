@@ -91,7 +91,14 @@ def _as_meant(model: type[Section], key: str, value: Any, where: str = "") -> An
         if value is True and types & {int, float} and bool not in types:
             raise ValueError("expected a value")
         if tuple in types and isinstance(value, str):
-            return _numbers(value)
+            found = _numbers(value)
+            if found == value and not any(kind is str or isinstance(kind, str) for kind in types):
+                options = [_leaves(option) for option in get_args(model.model_fields[key].annotation)]
+                one = any(tuple not in option and option & {int, float} for option in options)
+                raise ValueError(
+                    f"expected {'a number, or ' if one else ''}numbers with commas between them, such as 1,2"
+                )
+            return found
         return to_path(value) if Path in types and isinstance(value, str | Path) else value
     except ValueError as error:
         raise ConfigError(f"{where or key}: {error}, got {_shown(value)}") from None

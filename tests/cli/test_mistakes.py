@@ -87,7 +87,7 @@ fit image a.png c.jpg  ->  c.jpg: no such file
 fit image a.png b.jpg --out x  ->  several signals have a run folder each, and one process: expected no --out
 fit image a.png -x  ->  unknown flag -x; settings are given as --key value
 fit image a.png --signal.sise 32  ->  --signal.sise: unknown key "signal.sise"; did you mean "signal.size"?
-fit image a.png --signal.size abc  ->  signal.size: input should be a valid integer, unable to parse string as an
+fit image a.png --signal.size abc  ->  signal.size: expected a number, or numbers with commas between them
 fit image a.png --signal.size -3  ->  signal.size: input should be greater than 0, got -3
 fit image a.png --signal.size [1,2,3]  ->  signal.size: input should be a valid integer, got [1, 2, 3]
 fit image a.png --siz 32  ->  --siz: unknown key "siz"; did you mean "signal.size"?
@@ -195,7 +195,7 @@ train --data.kind CelebA --data.root photos  ->  CelebA: photos/celeba/img_align
 train --data.kind meshes --data.root photos  ->  photos: expected at least 3 closed meshes (.obj, .ply, .stl, .off,
 train --data.kind CIFAR10 --data.root photos  ->  CIFAR10 in photos: Dataset not found or corrupted. You can use
 train --data.root photos  ->  root has no meaning for images of kind 'faces'
-train --data.size big  ->  data.size: input should be a valid integer, unable to parse string as an
+train --data.size big  ->  data.size: expected a number, or numbers with commas between them
 train --training.batch_size 0  ->  training.batch_size: input should be greater than 0, got 0
 train --encoder.kind transformer  ->  encoder.kind: expected one of none, set, conv, tokens, paper_conv, got
 train --hypernet.hidden_feature 3  ->  --hypernet.hidden_feature: unknown key "hypernet.hidden_feature"; did you
@@ -238,7 +238,7 @@ render runs/image --rate 8000  ->  --rate: not for the image that runs/image hol
 render runs/image --region 0 0 1  ->  Command "render" parameter --region requires 4 positional arguments. Only
 render runs/image --region 1 1 0 0  ->  expected --region TOP LEFT BOTTOM RIGHT with top < bottom, left < right,
 render runs/image --out a.xyz  ->  a.xyz: expected the ending of an image format, such as .png, got '.xyz'
-render runs/image --out missing/a.png  ->  missing/a.png: cannot be written (No such file or directory)
+render runs/image --out missing/a.png  ->  missing/a.png: expected a name in a folder that exists
 render runs/audio --size 3  ->  --size: not for the sound that runs/audio holds; it has --rate
 render runs/audio --rate 0  ->  expected --rate above 0, got 0
 render runs/audio --out a.png  ->  a.png: expected the ending .wav, got '.png'
@@ -258,6 +258,7 @@ compare image a.png --out photos  ->  photos: expected an empty folder or that o
 compare imag a.png  ->  unknown task "imag"; did you mean "image"?
 initialisation --fields sirn  ->  expected a baseline of siren, relu, tanh, softplus, relu_pe, relu_fourier,
 initialisation --hidden_layers -1  ->  expected --hidden-layers of at least 0, got -1
+initialisation --out table --hidden-features 4  ->  table: expected the ending of an image format, such as .png
 initialisation --out missing/a.png --hidden-features 4  ->  missing/a.png: expected a name in a folder that exists
 settings imag  ->  unknown task "imag"; expected one of image, inpaint, poisson, edit, audio,
 settings faces  ->  unknown task "faces"; expected one of image, inpaint, poisson, edit,
@@ -287,3 +288,13 @@ def test_a_mistake_is_one_line_that_names_it(home, monkeypatch, capsys, words, e
     right = [flag for flag in re.findall(r"--[a-z_.-]+", words) if flag not in expected][:-1]
     assert not set(right) & set(re.findall(r"--[a-z_.-]+", line))
     assert {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("words", ["image --out a.xyz --size 10", "audio --out a.png"])
+def test_what_cannot_be_written_is_refused_before_it_is_rendered(home, monkeypatch, words):
+    monkeypatch.chdir(home)
+    for name in ("image", "sound"):
+        monkeypatch.setattr(f"hypersiren.fields.render.render_{name}", lambda *words, **more: pytest.fail("rendered"))
+    with pytest.raises(SystemExit) as stop:
+        main(["render", *f"runs/{words}".split()])
+    assert stop.value.code == 2

@@ -392,13 +392,26 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
         SignalError: If the format is unknown, or the file cannot be written (no such folder, forbidden, full disk).
         ValueError: If the array is not an image.
     """
-    image = _from_array(to_uint8(pixels))
+    image, kind = _from_array(to_uint8(pixels)), image_format(path)
+    settings: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else PNG if kind == "PNG" else {}
+    _write(path, lambda file: image.save(file, kind, **settings))
+
+
+def image_format(path: str | os.PathLike[str]) -> str:
+    """The format in which an image is written, as its file's ending tells.
+
+    Raises:
+        SignalError: If images are not written so.
+
+    Example:
+        >>> image_format("photo.jpg")
+        'JPEG'
+    """
     ending = Path(path).suffix.lower()
     kind = Image.registered_extensions().get(ending)
     if kind is None or kind not in Image.SAVE:
         raise SignalError(f"expected the ending of an image format, such as .png, got {ending!r}", path)
-    settings: dict[str, Any] = {"quality": 95} if kind in ("JPEG", "WEBP") else PNG if kind == "PNG" else {}
-    _write(path, lambda file: image.save(file, kind, **settings))
+    return kind
 
 
 def write_encoded(path: str | os.PathLike[str], content: bytes) -> None:
