@@ -5,6 +5,7 @@ Every test has seeds of its own: what it draws does not depend on the tests befo
 
 import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,10 +42,13 @@ def unpainted(monkeypatch):
     monkeypatch.setattr(FigureCanvasAgg, "buffer_rgba", blank)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def empty_summaries(request, monkeypatch):
-    """Nor are their parts laid out, which other tests look at; for whole files, but for what is marked `painted`."""
-    if request.node.get_closest_marker("painted"):
+    """Nor are their parts laid out: both but for tests that look at figures, which are marked `painted`.
+
+    What tests share, such as a training that a whole file looks at, is made before this and has its figures.
+    """
+    if request.node.get_closest_marker("painted") or not request.path.is_relative_to(Path(__file__).parent):
         return
     request.getfixturevalue("unpainted")
     from hypersiren.plotting import WIDTH, new_figure

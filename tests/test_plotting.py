@@ -21,6 +21,8 @@ from hypersiren.plotting import (
     to_rgb,
 )
 
+pytestmark = pytest.mark.painted
+
 
 def texts(figure) -> list:
     """Every text of a figure that is shown."""

@@ -103,6 +103,8 @@ def equal_width(
         )
         return sum(p.numel() for p in field.parameters())
 
+    if name == "siren":
+        return hidden_features
     with torch.device("meta"):  # weights that are only counted are not drawn
         wanted = weights("siren", hidden_features)
         # No network needs twice a SIREN's width: a complex one is narrower by sqrt(2), the others are not.

@@ -26,6 +26,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.painted
 def test_train_and_complete_sounds(folder, capsys, monkeypatch):
     opened = []
 

@@ -215,6 +215,7 @@ def test_a_fit_starts_from_another_in_python(tmp_path):
 # ---- numbers and names
 
 
+@pytest.mark.painted
 def test_images_tell_their_derivatives(tmp_path):
     pixels = torch.rand(20, 16, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     result = fit(Image(pixels), run_dir=tmp_path)

@@ -18,8 +18,6 @@ from tests.cli.test_cli import run
 from tests.cli.test_cli_fit import TINY
 from tests.lines import refusal
 
-pytestmark = pytest.mark.usefixtures("empty_summaries")
-
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (9, 8)) -> Path:
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)).save(path)

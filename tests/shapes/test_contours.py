@@ -8,6 +8,8 @@ import pytest
 from hypersiren.plotting import draw_rows, figure_pixels
 from hypersiren.shapes.contours import MOST_LINES, contour_picture
 
+pytestmark = pytest.mark.painted
+
 
 def plane(height: int = 60, width: int = 120) -> np.ndarray:
     """The distance from the line x = 0.5 on [-1, 1] x [0, 1]; inside at the left."""

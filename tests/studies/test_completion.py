@@ -44,6 +44,8 @@ from hypersiren.signals.image.files import read_image
 from hypersiren.signals.sets.disk import DiskPixels
 from hypersiren.signals.sets.images import ImageSet
 
+pytestmark = pytest.mark.painted
+
 
 def on_disk(images: ImageSet, folder) -> ImageSet:
     np.save(folder / f"{len(images)}.npy", images.pixels.numpy())

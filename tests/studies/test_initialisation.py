@@ -19,6 +19,8 @@ from hypersiren.studies.initialisation import (
     layer_values,
 )
 
+pytestmark = pytest.mark.painted
+
 
 @pytest.fixture(scope="module")
 def study() -> InitialisationStudy:

@@ -27,6 +27,8 @@ from hypersiren.signals.sets.sounds import as_sounds
 from hypersiren.signals.sound.cosines import cosines
 from hypersiren.signals.sound.files import read_sound, write_sound
 
+pytestmark = pytest.mark.painted
+
 
 def tones(m=60, n=64, seed=0):
     generator = np.random.default_rng(seed)

@@ -104,6 +104,7 @@ def drawn(figure, axes) -> np.ndarray:
     return pixels[len(pixels) - top : len(pixels) - bottom, left:right]
 
 
+@pytest.mark.painted
 def test_a_click_is_drawn_at_its_time_and_height():
     wave = np.zeros(48_000)
     wave[12_000], wave[36_000] = 0.5, -1.0
@@ -157,6 +158,7 @@ def test_a_summary_of_stereo_has_rows_for_each_channel():
     assert {plot.scale for plot in rows[1].values()} == {rows[3]["spectrogram_2"].scale}  # one colour bar
 
 
+@pytest.mark.painted
 def test_silence_is_a_line_in_the_middle():
     figure = draw_rows([[waveform(np.zeros(8000), seconds=1.0, peak=1.0)]])
     inside = drawn(figure, figure.subfigs[0].axes[0])

@@ -23,6 +23,8 @@ from hypersiren.tasks.registry import TASKS, open_task
 from hypersiren.tasks.summary import Measure, course, draw_summary, headline
 from tests.tasks.test_tasks import SMALL
 
+pytestmark = pytest.mark.painted
+
 HISTORY = [
     {"step": 5, "seconds": 0.5, "loss/total": 2.0, "loss/mse": 1.5, "loss/prior": 0.5, "learning_rate": 1.0},
     {"step": 10, "seconds": 1.25, "loss/total": 0.2, "loss/mse": 0.2, "loss/prior": 0.0, "validation/psnr": 31.0},

@@ -147,6 +147,7 @@ def test_inversion_measures_the_medium(measured):
     assert guess["velocity_mse"] == pytest.approx(guess["homogeneous_mse"])
 
 
+@pytest.mark.painted
 def test_the_square_is_drawn_with_its_first_axis_down():
     values = torch.zeros(VIEW, VIEW)
     values[: VIEW // 4, VIEW // 2 :] = 1.0  # x_0 low, x_1 high

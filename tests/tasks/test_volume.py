@@ -187,6 +187,7 @@ def test_the_phantom_is_a_head():
 # The task
 
 
+@pytest.mark.painted
 def test_a_volume_is_solved_and_rendered(tmp_path):
     values = smooth((20, 30, 26))
     result = fit(Volume(values), run_dir=tmp_path / "run")

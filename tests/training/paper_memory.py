@@ -1,7 +1,6 @@
 """Run by test_training.py: prints the peak memory in GB of training the paper's set-encoder model at batch 100."""
 
 import resource
-import tempfile
 from pathlib import Path
 
 import torch
@@ -12,7 +11,8 @@ from hypersiren.completion.objective import HypernetObjective
 from hypersiren.hypernets.model import build
 from hypersiren.settings.flags import load_settings
 from hypersiren.signals.sets.images import ImageSet
-from hypersiren.training.loop import optimise
+from hypersiren.training.monitor import Monitor
+from hypersiren.training.step import TrainingStep
 
 
 def main() -> None:
@@ -23,9 +23,10 @@ def main() -> None:
     parts = {name: getattr(settings, name).model_dump() for name in ("siren", "encoder", "hypernet")}
     model = build(**parts, channels=3)
     assert sum(p.numel() for p in model.hypernet.parameters()) == 52_436_995
-    with tempfile.TemporaryDirectory() as folder:
-        objective = HypernetObjective(model, task, **settings.loss.model_dump(include={"latent", "weights"}))
-        optimise(objective, Path(folder), {"settings": {}, "model": {}}, settings.training.replace(steps=2))
+    objective = HypernetObjective(model, task, **settings.loss.model_dump(include={"latent", "weights"}))
+    step, monitor = TrainingStep(objective, settings.training), Monitor(None)
+    for i in range(2):
+        step(i, monitor)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
 
 

@@ -16,6 +16,8 @@ from hypersiren.tasks.summary import Measure
 from hypersiren.tasks.task import FieldTask
 from hypersiren.training.comparison import Comparison, compare
 
+pytestmark = pytest.mark.painted
+
 
 @pytest.fixture(scope="module")
 def found() -> Comparison:

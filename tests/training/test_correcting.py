@@ -20,8 +20,6 @@ from hypersiren.training import checkpoints
 from hypersiren.training.folders import tell_differences
 from hypersiren.training.loop import optimise
 
-pytestmark = pytest.mark.usefixtures("empty_summaries")
-
 
 def edges(count, size=8, seed=0):
     """Images that no Gaussian describes: an edge at a random place, bright on a random side."""

@@ -20,8 +20,6 @@ from tests.cli.test_cli import run
 from tests.cli.test_cli_fit import TINY
 from tests.cli.test_runs import picture
 
-pytestmark = pytest.mark.usefixtures("empty_summaries")
-
 NETWORK = {"hidden_features": 8}
 
 

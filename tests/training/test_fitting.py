@@ -29,8 +29,6 @@ from hypersiren.training.fit import fit
 from hypersiren.training.folders import clear
 from hypersiren.training.seeds import step_seed
 
-pytestmark = pytest.mark.usefixtures("empty_summaries")
-
 SMALL = {"hidden_features": 64}
 
 

@@ -27,8 +27,6 @@ from hypersiren.training import checkpoints, folders
 from hypersiren.training.folders import TrainingError, choose_folder, locked, steps_done
 from hypersiren.waves.media import VelocityImage
 
-pytestmark = pytest.mark.usefixtures("empty_summaries")
-
 QUICK = {"steps": 2, "validate_every": 1, "network": {"hidden_features": 8}}
 
 

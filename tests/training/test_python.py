@@ -30,8 +30,6 @@ from hypersiren.training.display import shows_progress
 from hypersiren.training.fit import check_field, network_changes
 from hypersiren.training.loop import optimise_and_load
 
-pytestmark = pytest.mark.usefixtures("empty_summaries")
-
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
 SMALL = {"steps": 2, "network": {"hidden_features": 8}}
 

@@ -33,8 +33,6 @@ from hypersiren.training.optimizers import THIN, learning_rate, make_optimizers
 from hypersiren.training.run import TrainingError
 from hypersiren.training.seeds import step_seed
 
-pytestmark = pytest.mark.usefixtures("empty_summaries")
-
 MODEL = {
     "siren": {"hidden_features": 16, "hidden_layers": 1, "first_omega": 10.0, "hidden_omega": 10.0},
     "encoder": {"kind": "set", "latent_features": 32, "hidden_features": 32},
