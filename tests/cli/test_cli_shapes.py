@@ -13,7 +13,7 @@ from hypersiren.shapes.sets.solids import solid_mesh
 from tests.cli.test_cli import run
 from tests.lines import refusal
 
-TINY = ["--data.kind", "solids", "--data.count", "6", "--siren.hidden_features", "[8, 24]", "--prior.copies", "1",
+TINY = ["--data.kind", "solids", "--data.count", "6", "--siren.hidden_features", "[16, 64]", "--prior.copies", "1",
         "--prior.finer", "1", "--training.steps", "2", "--training.batch_size", "2",
         "--training.target_points", "32", "--context.most", "40", "--context.evaluation", "[20, 40]",
         "--resolution", "12", "--device", "cpu"]  # fmt: skip
@@ -40,16 +40,13 @@ def test_train_makes_a_whole_run_folder_and_prints_the_table(trained, capsys):
     assert isinstance(load(trained), HyperSiren)
 
 
-def test_complete_of_ones_own_points_and_meshes(tmp_path_factory, tmp_path, capsys):
-    folder = tmp_path_factory.mktemp("runs") / "round"
-    words = [*TINY, "--siren.hidden_features", "[16, 64]"]
-    assert run(capsys, "train", "--out", folder, *words)[0] == 0
+def test_complete_of_ones_own_points_and_meshes(trained, tmp_path, capsys):
     _, mesh = solid_mesh(2, seed=5, resolution=16)
     write_mesh(tmp_path / "dumbbell.ply", mesh.moved(10.0, np.array([50.0, 0.0, 0.0])))
     points = mesh.vertices[::3]
     np.savetxt(tmp_path / "points.xyz", np.hstack([points, mesh.normals[::3]]))
     files = [tmp_path / "dumbbell.ply", tmp_path / "points.xyz"]
-    code, out, err = run(capsys, "complete", folder, *files, "--size", 16, "--out", tmp_path / "out", "--context", 30)
+    code, out, err = run(capsys, "complete", trained, *files, "--size", 16, "--out", tmp_path / "out", "--context", 30)
     assert code == 0, err
     written = [f"{n}_{what}" for n in ("dumbbell", "points") for what in ("completed.ply", "panel.png")]
     assert out.split() == [str(tmp_path / "out" / name) for name in written]
@@ -58,7 +55,7 @@ def test_complete_of_ones_own_points_and_meshes(tmp_path_factory, tmp_path, caps
     found = trimesh.load_mesh(tmp_path / "out" / "dumbbell_completed.ply")
     assert 40 < found.vertices[:, 0].mean() < 60
     assert Image.open(tmp_path / "out" / "points_panel.png").size[0] > 1200
-    again = run(capsys, "complete", folder, files[1], "--size", 16, "--out", tmp_path / "out", "--refine", 3)
+    again = run(capsys, "complete", trained, files[1], "--size", 16, "--out", tmp_path / "out", "--refine", 3)
     assert again[0] == 0
 
 
