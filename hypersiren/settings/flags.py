@@ -18,6 +18,7 @@ from hypersiren.settings.section import (
     Section,
     _as_meant,
     _leaves,
+    _meant_error,
     _message,
     _models,
     _shown,
@@ -110,7 +111,7 @@ def _checked(root: type[S], data: dict[Any, Any], path: str | Path | None, flags
     try:
         return root.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = _meant_error(error)
         # Pydantic puts the alternatives of a union into the location; a reader knows no such keys.
         known = {*root.model_fields, *(key for _, key in _all_keys(root))}
         where = ".".join(str(part) for part in first["loc"] if part in known or isinstance(part, int))

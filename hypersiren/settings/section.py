@@ -44,7 +44,7 @@ class Section(BaseModel):
         try:
             return type(self).model_validate({**{name: getattr(self, name) for name in fields}, **changes})
         except ValidationError as error:
-            first = error.errors()[0]
+            first = _meant_error(error)
             where = ".".join(str(part) for part in first["loc"])
             raise ConfigError(f"{where}: {_message(first)}, got {_shown(first['input'])}") from None
 
@@ -122,9 +122,20 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
+def _meant_error(error: ValidationError) -> Any:
+    """The first; where one number or several may stand and several do, what is wrong with those."""
+    first, *more = error.errors()
+    several = isinstance(first["input"], list | tuple) and first["type"] in ("int_type", "float_type")
+    return more[0] if several and more else first
+
+
 def _message(error: Any) -> str:
     if error["type"] == "tuple_type":
         return "expected numbers with commas between them, such as 1,2"
+    if error["type"] == "too_long":
+        return f"expected at most {error['ctx']['max_length']} numbers"
+    if error["type"] == "missing" and isinstance(error["loc"][-1], int):
+        return "expected more numbers"
     message = str(error["msg"]).removeprefix("Value error, ")
     return message[0].lower() + message[1:]
 

@@ -89,7 +89,7 @@ fit image a.png -x  ->  unknown flag -x; settings are given as --key value
 fit image a.png --signal.sise 32  ->  --signal.sise: unknown key "signal.sise"; did you mean "signal.size"?
 fit image a.png --signal.size abc  ->  signal.size: expected a number, or numbers with commas between them
 fit image a.png --signal.size -3  ->  signal.size: input should be greater than 0, got -3
-fit image a.png --signal.size [1,2,3]  ->  signal.size: input should be a valid integer, got [1, 2, 3]
+fit image a.png --signal.size [1,2,3]  ->  signal.size: expected at most 2 numbers, got [1, 2, 3]
 fit image a.png --siz 32  ->  --siz: unknown key "siz"; did you mean "signal.size"?
 fit image a.png --epochs 10  ->  --epochs: unknown key "epochs"; did you mean "training.steps"?
 fit image a.png --gpu  ->  --gpu: unknown key "gpu"; did you mean "device cuda"?
