@@ -53,7 +53,8 @@ def imported(path: Path, known: set[str]) -> set[str]:
     return found
 
 
-GRAPH = {name: imported(path, set(modules())) for name, path in modules().items()}
+MODULES = modules()
+GRAPH = {name: imported(path, set(MODULES)) for name, path in MODULES.items()}
 
 
 def room(module: str) -> str:
@@ -129,7 +130,7 @@ print([m for m in {heavy} if m in sys.modules])"""
 
 
 def test_no_cuda_calls_and_no_printing_in_the_library():
-    for name, path in modules().items():
+    for name, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 assert not (isinstance(node.func, ast.Attribute) and node.func.attr == "cuda"), path
