@@ -14,10 +14,8 @@ from hypersiren.training.plain import LBFGS, AdamW
 LEAST = 1 / 150
 """Share of the learning rate with which exponential decay ends."""
 
-THIN, BESIDE_MUON = 16, 0.2
-"""Rows or columns below which a matrix is Adam's; and what the updates of one of few columns, a network's first, are
-multiplied by, to have the root mean square of Muon's. With 1 an image takes more steps to 40 dB; with 0.1 sound is
-worse than under Muon alone. A last one, of few rows, is best at the full rate: with 0.2 it takes 155 steps for 140."""
+THIN = 16
+"""Rows or columns below which a matrix is Adam's."""
 
 
 def learning_rate(step: int, training: Optimisation) -> float:
@@ -50,8 +48,7 @@ def make_optimizers(
     """Adam for all parameters, Muon (Jordan et al. 2024) for the matrices and Adam for the others, or L-BFGS.
 
     Thin matrices, with fewer than `THIN` rows or columns, are left to Adam: a network's first and last as a rule. Muon
-    would move all their few directions alike, by as many operations as it takes for all large ones together. Beside
-    Muon those of few columns learn at `BESIDE_MUON` of the learning rate; a network of thin ones alone is Adam's.
+    would move all their few directions alike, by as many operations as it takes for all large ones together.
 
     `tables` have two axes but are no matrices, such as a row of numbers for each window: they are Adam's.
 
@@ -66,15 +63,13 @@ def make_optimizers(
     no_matrix = {id(p) for p in tables}
     could = [p for p in parameters if kind == "muon" and p.ndim == 2 and id(p) not in no_matrix]
     matrices = [p for p in could if min(p.shape) >= THIN]
-    large = {id(p) for p in matrices}
-    others = [p for p in parameters if id(p) not in large]
+    taken = {id(p) for p in matrices}
+    others = [p for p in parameters if id(p) not in taken]
 
     def groups(members: list[Tensor]) -> list[dict[str, Any]]:
         found: dict[float, list[Tensor]] = {}
         for p in members:
-            first = p.ndim == 2 and p.shape[1] < THIN and id(p) not in no_matrix
-            beside = BESIDE_MUON if matrices and first else 1.0
-            found.setdefault(beside * (factors or {}).get(p, 1.0), []).append(p)
+            found.setdefault((factors or {}).get(p, 1.0), []).append(p)
         return [{"params": params, "factor": factor} for factor, params in found.items()]
 
     made: list[torch.optim.Optimizer] = []
