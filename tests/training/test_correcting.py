@@ -94,7 +94,7 @@ def test_sounds_are_trained_on_a_bank_of_pairs(adapter):
     sounds = tones()
     made = sound_model(sounds, adapter, rounds=1, dropout=0.1)
     assert isinstance(CorrectionTraining(made, sounds).bank, PairBank)
-    done = train(made, sounds, steps=20, validate_every=20, warmup=2, progress=False)
+    done = train(made, sounds, steps=40, validate_every=40, warmup=2, progress=False)
     assert done.metrics["change"] <= 1e-6
     assert not torch.equal(made.adapter.correction.last.weight, torch.zeros_like(made.adapter.correction.last.weight))
 
