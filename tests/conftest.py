@@ -48,7 +48,8 @@ def empty_summaries(request, monkeypatch):
 
     What tests share, such as a training that a whole file looks at, is made before this and has its figures.
     """
-    if request.node.get_closest_marker("painted") or not request.path.is_relative_to(Path(__file__).parent):
+    kept = any(request.node.get_closest_marker(name) for name in ("painted", "device"))  # device: laid out, not painted
+    if kept or not request.path.is_relative_to(Path(__file__).parent):
         return
     request.getfixturevalue("unpainted")
     from hypersiren.plotting import WIDTH, new_figure

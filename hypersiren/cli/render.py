@@ -141,10 +141,9 @@ def _volume(path: Path, field: Any, about: dict[str, Any], height: int | None, d
 
 def _sound(path: Path, field: Any, about: dict[str, Any], rate: int | None, device: Any) -> None:
     from hypersiren.fields.render import render_sound
-    from hypersiren.signals.sound.files import write_sound
+    from hypersiren.signals.sound.files import check_sound_name, write_sound
 
-    if path.suffix.lower() != ".wav":
-        fail(f"{path}: expected the ending .wav, got {path.suffix!r}")
+    check_sound_name(path)  # before the work
     wanted = rate or about["rate"]
     samples = max(1, round(about["samples"][0] * wanted / about["rate"]))
     LOG.debug("rendering %d samples", samples)

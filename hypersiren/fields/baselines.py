@@ -96,6 +96,8 @@ def equal_width(
         >>> equal_width("tanh", 2, 3, samples=(512, 512)), equal_width("rbf", 2, 3, samples=(512, 512))
         (256, 136)
     """
+    if name == "siren":
+        return hidden_features
 
     def weights(name: str, width: int) -> int:
         field = baseline(
@@ -103,8 +105,6 @@ def equal_width(
         )
         return sum(p.numel() for p in field.parameters())
 
-    if name == "siren":
-        return hidden_features
     with torch.device("meta"):  # weights that are only counted are not drawn
         wanted = weights("siren", hidden_features)
         # No network needs twice a SIREN's width: a complex one is narrower by sqrt(2), the others are not.

@@ -26,7 +26,7 @@ from tests.lines import refusal
 
 
 @pytest.fixture
-def fitted(tmp_path, monkeypatch, capsys, empty_summaries):
+def fitted(tmp_path, monkeypatch, capsys):
     """The run of a fitted picture, in the folder where the command runs."""
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)).save("a.png")

@@ -115,6 +115,19 @@ def scaled(sound: Sound) -> tuple[Sound, float]:
     return Sound(sound.wave / np.float32(scale), sound.rate), scale
 
 
+def check_sound_name(path: str | os.PathLike[str]) -> None:
+    """Refuse a file in which sounds are not written.
+
+    Raises:
+        SignalError: If its ending is not .wav.
+
+    Example:
+        >>> check_sound_name("speech.wav")
+    """
+    if Path(path).suffix.lower() != ".wav":
+        raise SignalError(f"expected the ending .wav, got {Path(path).suffix!r}", path)
+
+
 def write_sound(path: str | os.PathLike[str], wave: Float[np.ndarray, "N C"], rate: int) -> None:
     """Write a WAV file; it appears complete or not at all.
 
@@ -136,8 +149,7 @@ def write_sound(path: str | os.PathLike[str], wave: Float[np.ndarray, "N C"], ra
     """
     if wave.ndim != 2 or not wave.size:
         raise ValueError(f"expected at least one sample in a wave (N, C), got shape {wave.shape}")
-    if Path(path).suffix.lower() != ".wav":
-        raise SignalError(f"expected the ending .wav, got {Path(path).suffix!r}", path)
+    check_sound_name(path)
     if (peak := _peak(_finite(wave))) > 1 + ROUNDING:
         warnings.warn(
             f"{os.fspath(path)}: the wave goes to {peak:.4g} of full scale, stored as floats; players may clip it",
